@@ -1,0 +1,38 @@
+"""Pretraining on ImageNet-1k without labels: one crop, two views, 75 of 196 patches masked."""
+
+_base_ = 'imagenet_unlabelled.py'
+
+image_size = 224
+
+data_preprocessor = dict(type='mmbeitv2.BEiTV2DataPreprocessor', image_size=image_size)
+block_mask = dict(type='mmbeitv2.BlockMask', grid_size=14, num_masked=75, min_block=16)
+
+train_pipeline = [
+    dict(type='mmbeitv2.LoadImage'),
+    dict(
+        type='mmbeitv2.SampleSeeded',
+        transforms=[
+            dict(type='torchvision/ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
+            dict(type='torchvision/RandomHorizontalFlip'),
+            dict(
+                type='torchvision/RandomResizedCrop',
+                size=image_size,
+                scale=(0.2, 1.0),
+                interpolation='bicubic',
+            ),
+            block_mask,
+        ],
+    ),
+    dict(type='PackInputs', algorithm_keys=['mask']),
+]
+val_pipeline = [
+    dict(type='mmbeitv2.LoadImage'),
+    dict(type='torchvision/Resize', size=image_size, interpolation='bicubic'),
+    dict(type='torchvision/CenterCrop', size=image_size),
+    dict(type='mmbeitv2.SampleSeeded', transforms=[block_mask]),
+    dict(type='PackInputs', algorithm_keys=['mask']),
+]
+
+train_dataloader = dict(batch_size=256, num_workers=10, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(batch_size=256, num_workers=10, dataset=dict(pipeline=val_pipeline))
+test_dataloader = val_dataloader

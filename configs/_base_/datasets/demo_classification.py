@@ -1,0 +1,62 @@
+"""The demo's one-object photos with labels: 8 classes, 96 pixels.
+
+``val`` shows known objects on unseen backgrounds, ``test`` unseen objects on unseen backgrounds.
+"""
+
+image_size = 96
+data_root = 'data/demo/imagenet/'
+
+data_preprocessor = dict(
+    num_classes=8,
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    to_rgb=False,
+)
+
+train_pipeline = [
+    dict(type='mmbeitv2.LoadImage'),
+    dict(
+        type='torchvision/RandomResizedCrop',
+        size=image_size,
+        scale=(0.6, 1.0),
+        interpolation='bicubic',
+    ),
+    dict(type='torchvision/RandomHorizontalFlip'),
+    dict(type='PackInputs'),
+]
+val_pipeline = [
+    dict(type='mmbeitv2.LoadImage'),
+    dict(type='torchvision/Resize', size=(image_size, image_size), interpolation='bicubic'),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=1,
+    persistent_workers=True,
+    drop_last=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(
+        type='CustomDataset', data_root=data_root, data_prefix='train', pipeline=train_pipeline
+    ),
+)
+val_dataloader = dict(
+    batch_size=100,
+    num_workers=1,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(
+        type='CustomDataset', data_root=data_root, data_prefix='val', pipeline=val_pipeline
+    ),
+)
+test_dataloader = dict(
+    batch_size=100,
+    num_workers=1,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(
+        type='CustomDataset', data_root=data_root, data_prefix='val_unseen', pipeline=val_pipeline
+    ),
+)
+val_cfg = dict()
+test_cfg = dict()

@@ -1,0 +1,94 @@
+"""A small BEiT v2 on the demo photos: 96 pixels, ViT of width 128, the codes of ``vqkd_demo``.
+
+    tools/dist_train.sh configs/demo/beitv2_demo.py 2
+
+Total batch 64 = 2 processes × 32.
+"""
+
+_base_ = '../beitv2_vit-b16_300e.py'
+
+tokenizer_checkpoint = 'work_dirs/quickstart/vqkd/epoch_3.pth'
+
+image_size = 96
+num_codes = 128
+data_root = 'data/demo/imagenet/'
+width = dict(embed_dim=128, num_heads=2)
+
+model = dict(
+    # Narrow layers and short runs need larger initial weights and layer scale than the paper's.
+    backbone=dict(
+        arch=dict(_delete_=True, depth=6, **width),
+        img_size=image_size,
+        init_values=1.0,
+        init_std=0.08,
+    ),
+    neck=dict(layer=4, depth=1, init_values=1.0, init_std=0.08, **width),
+    head=dict(embed_dim=128, num_codes=num_codes),
+    target_generator=dict(
+        encoder=dict(img_size=image_size, depth=4, **width),
+        quantizer=dict(num_codes=num_codes, code_dim=16),
+        init_cfg=dict(checkpoint=tokenizer_checkpoint),
+    ),
+)
+data_preprocessor = dict(image_size=image_size)
+
+# 14 of 36 patches, the paper's 40 %.
+block_mask = dict(type='mmbeitv2.BlockMask', grid_size=6, num_masked=14, min_block=4)
+train_pipeline = [
+    dict(type='mmbeitv2.LoadImage'),
+    dict(
+        type='mmbeitv2.SampleSeeded',
+        transforms=[
+            dict(
+                type='torchvision/RandomResizedCrop',
+                size=image_size,
+                scale=(0.6, 1.0),
+                interpolation='bicubic',
+            ),
+            dict(type='torchvision/RandomHorizontalFlip'),
+            # After the crop, where it costs half as much; contrast then uses the crop's mean.
+            dict(type='torchvision/ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
+            block_mask,
+        ],
+    ),
+    dict(type='PackInputs'),
+]
+val_pipeline = [
+    dict(type='mmbeitv2.LoadImage'),
+    dict(type='torchvision/Resize', size=image_size, interpolation='bicubic'),
+    dict(type='mmbeitv2.SampleSeeded', transforms=[block_mask]),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=1,
+    pin_memory=False,
+    dataset=dict(data_root=data_root, pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    batch_size=100,
+    num_workers=1,
+    pin_memory=False,
+    dataset=dict(data_root=data_root, pipeline=val_pipeline),
+)
+test_dataloader = dict(
+    batch_size=100,
+    num_workers=1,
+    pin_memory=False,
+    dataset=dict(data_root=data_root, data_prefix='val_unseen', pipeline=val_pipeline),
+)
+
+max_epochs = 5
+optim_wrapper = dict(optimizer=dict(lr=3e-3))
+train_cfg = dict(max_epochs=max_epochs, val_interval=1)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, end=1, convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=1e-5,
+        begin=1,
+        end=max_epochs,
+        convert_to_iter_based=True,
+    ),
+]
+default_hooks = dict(logger=dict(interval=20))

@@ -1,0 +1,47 @@
+"""Fine-tune the demo's backbone for 8 classes, with the paper's head.
+
+    python tools/train.py configs/demo/finetune_demo.py
+
+Total batch 64. With ``--cfg-options model.backbone.init_cfg=None`` it trains the same model from
+random initialisation.
+"""
+
+_base_ = [
+    '../_base_/models/demo_classifier.py',
+    '../_base_/datasets/demo_classification.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        drop_path_rate=0.0, use_rel_pos_bias=True, final_norm='fc_norm', out_type='avg_featmap'
+    ),
+    head=dict(
+        type='LinearClsHead',
+        in_channels=128,
+        num_classes=8,
+        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
+        init_cfg=dict(type='TruncNormal', layer='Linear', std=2e-5),
+    ),
+)
+val_evaluator = dict(type='Accuracy', topk=(1,))
+test_evaluator = val_evaluator
+
+max_epochs = 2
+optim_wrapper = dict(
+    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
+    constructor='mmbeitv2.LayerDecayOptimWrapperConstructor',
+    # No layer decay: it would handicap the run from random initialisation.
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, end=1, convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min_ratio=0.01,
+        begin=1,
+        end=max_epochs,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=1)
+default_hooks = dict(logger=dict(interval=20))

@@ -1,0 +1,30 @@
+"""Linear probe of the demo's frozen backbone: [CLS] and mean of patches in one run.
+
+    python tools/train.py configs/demo/linear_probe_demo.py
+
+With ``--cfg-options model.backbone.init_cfg=None`` it probes the same backbone at its random
+initialisation.
+"""
+
+_base_ = [
+    '../_base_/models/demo_classifier.py',
+    '../_base_/datasets/demo_classification.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        use_shared_rel_pos_bias=True, final_norm='norm', out_type='cls_and_avg', frozen=True
+    ),
+    head=dict(type='mmbeitv2.LinearProbeHead', in_channels=128, num_classes=8),
+)
+val_evaluator = dict(type='mmbeitv2.LinearProbeMetric')
+test_evaluator = val_evaluator
+
+max_epochs = 3
+optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-2, weight_decay=1e-4))
+param_scheduler = dict(
+    type='CosineAnnealingLR', eta_min=0, end=max_epochs, convert_to_iter_based=True
+)
+train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=max_epochs)
+default_hooks = dict(logger=dict(interval=20))

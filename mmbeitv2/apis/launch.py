@@ -1,0 +1,120 @@
+"""What tools/train.py and tools/test.py share: their arguments, and a Runner from them."""
+
+import argparse
+import datetime
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch.distributed
+from mmengine.config import Config, DictAction
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every OpenMMLab tool takes: ``--work-dir``, ``--cfg-options``, ...
+
+    Args:
+        parser: extended in place.
+    """
+    parser.add_argument(
+        '--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG_NAME)'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override values of the config, such as train_dataloader.batch_size=64; '
+        'lists as KEY="[a,b]"',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    # Set by torch.distributed.launch, which torchrun has replaced.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def set_environment(cfg: Config, args: argparse.Namespace) -> None:
+    """Set the work directory, the launcher and the backend of distributed runs.
+
+    Args:
+        cfg: changed in place.
+        args: parsed arguments of :func:`add_common_arguments` and ``config``.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = f'./work_dirs/{Path(args.config).stem}'
+    if args.launcher != 'none' and get_device() == 'cpu':
+        _start_gloo(cfg, args.launcher)
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the Runner, or the class that ``runner_type`` names.
+
+    Args:
+        cfg: a complete config.
+    """
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def exit_on_bad_input(error: Exception) -> None:
+    """End the process with the message alone: a traceback would bury what the user can change.
+
+    Args:
+        error: what a check of the config raised.
+    """
+    sys.exit(f'error: {error}')
+
+
+def _start_gloo(cfg: Config, launcher: str) -> None:
+    """Start the process group on a machine without accelerator.
+
+    mmengine selects a CUDA device before it starts any backend, which fails here; it takes over a
+    group that exists already. Its data-parallel wrapper needs ``device_ids=None`` on CPU.
+    """
+    if launcher == 'slurm':
+        variables = {'RANK': 'SLURM_PROCID', 'WORLD_SIZE': 'SLURM_NTASKS'}
+        variables['LOCAL_RANK'] = 'SLURM_LOCALID'
+        nodes = subprocess.run(
+            ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.split()
+        os.environ.setdefault('MASTER_ADDR', nodes[0])
+    elif launcher == 'mpi':
+        variables = {'RANK': 'OMPI_COMM_WORLD_RANK', 'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE'}
+        variables['LOCAL_RANK'] = 'OMPI_COMM_WORLD_LOCAL_RANK'
+        if 'MASTER_ADDR' not in os.environ:
+            raise ValueError('--launcher mpi needs MASTER_ADDR, the address of the first node')
+    else:
+        variables = {name: name for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')}
+    for name, source in variables.items():
+        if source not in os.environ:
+            raise ValueError(
+                f'--launcher {launcher} needs {source}, which is not set: start the run with '
+                'tools/dist_train.sh, tools/slurm_train.sh or mpirun'
+            )
+        os.environ[name] = os.environ[source]
+    os.environ.setdefault('MASTER_PORT', '29500')
+
+    dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
+    timeout = dist_cfg.get('timeout')
+    torch.distributed.init_process_group(
+        backend='gloo', timeout=datetime.timedelta(seconds=timeout) if timeout else None
+    )
+    if int(os.environ['RANK']) == 0:
+        asked = dist_cfg.get('backend', 'nccl')
+        print_log(f'no accelerator found: training on CPU processes, gloo instead of {asked}')
+    wrapper = cfg.get('model_wrapper_cfg') or {
+        'type': 'MMDistributedDataParallel',
+        'broadcast_buffers': False,
+        'find_unused_parameters': cfg.get('find_unused_parameters', False),
+    }
+    cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}

@@ -1,0 +1,122 @@
+"""Checks of a config that need no model: missing files are reported before anything is built."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmbeitv2.apis.config import TOKENIZER_VARIABLE
+
+TOKENIZER_CONFIG = 'configs/vqkd/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e.py'
+
+
+def check(cfg: Config, phases: Sequence[str] = ('train', 'val')) -> None:
+    """Check that the data and checkpoints a run will read exist.
+
+    Args:
+        cfg: the run's config, overrides applied.
+        phases: whose dataloaders are used, of ``'train'``, ``'val'`` and ``'test'``; checkpoints
+            that models start from are read by ``'train'`` alone.
+
+    Raises:
+        FileNotFoundError: at the first missing file or folder; the message says which one, who
+            asks for it, and what to do.
+    """
+    if 'train' in phases:
+        _check_initial_weights(cfg)
+    _check_load_from(cfg)
+    for phase in phases:
+        name = f'{phase}_dataloader'
+        for dataset in _datasets(cfg.get(name)):
+            _check_dataset(dataset, name)
+
+
+def _is_remote(path: str) -> bool:
+    return re.match(r'[\w.+-]+:/', path) is not None
+
+
+def _datasets(node: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the innermost dataset configs below a dataloader, through lists and wrappers."""
+    if isinstance(node, Mapping):
+        inner = [node[key] for key in ('dataset', 'datasets') if key in node]
+        if inner:
+            for child in inner:
+                yield from _datasets(child)
+        elif 'type' in node:
+            yield node
+    elif isinstance(node, list | tuple):
+        for child in node:
+            yield from _datasets(child)
+
+
+def _check_dataset(dataset: Mapping[str, Any], dataloader: str) -> None:
+    root = dataset.get('data_root') or ''
+    if dataset.get('download') or _is_remote(root):
+        return
+    prefix = dataset.get('data_prefix') or ''
+    prefixes = dict(prefix) if isinstance(prefix, Mapping) else {'data_prefix': prefix}
+    if not any(prefixes.values()) and str(dataset['type']).endswith(('ImageNet', 'ImageNet21k')):
+        # mmpretrain's ImageNet reads the folder named like its split.
+        prefixes = {'split': dataset.get('split') or ''}
+    paths = {'data_root': root}
+    for key, value in {**prefixes, 'ann_file': dataset.get('ann_file')}.items():
+        if value:
+            paths[key] = str(Path(root, value).expanduser())
+    for key, path in paths.items():
+        if path and not _is_remote(path) and not Path(path).expanduser().exists():
+            raise FileNotFoundError(
+                f'{dataloader}: the {key} of {dataset["type"]} is {path!r}, which does not exist '
+                f'(looked from {Path.cwd()}). Put the data there, link it '
+                f'(`ln -s /your/data {root or path}`), or set the path with '
+                f'`--cfg-options {dataloader}.{_option(dataset, key)}=PATH` '
+                'or in an inheriting config'
+            )
+
+
+def _option(dataset: Mapping[str, Any], key: str) -> str:
+    return 'dataset.data_root' if dataset.get('data_root') else f'dataset.{key}'
+
+
+def _check_initial_weights(cfg: Config) -> None:
+    tokenizer = cfg.get(TOKENIZER_VARIABLE)
+    generator = cfg.get('model', {}).get('target_generator') or {}
+    if tokenizer and generator.get('init_cfg') and _is_missing_file(tokenizer):
+        raise FileNotFoundError(
+            f'the tokenizer {TOKENIZER_VARIABLE}={tokenizer!r} does not exist. Either train it: '
+            f'`python tools/train.py {TOKENIZER_CONFIG}`; or download a VQ-KD tokenizer of the '
+            'official BEiT v2 release or of mmpretrain and give its file: '
+            f'`--cfg-options {TOKENIZER_VARIABLE}=PATH`'
+        )
+    for key, checkpoint in _pretrained(cfg.get('model'), 'model'):
+        if _is_missing_file(checkpoint):
+            raise FileNotFoundError(
+                f'{key} is {checkpoint!r}, which does not exist; set it with '
+                f'`--cfg-options {key}=PATH`, or train that model first'
+            )
+
+
+def _check_load_from(cfg: Config) -> None:
+    load_from = cfg.get('load_from')
+    if load_from and _is_missing_file(load_from):
+        raise FileNotFoundError(
+            f'the checkpoint {load_from!r} to load or resume from does not exist; '
+            'plain `--resume` takes the newest one of the work directory'
+        )
+
+
+def _is_missing_file(path: str) -> bool:
+    return not _is_remote(path) and not Path(path).expanduser().is_file()
+
+
+def _pretrained(node: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Yield the dotted key and the value of each ``init_cfg`` checkpoint below ``node``."""
+    if isinstance(node, Mapping):
+        if key.endswith('init_cfg') and isinstance(node.get('checkpoint'), str):
+            yield f'{key}.checkpoint', node['checkpoint']
+        for name, child in node.items():
+            yield from _pretrained(child, f'{key}.{name}')
+    elif isinstance(node, list | tuple):
+        for index, child in enumerate(node):
+            yield from _pretrained(child, f'{key}.{index}')

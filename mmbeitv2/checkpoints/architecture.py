@@ -1,0 +1,63 @@
+"""Read a model's architecture off the tensors of its checkpoint."""
+
+import math
+import re
+
+from torch import Tensor
+
+HEAD_WIDTH = 64
+TABLE = 'relative_position_bias_table'
+SHARED_TABLE = f'rel_pos_bias.{TABLE}'
+
+
+def vit_architecture(state: dict[str, Tensor], num_heads: int | None = None) -> dict:
+    """Arguments of :class:`VisionTransformer` for the tensors of one ViT.
+
+    Args:
+        state: tensors by official name, without a prefix.
+        num_heads: heads, which only the tables of a relative position bias show; width / 64 where
+            neither tells.
+
+    Returns:
+        Keyword arguments.
+
+    Raises:
+        ValueError: the number of heads can be neither read nor assumed.
+    """
+    projection = state['patch_embed.proj.weight']
+    embed_dim, in_chans, patch_size, _ = projection.shape
+    table = state.get(SHARED_TABLE, state.get(f'blocks.0.attn.{TABLE}'))
+    if table is not None:
+        num_heads, num_patches = table.shape[1], ((math.isqrt(table.shape[0] - 3) + 1) // 2) ** 2
+    else:
+        num_patches = state['pos_embed'].shape[1] - 1
+    if num_heads is None and embed_dim % HEAD_WIDTH:
+        raise ValueError(
+            f'width {embed_dim} is no multiple of {HEAD_WIDTH}, so the number of heads, which the '
+            'checkpoint does not show, cannot be assumed: give num_heads.'
+        )
+    gamma = state.get('blocks.0.gamma_1')
+    return dict(
+        img_size=math.isqrt(num_patches) * patch_size,
+        patch_size=patch_size,
+        in_chans=in_chans,
+        embed_dim=embed_dim,
+        depth=num_layers(state, 'blocks'),
+        num_heads=num_heads or embed_dim // HEAD_WIDTH,
+        mlp_ratio=state['blocks.0.mlp.fc1.weight'].shape[0] / embed_dim,
+        init_values=None if gamma is None else float(gamma.mean()),
+        use_abs_pos_emb='pos_embed' in state,
+        use_shared_rel_pos_bias=SHARED_TABLE in state,
+        use_rel_pos_bias=f'blocks.0.attn.{TABLE}' in state,
+    )
+
+
+def num_layers(state: dict[str, Tensor], name: str) -> int:
+    """Number of layers ``name.0``, ``name.1``, … among the tensors."""
+    numbers = [int(m[1]) for key in state if (m := re.match(rf'{re.escape(name)}\.(\d+)\.', key))]
+    return max(numbers, default=-1) + 1
+
+
+def with_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Tensors whose name begins with ``prefix``, without it."""
+    return {name[len(prefix) :]: v for name, v in state.items() if name.startswith(prefix)}

@@ -1,0 +1,140 @@
+"""From one uint8 crop per image to the views that the models see, on the device."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+
+from mmbeitv2.registry import MODELS
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class _CropPreprocessor(BaseDataPreprocessor):
+    """Check, transfer and stack the uint8 crops of a batch; subclasses make views of them.
+
+    The transfer happens in uint8, a quarter of the bytes of float32.
+    """
+
+    def __init__(
+        self, image_size: int | Sequence[int] | None = None, non_blocking: bool = True
+    ) -> None:
+        super().__init__(non_blocking=non_blocking)
+        if isinstance(image_size, int):
+            image_size = (image_size, image_size)
+        self.image_size = None if image_size is None else tuple(image_size)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Make the views of a batch.
+
+        Args:
+            data: ``inputs``: uint8 RGB tensor (B, 3, H, W), or a list of B tensors (3, H, W), in
+                [0, 255]; ``data_samples``: optional list of B samples.
+            training: Has no effect; part of mmengine's interface.
+
+        Returns:
+            dict: ``inputs``: the views, float32; ``data_samples``: on the device, or None.
+
+        Raises:
+            ValueError: If the inputs are not uint8 RGB images of one size, ``image_size`` if given.
+        """
+        self._check(data['inputs'])
+        pixels = self.cast_data(data['inputs'])
+        if not isinstance(pixels, torch.Tensor):
+            pixels = torch.stack(tuple(pixels))
+        return {
+            'inputs': self.views(pixels),
+            'data_samples': self.cast_data(data.get('data_samples')),
+        }
+
+    def views(self, pixels: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        """Make the model's inputs of uint8 pixels (B, 3, H, W)."""
+        raise NotImplementedError
+
+    def _check(self, images: torch.Tensor | Sequence[torch.Tensor]) -> None:
+        kinds = sorted({(str(image.dtype), tuple(image.shape)) for image in images})
+        for dtype, shape in kinds:
+            if dtype != 'torch.uint8' or len(shape) != 3 or shape[0] != 3:
+                raise ValueError(
+                    f'An input image has dtype {dtype} and shape {shape}, but uint8 RGB of shape '
+                    '(3, H, W) in [0, 255] is needed. Load with mmbeitv2.LoadImage, leave '
+                    'normalisation to this data preprocessor, and end the pipeline with PackInputs.'
+                )
+        shapes = [shape for _, shape in kinds]
+        if len(shapes) > 1:
+            raise ValueError(
+                f'Images of one batch have different shapes: {shapes}. End the pipeline with a '
+                'crop or resize to one size, such as torchvision/RandomResizedCrop.'
+            )
+        if self.image_size is not None and shapes[0][1:] != self.image_size:
+            raise ValueError(
+                f'Input images have (height, width) {shapes[0][1:]}, but the data preprocessor '
+                f'was built for image_size={self.image_size}. Make the size of the crop in the '
+                'pipeline and image_size equal.'
+            )
+
+
+def _tokenizer_view(pixels: torch.Tensor) -> torch.Tensor:
+    return pixels.float() / 127.5 - 1
+
+
+@MODELS.register_module()
+class VQKDDataPreprocessor(_CropPreprocessor):
+    """Give tokenizer training its images: float32 RGB (B, 3, H, W) in [−1, 1].
+
+    Args:
+        image_size: Side, or (height, width), in pixels that every image must have; any if None.
+        non_blocking: Whether the transfer to the device overlaps with computation.
+    """
+
+    def views(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Map uint8 pixels (B, 3, H, W) to float32 in [−1, 1]."""
+        return _tokenizer_view(pixels)
+
+
+@MODELS.register_module()
+class BEiTV2DataPreprocessor(_CropPreprocessor):
+    """Give pretraining two views of one crop: ``inputs = [student_view, tokenizer_view]``.
+
+    The student's view is (pixel / 255 − mean) / std, the tokenizer's pixel / 127.5 − 1 in [−1, 1];
+    both float32 RGB (B, 3, H, W).
+
+    Args:
+        mean: Mean of R, G and B on the scale [0, 1]; ImageNet's by default.
+        std: Standard deviation of R, G and B on the scale (0, 1]; ImageNet's by default.
+        image_size: Side, or (height, width), in pixels that every image must have; any if None.
+        non_blocking: Whether the transfer to the device overlaps with computation.
+
+    Raises:
+        ValueError: If ``mean`` or ``std`` is not on its scale.
+
+    Source: the official pretraining pipeline, whose two views are the same crop when both have the
+    paper's 224 pixels.
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        image_size: int | Sequence[int] | None = None,
+        non_blocking: bool = True,
+    ) -> None:
+        super().__init__(image_size=image_size, non_blocking=non_blocking)
+        if (
+            len(mean) != 3
+            or len(std) != 3
+            or not all(0 <= value <= 1 for value in mean)
+            or not all(0 < value <= 1 for value in std)
+        ):
+            raise ValueError(
+                f'mean={tuple(mean)} and std={tuple(std)} must be three numbers each, mean in '
+                '[0, 1] and std in (0, 1]. Divide values given for pixels in [0, 255] by 255.'
+            )
+        self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def views(self, pixels: torch.Tensor) -> list[torch.Tensor]:
+        """Make the student's and the tokenizer's view of uint8 pixels (B, 3, H, W)."""
+        student_view = (pixels.float() / 255 - self.mean) / self.std
+        return [student_view, _tokenizer_view(pixels)]

@@ -1,0 +1,109 @@
+"""Random crops and masks that depend on seed, epoch and image only.
+
+Worker processes that restart every epoch are seeded alike, so randomness drawn from their global
+generators repeats. Here each sample carries what its randomness is derived from.
+"""
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.dataset import Compose, DefaultSampler
+
+from mmbeitv2.registry import DATA_SAMPLERS, TRANSFORMS
+
+
+class SampleIndex(int):
+    """Index of a sample that also knows the seed and the epoch it is drawn for.
+
+    It is an ordinary ``int`` to data sets, which put it into ``results['sample_idx']`` unchanged.
+
+    Args:
+        index: Position in the data set, 0 or more.
+        seed: Seed of the run.
+        epoch: Epoch, counted from 0.
+    """
+
+    seed: int
+    epoch: int
+
+    def __new__(cls, index: int, seed: int, epoch: int) -> 'SampleIndex':
+        self = super().__new__(cls, index)
+        self.seed = seed
+        self.epoch = epoch
+        return self
+
+    def __reduce__(self) -> tuple:
+        return type(self), (int(self), self.seed, self.epoch)
+
+
+@DATA_SAMPLERS.register_module()
+class EpochSampler(DefaultSampler):
+    """``DefaultSampler`` whose indices carry seed and epoch, for ``SampleSeeded``.
+
+    Order, shuffling and distribution over ranks are those of mmengine's ``DefaultSampler``, and so
+    are the arguments (dataset, shuffle, seed, round_up). mmengine's ``DistSamplerSeedHook`` sets
+    the epoch, also after resuming.
+    """
+
+    def __iter__(self) -> Iterator[SampleIndex]:
+        return (SampleIndex(index, self.seed, self.epoch) for index in super().__iter__())
+
+
+@contextmanager
+def _seeded(sample: SampleIndex) -> Iterator[None]:
+    """Seed Python, NumPy and torch (CPU) for one sample and restore their states afterwards."""
+    # A hash, since sums such as seed + epoch + index give neighbours the same randomness.
+    key = f'{sample.seed}/{sample.epoch}/{int(sample)}'.encode()
+    digest = hashlib.blake2b(key, digest_size=40).digest()
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(digest[:16])
+    np.random.seed(np.frombuffer(digest[16:32], dtype='<u4').astype(np.uint32))
+    # torch.manual_seed would also seed the GPUs when samples are made in the training process.
+    torch.default_generator.manual_seed(int.from_bytes(digest[32:], 'little') >> 1)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+@TRANSFORMS.register_module()
+class SampleSeeded(BaseTransform):
+    """Run transforms with randomness that is a function of (seed, epoch, index).
+
+    The result differs from epoch to epoch and from image to image, and is the same for the same
+    seed, epoch and index: with any number of workers, persistent or not, on any rank, and after
+    resuming. The global generators of Python, NumPy and torch are left as they were.
+
+    Args:
+        transforms: Transforms or their configs, applied in this order; configs are resolved from
+            the default scope.
+
+    Raises:
+        ValueError: When called with a ``sample_idx`` that does not come from ``EpochSampler``.
+    """
+
+    def __init__(self, transforms: Sequence[dict | Callable]) -> None:
+        self.transforms = Compose(transforms)
+
+    def transform(self, results: dict) -> dict | None:
+        """Apply the transforms to ``results``, seeded by ``results['sample_idx']``."""
+        sample = results.get('sample_idx')
+        if not isinstance(sample, SampleIndex):
+            raise ValueError(
+                f'sample_idx={sample!r} is a {type(sample).__name__} without seed and epoch, which '
+                "SampleSeeded needs. Set sampler=dict(type='mmbeitv2.EpochSampler') in the "
+                'dataloader, and use the dataset without wrappers that compute new indices '
+                '(ConcatDataset, RepeatDataset).'
+            )
+        with _seeded(sample):
+            return self.transforms(results)
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(transforms={self.transforms})'

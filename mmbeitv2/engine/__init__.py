@@ -1,0 +1,14 @@
+"""Hooks and the optimiser constructor."""
+
+from mmbeitv2.engine.checkpoint_hook import PlainCheckpointHook
+from mmbeitv2.engine.codebook_hooks import CodebookInitHook, CodebookUsageHook
+from mmbeitv2.engine.loss_hook import FiniteLossHook
+from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
+
+__all__ = [
+    'CodebookInitHook',
+    'CodebookUsageHook',
+    'FiniteLossHook',
+    'LayerDecayOptimWrapperConstructor',
+    'PlainCheckpointHook',
+]

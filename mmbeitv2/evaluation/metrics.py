@@ -1,0 +1,106 @@
+"""Metrics, each over the whole validation set and all ranks."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.evaluator import BaseMetric
+
+from mmbeitv2.models.quantizer import perplexity
+from mmbeitv2.registry import METRICS
+
+
+@METRICS.register_module()
+class TokenizerMetric(BaseMetric):
+    """Quality of a tokenizer on held-out images.
+
+    ``reconstruction`` (1 − cos, 0 to 2), ``commitment``, ``codebook_usage`` (share of codes, 0 to
+    1) and ``codebook_perplexity`` (1 to K).
+
+    Args:
+        num_codes: K.
+        **kwargs: of mmengine's ``BaseMetric``.
+    """
+
+    default_prefix = 'tokenizer'
+
+    def __init__(self, num_codes: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.num_codes = num_codes
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Keep codes and losses of every image."""
+        for sample in data_samples:
+            self.results.append(
+                dict(
+                    codes=sample['codes'].flatten().cpu(),
+                    reconstruction=float(sample['reconstruction_loss']),
+                    commitment=float(sample['commitment_loss']),
+                )
+            )
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Means of the losses; usage and perplexity of all codes together."""
+        codes = torch.cat([r['codes'] for r in results])
+        counts = torch.bincount(codes, minlength=self.num_codes).float()
+        return dict(
+            reconstruction=sum(r['reconstruction'] for r in results) / len(results),
+            commitment=sum(r['commitment'] for r in results) / len(results),
+            codebook_usage=(counts > 0).float().mean().item(),
+            codebook_perplexity=perplexity(counts).item(),
+        )
+
+
+@METRICS.register_module()
+class MaskedCodeMetric(BaseMetric):
+    """Accuracy of the predicted codes of masked patches, beside that of always guessing one code.
+
+    ``acc_mim`` and, with patch aggregation, ``acc_cls`` (0 to 1); ``acc_majority``: the share of
+    the most frequent code among these masked patches, the best that a constant guess can reach.
+    """
+
+    default_prefix = 'masked_codes'
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Keep true and predicted codes of every image."""
+        for sample in data_samples:
+            self.results.append(
+                {
+                    name: value.cpu()
+                    for name, value in sample.items()
+                    if name == 'masked_codes' or name.startswith('pred_codes_')
+                }
+            )
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Accuracies over all masked patches."""
+        codes = torch.cat([r['masked_codes'] for r in results])
+        metrics = dict(acc_majority=codes.bincount().max().item() / codes.numel())
+        for name in results[0]:
+            if name.startswith('pred_codes_'):
+                predicted = torch.cat([r[name] for r in results])
+                accuracy = (predicted == codes).float().mean().item()
+                metrics[name.replace('pred_codes_', 'acc_')] = accuracy
+        return metrics
+
+
+@METRICS.register_module()
+class LinearProbeMetric(BaseMetric):
+    """Top-1 accuracy (0 to 1) of every feature that ``LinearProbeHead`` probes: ``top1_<name>``."""
+
+    default_prefix = 'probe'
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Keep whether each feature's prediction is right."""
+        for sample in data_samples:
+            label = int(sample['gt_label'])
+            self.results.append(
+                {
+                    name.replace('pred_label_', 'top1_'): float(int(value) == label)
+                    for name, value in sample.items()
+                    if name.startswith('pred_label_')
+                }
+            )
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Mean over all images."""
+        return {name: sum(r[name] for r in results) / len(results) for name in results[0]}

@@ -1,0 +1,26 @@
+"""The models of the paper."""
+
+from mmbeitv2.models.backbone import BEiTViT
+from mmbeitv2.models.beitv2 import BEiTV2
+from mmbeitv2.models.linear_probe import LinearProbeHead
+from mmbeitv2.models.mim_head import MIMHead
+from mmbeitv2.models.patch_aggregation import PatchAggregationNeck
+from mmbeitv2.models.quantizer import NormEMAQuantizer
+from mmbeitv2.models.teachers import CLIPTeacher, DINOTeacher, TimmTeacher
+from mmbeitv2.models.vit import VisionTransformer
+from mmbeitv2.models.vqkd import VQKD, VQKDTokenizer
+
+__all__ = [
+    'VQKD',
+    'BEiTV2',
+    'BEiTViT',
+    'CLIPTeacher',
+    'DINOTeacher',
+    'LinearProbeHead',
+    'MIMHead',
+    'NormEMAQuantizer',
+    'PatchAggregationNeck',
+    'TimmTeacher',
+    'VQKDTokenizer',
+    'VisionTransformer',
+]

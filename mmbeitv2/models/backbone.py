@@ -1,0 +1,151 @@
+"""``BEiTViT``: the vision Transformer as a backbone of mmpretrain and mmsegmentation."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mmbeitv2.checkpoints.architecture import with_prefix
+from mmbeitv2.checkpoints.loading import load_exactly
+from mmbeitv2.checkpoints.reading import read_state_dict
+from mmbeitv2.models.position import Grid
+from mmbeitv2.models.vit import VisionTransformer
+from mmbeitv2.registry import MODELS
+
+ARCHITECTURES = {
+    'base': dict(embed_dim=768, depth=12, num_heads=12),
+    'large': dict(embed_dim=1024, depth=24, num_heads=16),
+}
+OUT_TYPES = ('raw', 'cls_token', 'avg_featmap', 'featmap', 'cls_and_avg')
+
+
+@MODELS.register_module()
+class BEiTViT(VisionTransformer):
+    """Backbone: images in, a tuple of features out, one for each of ``out_indices``.
+
+    Args:
+        arch: ``'base'``, ``'large'`` or a dictionary with ``embed_dim``, ``depth``, ``num_heads``
+            and optionally ``mlp_ratio``.
+        out_indices: layers (0-based, negative from the end) whose features are returned.
+        out_type: as in mmpretrain: ``'cls_token'`` (B, C); ``'avg_featmap'``, mean of the patch
+            tokens (B, C); ``'featmap'`` (B, C, rows, columns); ``'raw'`` tokens (B, 1 + N, C); also
+            ``'cls_and_avg'``, a tuple of the first two for each layer.
+        frozen: no gradient, always in eval mode: a fixed feature extractor.
+        **kwargs: of :class:`VisionTransformer`.
+
+    ``final_norm='norm'`` normalises the last layer's tokens before pooling, ``'fc_norm'`` the
+    pooled vector (the paper's fine-tuning); earlier layers are returned as they are.
+    ``init_cfg=dict(type='Pretrained', checkpoint=PATH)`` loads a pretraining or fine-tuning
+    checkpoint, see :meth:`load_checkpoint`.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'base',
+        out_indices: int | Sequence[int] = -1,
+        out_type: str = 'cls_token',
+        frozen: bool = False,
+        **kwargs,
+    ) -> None:
+        if isinstance(arch, str) and arch not in ARCHITECTURES:
+            raise ValueError(
+                f'arch is {arch!r}, allowed: {sorted(ARCHITECTURES)} or a dictionary such as '
+                'dict(embed_dim=384, depth=12, num_heads=6).'
+            )
+        if out_type not in OUT_TYPES:
+            raise ValueError(f'out_type is {out_type!r}, allowed: {OUT_TYPES}.')
+        if kwargs.get('final_norm') == 'fc_norm' and out_type not in ('avg_featmap', 'cls_and_avg'):
+            raise ValueError(
+                f"final_norm='fc_norm' normalises the mean of the patches, which out_type="
+                f"{out_type!r} does not return: set out_type='avg_featmap', or final_norm='norm'."
+            )
+        super().__init__(**(ARCHITECTURES[arch] if isinstance(arch, str) else arch), **kwargs)
+        indices = [out_indices] if isinstance(out_indices, int) else list(out_indices)
+        self.out_indices = [i + self.depth if i < 0 else i for i in indices]
+        if not all(0 <= i < self.depth for i in self.out_indices):
+            raise ValueError(
+                f'out_indices {indices} reach outside the {self.depth} layers: allowed are '
+                f'{-self.depth} to {self.depth - 1}.'
+            )
+        self.out_type = out_type
+        self.frozen = frozen
+        if frozen:
+            self.requires_grad_(False).eval()
+
+    def init_weights(self) -> None:
+        """Initialise, then load the checkpoint that ``init_cfg`` names, if any."""
+        init_cfg, self.init_cfg = self.init_cfg, None
+        super().init_weights()
+        self.init_cfg = init_cfg
+        if init_cfg is not None:
+            self.load_checkpoint(init_cfg['checkpoint'], init_cfg.get('prefix', 'backbone.'))
+
+    def load_checkpoint(self, checkpoint: str, prefix: str = 'backbone.') -> None:
+        """Load the backbone's part of a checkpoint, its positions fitted to this backbone.
+
+        ``fc_norm`` starts fresh where the file has none (the paper's fine-tuning).
+
+        Args:
+            checkpoint: path of the file.
+            prefix: name of the backbone within the checkpoint's model, with a dot; where no tensor
+                has it, names are used as they are.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: another architecture; names the first differing tensor and both shapes.
+        """
+        state = read_state_dict(checkpoint)
+        state = with_prefix(state, prefix) or state
+        load_exactly(self, self.fit_positions(state), checkpoint, may_be_missing=('fc_norm.',))
+
+    def train(self, mode: bool = True) -> 'BEiTViT':
+        """Switch the mode; a frozen backbone stays in eval mode."""
+        return super().train(mode and not self.frozen)
+
+    def forward(self, images: Tensor) -> tuple:
+        """Features of ``images`` (float ``(B, 3, H, W)``, any size), a tuple over the layers."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            x, grid = self.embed(images)
+            bias = self.shared_bias(grid)
+            features, start = [], 0
+            for i in sorted(set(self.out_indices)):
+                x = self.layers(x, grid, bias, start, i + 1)
+                features.append(self._format(x, grid, last=i == self.depth - 1))
+                start = i + 1
+        return tuple(features)
+
+    def _format(self, x: Tensor, grid: Grid, last: bool) -> Tensor | tuple[Tensor, Tensor]:
+        if last and self.norm is not None:
+            x = self.norm(x)
+        if self.out_type == 'raw':
+            return x
+        if self.out_type == 'featmap':
+            return x[:, 1:].transpose(1, 2).reshape(x.shape[0], -1, *grid).contiguous()
+        cls_token = x[:, 0]
+        if self.out_type == 'cls_token':
+            return cls_token
+        mean = x[:, 1:].mean(dim=1)
+        if last and self.fc_norm is not None:
+            mean = self.fc_norm(mean)
+        return mean if self.out_type == 'avg_featmap' else (cls_token, mean)
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning rate decay.
+
+        Args:
+            param_name: full name of the parameter.
+            prefix: name of this backbone within the model, with a dot.
+
+        Returns:
+            ``(depth, number of depths)``: 0 for the embeddings, i + 1 for layer i, the last for all
+            after the layers. Source: official ``get_num_layer_for_vit``.
+        """
+        num_depths = self.depth + 2
+        if not param_name.startswith(prefix):
+            return num_depths - 1, num_depths
+        parts = param_name[len(prefix) :].split('.')
+        if parts[0] in ('cls_token', 'mask_token', 'pos_embed', 'patch_embed'):
+            return 0, num_depths
+        if parts[0] == 'blocks':
+            return int(parts[1]) + 1, num_depths
+        return num_depths - 1, num_depths

@@ -1,0 +1,150 @@
+"""BEiT v2 pretraining (section 2.3): predict the codes of masked patches."""
+
+import torch
+from mmpretrain.models.selfsup.base import BaseSelfSupervisor
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from mmbeitv2.registry import MODELS
+
+
+@MODELS.register_module()
+class BEiTV2(BaseSelfSupervisor):
+    """Masked image modelling with a frozen tokenizer and patch aggregation.
+
+    Args:
+        backbone: :class:`BEiTViT` with ``use_mask_token=True`` and ``final_norm='norm'``.
+        head: :class:`MIMHead` with as many codes as the tokenizer.
+        target_generator: :class:`VQKDTokenizer`.
+        neck: :class:`PatchAggregationNeck`; None trains on the masked patches alone.
+        **kwargs: of mmpretrain's ``BaseSelfSupervisor``.
+
+    Raises:
+        ValueError: parts that do not fit one another; the message names both values.
+    """
+
+    def __init__(
+        self, backbone: dict, head: dict, target_generator: dict, neck: dict | None = None, **kwargs
+    ) -> None:
+        kwargs.setdefault('data_preprocessor', dict(type='mmbeitv2.BEiTV2DataPreprocessor'))
+        super().__init__(backbone, neck, head, target_generator, **kwargs)
+        num_codes = self.target_generator.quantize.num_codes
+        if self.head.num_codes != num_codes:
+            raise ValueError(
+                f'the head predicts {self.head.num_codes} codes but the tokenizer has {num_codes}: '
+                'set num_codes of the head to the tokenizer’s.'
+            )
+        if self.target_generator.encoder.patch_size != self.backbone.patch_size:
+            raise ValueError(
+                f'the backbone has patch_size {self.backbone.patch_size} but the tokenizer '
+                f'{self.target_generator.encoder.patch_size}: they must be equal.'
+            )
+        if self.backbone.mask_token is None or self.backbone.norm is None:
+            raise ValueError(
+                "pretraining needs a backbone with use_mask_token=True and final_norm='norm'."
+            )
+        if neck is not None and not 0 < self.neck.layer < self.backbone.depth:
+            raise ValueError(
+                f'patch aggregation takes patches of layer {self.neck.layer}, allowed: 1 to '
+                f'{self.backbone.depth - 1} for this backbone of {self.backbone.depth} layers.'
+            )
+
+    def forward(
+        self,
+        inputs: list[Tensor] | Tensor,
+        data_samples: list[DataSample] | None = None,
+        mode: str = 'tensor',
+    ) -> dict | list | tuple:
+        """Run one batch; see mmpretrain's ``BaseSelfSupervisor`` for ``'loss'`` and ``'tensor'``.
+
+        ``mode='predict'`` fills every data sample for the held-out masked-code accuracy.
+        """
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        return super().forward(inputs, data_samples, mode)
+
+    def loss(self, inputs: list[Tensor], data_samples: list[DataSample]) -> dict[str, Tensor]:
+        """Losses of the last layer and of the aggregation, with equal weights.
+
+        Args:
+            inputs: the student's view and the tokenizer's view, both float ``(B, 3, H, W)``.
+            data_samples: with ``mask``, bool ``(H / P, W / P)``, the same number in every image.
+
+        Returns:
+            ``loss_mim``, ``loss_cls`` (with a neck), ``acc_mim``, ``acc_cls`` (0 to 1).
+        """
+        mask, positions = masked_positions(data_samples)
+        codes = self.target_generator.tokenize_at(inputs[1], positions)
+        results = {}
+        for name, logits in self.predict_codes(inputs[0], mask, positions).items():
+            loss, accuracy = self.head.loss(logits, codes)
+            results[f'loss_{name}'], results[f'acc_{name}'] = loss, accuracy
+        return results
+
+    def predict_codes(self, images: Tensor, mask: Tensor, positions: Tensor) -> dict[str, Tensor]:
+        """Logits of the masked patches' codes, by both branches.
+
+        Only [CLS] and masked tokens are computed where nothing else is read: in the last layer of
+        the backbone and of the neck.
+
+        Args:
+            images: float ``(B, 3, H, W)``, the student's view.
+            mask: bool ``(B, N)``.
+            positions: int64 ``(B, M)``, the masked patches.
+
+        Returns:
+            ``mim`` and, with a neck, ``cls``: float ``(B, M, K)``.
+        """
+        backbone = self.backbone
+        masked = positions + 1
+        cls_and_masked = torch.cat([torch.zeros_like(masked[:, :1]), masked], dim=1)
+        x, grid = backbone.embed(images, mask)
+        bias = backbone.shared_bias(grid)
+        branch = backbone.depth - 1 if self.neck is None else self.neck.layer
+        x_l = backbone.layers(x, grid, bias, stop=branch)
+        x = backbone.layers(x_l, grid, bias, start=branch, queries=cls_and_masked)
+        logits = {'mim': self.head(backbone.norm(x[:, 1:]))}
+        if self.neck is not None:
+            aggregated = self.neck(x[:, :1], x_l[:, 1:], grid, bias, masked)
+            norm = self.neck.cls_pt_norm or backbone.norm
+            logits['cls'] = self.head(norm(aggregated), aggregated=True)
+        return logits
+
+    def predict(self, inputs: list[Tensor], data_samples: list[DataSample]) -> list[DataSample]:
+        """Predict the masked codes of held-out images.
+
+        Every sample gets ``masked_codes`` int64 ``(M,)``, the tokenizer's, and for each branch
+        ``pred_codes_mim``, ``pred_codes_cls`` int64 ``(M,)``.
+        """
+        mask, positions = masked_positions(data_samples)
+        codes = self.target_generator.tokenize_at(inputs[1], positions)
+        for name, logits in self.predict_codes(inputs[0], mask, positions).items():
+            for sample, predicted in zip(data_samples, logits.argmax(-1)):
+                sample.set_field(predicted, f'pred_codes_{name}')
+        for sample, code in zip(data_samples, codes):
+            sample.set_field(code, 'masked_codes')
+        return data_samples
+
+
+def masked_positions(data_samples: list[DataSample]) -> tuple[Tensor, Tensor]:
+    """Stack the masks of a batch and list the masked patches.
+
+    Args:
+        data_samples: with ``mask``, bool ``(rows, columns)``.
+
+    Returns:
+        bool ``(B, N)`` and int64 ``(B, M)``, in row-major order.
+
+    Raises:
+        ValueError: images with different numbers of masked patches.
+    """
+    mask = torch.stack([torch.as_tensor(sample.mask) for sample in data_samples])
+    mask = mask.flatten(1).bool()
+    counts = mask.sum(dim=1)
+    if (counts != counts[0]).any():
+        raise ValueError(
+            f'every image of a batch must have the same number of masked patches, got '
+            f'{sorted(set(counts.tolist()))}: use BlockMask or RandomMask, which mask exactly '
+            'num_masked.'
+        )
+    return mask, mask.nonzero()[:, 1].view(mask.shape[0], -1)

@@ -1,0 +1,220 @@
+"""Layers of the vision Transformer, with the official release's parameter names."""
+
+import math
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from mmbeitv2.models.position import Grid, num_relative_positions, relative_position_bias
+
+INIT_STD = 0.02
+
+
+def truncated_normal_(weight: Tensor, std: float = INIT_STD) -> None:
+    """Fill with a normal of spread ``std`` cut at one standard deviation, as the official code."""
+    nn.init.trunc_normal_(weight, std=std, a=-std, b=std)
+
+
+def init_layer_(module: nn.Module, std: float = INIT_STD) -> None:
+    """Initialise one linear, convolution or norm layer in place (official ``_init_weights``)."""
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        truncated_normal_(module.weight, std)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.LayerNorm):
+        nn.init.ones_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+def take_tokens(x: Tensor, positions: Tensor) -> Tensor:
+    """Pick tokens ``(B, M, C)`` of ``x`` ``(B, T, C)`` at ``positions`` (int64 ``(B, M)``)."""
+    return x.gather(1, positions.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+
+
+class PatchEmbed(nn.Module):
+    """Linear projection of non-overlapping patches.
+
+    Args:
+        patch_size: side of a patch in pixels.
+        in_chans: channels of the input.
+        embed_dim: width of a token.
+    """
+
+    def __init__(self, patch_size: int, in_chans: int, embed_dim: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.proj = nn.Conv2d(in_chans, embed_dim, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Grid]:
+        """Tokens ``(B, N, C)`` in row-major order and their grid ``(rows, columns)``.
+
+        Images whose sides are no multiple of the patch size are padded with zeros at the bottom and
+        at the right.
+        """
+        height, width = images.shape[-2:]
+        pad_bottom, pad_right = -height % self.patch_size, -width % self.patch_size
+        if pad_bottom or pad_right:
+            images = F.pad(images, (0, pad_right, 0, pad_bottom))
+        x = self.proj(images)
+        return x.flatten(2).transpose(1, 2), (x.shape[2], x.shape[3])
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with a bias on queries and values, none on keys.
+
+    Args:
+        dim: width of a token.
+        num_heads: heads; ``dim`` must be a multiple.
+        grid: where given, the layer learns a relative position bias of its own for this grid.
+    """
+
+    def __init__(self, dim: int, num_heads: int, grid: Grid | None = None) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.grid = grid
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(dim))
+        self.v_bias = nn.Parameter(torch.zeros(dim))
+        self.proj = nn.Linear(dim, dim)
+        if grid is not None:
+            self.relative_position_bias_table = nn.Parameter(
+                torch.zeros(num_relative_positions(grid), num_heads)
+            )
+
+    def forward(
+        self,
+        x: Tensor,
+        grid: Grid,
+        shared_bias: Tensor | None = None,
+        queries: Tensor | None = None,
+    ) -> Tensor:
+        """Attend from every token, or from the ``queries`` only, to every token.
+
+        Args:
+            x: float ``(B, T, C)``.
+            grid: grid of patches of these tokens.
+            shared_bias: float ``(heads, T, T)`` added to the logits.
+            queries: int64 ``(B, M)`` token positions whose output is wanted.
+
+        Returns:
+            float ``(B, T, C)`` or ``(B, M, C)``.
+        """
+        batch, _, dim = x.shape
+        if queries is None:
+            qkv_bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
+            q, k, v = F.linear(x, self.qkv.weight, qkv_bias).chunk(3, dim=-1)
+        else:
+            q_weight, kv_weight = self.qkv.weight.split([dim, 2 * dim])
+            kv_bias = torch.cat([torch.zeros_like(self.v_bias), self.v_bias])
+            q = F.linear(take_tokens(x, queries), q_weight, self.q_bias)
+            k, v = F.linear(x, kv_weight, kv_bias).chunk(2, dim=-1)
+        q, k, v = (t.view(batch, -1, self.num_heads, dim // self.num_heads) for t in (q, k, v))
+        x = F.scaled_dot_product_attention(
+            q.transpose(1, 2),
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            attn_mask=self._attention_bias(grid, shared_bias, queries, q.dtype),
+        )
+        return self.proj(x.transpose(1, 2).reshape(batch, -1, dim))
+
+    def _attention_bias(
+        self, grid: Grid, shared_bias: Tensor | None, queries: Tensor | None, dtype: torch.dtype
+    ) -> Tensor | None:
+        bias = shared_bias
+        if self.grid is not None:
+            own = relative_position_bias(self.relative_position_bias_table, self.grid, grid)
+            bias = own if bias is None else own + bias
+        if bias is None:
+            return None
+        bias = bias.to(dtype)
+        if queries is not None:
+            return bias[:, queries].transpose(0, 1)
+        return bias.unsqueeze(0)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with GELU between them."""
+
+    def __init__(self, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to the last dimension of ``x``."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """Pre-norm Transformer layer with layer scale and stochastic depth.
+
+    Args:
+        dim: width of a token.
+        num_heads: heads of the attention.
+        mlp_ratio: hidden width of the MLP over ``dim``.
+        init_values: start of the layer scale; None for no layer scale.
+        drop_path: probability of dropping a residual branch, 0 to 1.
+        grid: where given, the layer learns a relative position bias of its own for this grid.
+        norm_eps: epsilon of the norms.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        init_values: float | None = None,
+        drop_path: float = 0.0,
+        grid: Grid | None = None,
+        norm_eps: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        self.init_values = init_values
+        self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
+        self.attn = Attention(dim, num_heads, grid)
+        self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.drop_path = DropPath(drop_path)
+        self.gamma_1 = self.gamma_2 = None
+        if init_values is not None:
+            self.gamma_1 = nn.Parameter(torch.full((dim,), float(init_values)))
+            self.gamma_2 = nn.Parameter(torch.full((dim,), float(init_values)))
+
+    def forward(
+        self,
+        x: Tensor,
+        grid: Grid,
+        shared_bias: Tensor | None = None,
+        queries: Tensor | None = None,
+    ) -> Tensor:
+        """Transform ``(B, T, C)``; with ``queries`` ``(B, M)`` only those tokens, ``(B, M, C)``.
+
+        A layer whose other outputs nobody reads costs less that way and gives the same numbers:
+        keys and values still come from every token.
+        """
+        attended = self.attn(self.norm1(x), grid, shared_bias, queries)
+        if queries is not None:
+            x = take_tokens(x, queries)
+        x = x + self.drop_path(_scale(attended, self.gamma_1))
+        return x + self.drop_path(_scale(self.mlp(self.norm2(x)), self.gamma_2))
+
+    def init_weights(self, layer: int, std: float = INIT_STD) -> None:
+        """Initialise as layer number ``layer`` (from 1): both output weights over √(2·layer)."""
+        self.apply(partial(init_layer_, std=std))
+        nn.init.zeros_(self.attn.q_bias)
+        nn.init.zeros_(self.attn.v_bias)
+        if self.attn.grid is not None:
+            nn.init.zeros_(self.attn.relative_position_bias_table)
+        if self.init_values is not None:
+            nn.init.constant_(self.gamma_1, self.init_values)
+            nn.init.constant_(self.gamma_2, self.init_values)
+        with torch.no_grad():
+            self.attn.proj.weight.div_(math.sqrt(2 * layer))
+            self.mlp.fc2.weight.div_(math.sqrt(2 * layer))
+
+
+def _scale(x: Tensor, gamma: Tensor | None) -> Tensor:
+    return x if gamma is None else gamma * x

@@ -1,0 +1,232 @@
+"""Vector quantizer of VQ-KD (Eq. 1), with a codebook that follows its vectors by moving average."""
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_gather, all_reduce, broadcast, get_rank, get_world_size
+from torch import Tensor, nn
+
+from mmbeitv2.registry import MODELS
+
+# Similarities held at a time; bounds the memory of a lookup whatever the batch and the codebook.
+SIMILARITIES_PER_CHUNK = 2**22
+KMEANS_ITERATIONS = 10
+
+
+def l2_normalize(x: Tensor) -> Tensor:
+    """ℓ2-normalise the last dimension, in float32."""
+    return F.normalize(x.float(), dim=-1)
+
+
+def nearest_codes(z: Tensor, codebook: Tensor) -> Tensor:
+    """Eq. 1: the code whose embedding is nearest; between unit vectors, the largest cosine.
+
+    Args:
+        z: float32 ``(N, D)``, unit vectors.
+        codebook: float32 ``(K, D)``, unit vectors.
+
+    Returns:
+        int64 ``(N,)`` in 0 … K − 1.
+    """
+    rows = max(1, SIMILARITIES_PER_CHUNK // codebook.shape[0])
+    return torch.cat([(chunk @ codebook.t()).argmax(dim=1) for chunk in z.split(rows)])
+
+
+def sums_by_code(z: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
+    """Count and add up the vectors of every code.
+
+    Args:
+        z: float32 ``(N, D)``.
+        codes: int64 ``(N,)``.
+        num_codes: K.
+
+    Returns:
+        Counts float32 ``(K,)`` and sums float32 ``(K, D)``.
+    """
+    counts = torch.bincount(codes, minlength=num_codes).to(z.dtype)
+    return counts, z.new_zeros(num_codes, z.shape[1]).index_add_(0, codes, z)
+
+
+def spherical_kmeans(
+    z: Tensor, num_codes: int, iterations: int = KMEANS_ITERATIONS
+) -> tuple[Tensor, Tensor]:
+    """Cluster unit vectors by cosine; starts from distinct vectors drawn at random.
+
+    Args:
+        z: float32 ``(N, D)``, unit vectors, N ≥ ``num_codes``.
+        num_codes: K.
+        iterations: number of assignments.
+
+    Returns:
+        Unit centres float32 ``(K, D)`` and vectors per centre float32 ``(K,)``.
+    """
+    centres = z[torch.randperm(z.shape[0], device=z.device)[:num_codes]]
+    for _ in range(iterations):
+        counts, sums = sums_by_code(z, nearest_codes(z, centres), num_codes)
+        centres = torch.where(counts[:, None] > 0, l2_normalize(sums), centres)
+    return centres, counts
+
+
+def perplexity(counts: Tensor) -> Tensor:
+    """Exponential of the entropy of code frequencies: how many codes are used evenly, 1 … K."""
+    frequency = counts / counts.sum().clamp(min=1)
+    return torch.special.entr(frequency).sum().exp()
+
+
+class Codebook(nn.Module):
+    """State of the codebook, under the official release's names.
+
+    ``weight`` float32 (K, D): unit vectors. ``cluster_size`` float32 (K,): moving average of the
+    vectors per step. ``initted`` float32 (1,): 1 once the weights are set.
+    """
+
+    def __init__(self, num_codes: int, code_dim: int, initted: bool) -> None:
+        super().__init__()
+        self.register_buffer('weight', l2_normalize(torch.randn(num_codes, code_dim)))
+        self.register_buffer('cluster_size', torch.ones(num_codes))
+        self.register_buffer('initted', torch.tensor([float(initted)]))
+
+
+@MODELS.register_module()
+class NormEMAQuantizer(nn.Module):
+    """Replace vectors by the nearest of K codes; learn the codes by exponential moving average.
+
+    In training mode a forward pass moves the codebook, by the same amount on every rank, because
+    counts and sums are reduced over all ranks. In eval mode it changes no state and communicates
+    nothing.
+
+    Args:
+        num_codes: K, size of the codebook.
+        code_dim: D, width of a code.
+        decay: of the moving averages, 0 to 1.
+        beta: weight of the commitment loss.
+        kmeans_init: start from k-means of the first vectors seen in training; otherwise from random
+            unit vectors.
+        revive_below: codes whose moving average of vectors per step falls below this number are
+            set to vectors drawn from the batch; None leaves them as they are (the paper).
+    """
+
+    def __init__(
+        self,
+        num_codes: int = 8192,
+        code_dim: int = 32,
+        decay: float = 0.99,
+        beta: float = 1.0,
+        kmeans_init: bool = True,
+        revive_below: float | None = None,
+    ) -> None:
+        super().__init__()
+        if num_codes < 2:
+            raise ValueError(f'num_codes is {num_codes}, allowed: 2 or more; the paper has 8192.')
+        if not 0 <= decay < 1:
+            raise ValueError(f'decay is {decay}, allowed: 0 ≤ decay < 1; the paper has 0.99.')
+        self.num_codes = num_codes
+        self.code_dim = code_dim
+        self.decay = decay
+        self.beta = beta
+        self.revive_below = revive_below
+        self.embedding = Codebook(num_codes, code_dim, initted=not kmeans_init)
+        # Codes chosen in training since somebody last set this to zero, over all ranks.
+        self.register_buffer('code_counts', torch.zeros(num_codes), persistent=False)
+        # A host-side copy of `initted`, so that a training step never waits for the device.
+        self._initted = not kmeans_init
+        self.register_load_state_dict_post_hook(_read_initted)
+
+    @property
+    def codebook(self) -> Tensor:
+        """Unit vectors float32 ``(K, D)``."""
+        return self.embedding.weight
+
+    @property
+    def initted(self) -> bool:
+        """Whether the codebook has been set by k-means, a checkpoint or at random."""
+        return self._initted
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantize, with a straight-through gradient.
+
+        Args:
+            z: float ``(B, D, H, W)``, any length; normalised here.
+
+        Returns:
+            ``z_q`` float32 ``(B, D, H, W)``, unit vectors, whose gradient passes to ``z`` as if
+            nothing had been quantized; codes int64 ``(B, H, W)``; the commitment loss β · ‖sg[e] −
+            ℓ2(z)‖², averaged over all elements (Eq. 2; the codebook's own term has no gradient,
+            since it moves by moving average).
+
+        Raises:
+            RuntimeError: eval mode before the codebook has been set.
+        """
+        with torch.autocast(z.device.type, enabled=False):
+            z = l2_normalize(z.permute(0, 2, 3, 1))
+            flat = z.reshape(-1, self.code_dim)
+            if not self.initted:
+                if not self.training:
+                    raise RuntimeError(
+                        'the codebook is empty: load a trained tokenizer, or train this one; with '
+                        'kmeans_init=True its first training step fills it.'
+                    )
+                self.init_codebook(flat.detach())
+            codes = nearest_codes(flat.detach(), self.codebook)
+            z_q = self.codebook[codes].view_as(z)
+            if self.training:
+                self.update_codebook(flat.detach(), codes)
+            loss = self.beta * F.mse_loss(z_q, z)
+            z_q = z + (z_q - z).detach()
+        return z_q.permute(0, 3, 1, 2), codes.view(z.shape[:-1]), loss
+
+    @torch.no_grad()
+    def update_codebook(self, z: Tensor, codes: Tensor) -> None:
+        """Move every code towards the mean direction of its vectors, over all ranks.
+
+        Args:
+            z: float32 ``(N, D)``, unit vectors of this rank.
+            codes: int64 ``(N,)``, their codes.
+        """
+        counts, sums = sums_by_code(z, codes, self.num_codes)
+        all_reduce(counts)
+        all_reduce(sums)
+        means = torch.where(counts[:, None] > 0, l2_normalize(sums), self.codebook)
+        self.embedding.weight.copy_(l2_normalize(torch.lerp(means, self.codebook, self.decay)))
+        self.code_counts += counts
+        self.embedding.cluster_size.lerp_(counts, 1 - self.decay)
+        if self.revive_below is not None:
+            self._revive(z)
+
+    @torch.no_grad()
+    def init_codebook(self, z: Tensor) -> None:
+        """Set the codebook by k-means over the vectors of all ranks; the same on every rank.
+
+        Args:
+            z: float32 ``(N, D)``, unit vectors of this rank; every rank has the same number.
+
+        Raises:
+            ValueError: fewer vectors than codes.
+        """
+        gathered = torch.cat(all_gather(z))
+        if gathered.shape[0] < self.num_codes:
+            raise ValueError(
+                f'k-means needs at least as many vectors as codes: num_codes is {self.num_codes}, '
+                f'available are {gathered.shape[0]}. Use fewer codes, a larger batch, or the hook '
+                'CodebookInitHook, which gathers vectors over several batches.'
+            )
+        centres = torch.empty_like(self.codebook)
+        if get_rank() == 0:
+            centres, _ = spherical_kmeans(gathered, self.num_codes)
+        broadcast(centres)
+        self.embedding.weight.copy_(centres)
+        self.embedding.cluster_size.fill_(1)
+        self.embedding.initted.fill_(1)
+        self._initted = True
+
+    def _revive(self, z: Tensor) -> None:
+        """Give dead codes, and their moving average, a fresh start at vectors of this batch."""
+        dead = self.embedding.cluster_size < self.revive_below
+        candidates = z[torch.randint(z.shape[0], (self.num_codes,), device=z.device)]
+        if get_world_size() > 1:
+            broadcast(candidates)
+        self.embedding.weight.copy_(torch.where(dead[:, None], candidates, self.codebook))
+        self.embedding.cluster_size.masked_fill_(dead, 1)
+
+
+def _read_initted(module: NormEMAQuantizer, incompatible_keys) -> None:
+    module._initted = bool(module.embedding.initted.item())

@@ -1,0 +1,267 @@
+"""The one vision Transformer: tokenizer encoder, tokenizer decoder and student are all made of it.
+
+Parameter names equal the official release's, so its checkpoints load without renaming.
+"""
+
+import math
+from functools import partial
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmbeitv2.models.layers import INIT_STD, Block, PatchEmbed, init_layer_, truncated_normal_
+from mmbeitv2.models.position import (
+    Grid,
+    RelativePositionBias,
+    resize_absolute_position,
+    resize_relative_position_bias,
+    table_grid,
+)
+from mmbeitv2.registry import MODELS
+
+BIAS_TABLE = 'relative_position_bias_table'
+# What learned positions are called in a state dict, and the arguments that make a model have them.
+POSITION_OPTIONS = {
+    'pos_embed': 'use_abs_pos_emb=True',
+    BIAS_TABLE: 'use_shared_rel_pos_bias=True or use_rel_pos_bias=True',
+}
+
+
+@MODELS.register_module()
+class VisionTransformer(BaseModule):
+    """Vision Transformer with the choices that BEiT v2 makes.
+
+    Args:
+        img_size: side in pixels, or ``(height, width)``, of the images that positions are learned
+            for; other sizes are served by resizing the positions.
+        patch_size: side of a patch in pixels.
+        in_chans: channels of the input.
+        embed_dim: width C of a token.
+        depth: number of layers.
+        num_heads: heads of the attention; ``embed_dim`` must be a multiple.
+        mlp_ratio: hidden width of the MLP over ``embed_dim``.
+        init_values: start of the layer scale; None for no layer scale.
+        drop_path_rate: probability of dropping a branch in the last layer, growing linearly from 0.
+        use_abs_pos_emb: learn an absolute position embedding.
+        use_shared_rel_pos_bias: learn one relative position bias for all layers (pretraining).
+        use_rel_pos_bias: learn a relative position bias in every layer (fine-tuning).
+        use_mask_token: learn an embedding that stands for masked patches.
+        final_norm: ``'norm'`` on all tokens, ``'fc_norm'`` for patch tokens or their mean, or None.
+        norm_eps: epsilon of the norms.
+        init_std: spread of the initial weights (official flag ``--init_std``); narrow models learn
+            faster from larger weights than the paper's 0.02.
+        with_cp: recompute activations in the backward pass to save memory.
+        init_cfg: mmengine's initialisation config.
+
+    Raises:
+        ValueError: a size that does not fit another; the message names both.
+    """
+
+    def __init__(
+        self,
+        img_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        in_chans: int = 3,
+        embed_dim: int = 768,
+        depth: int = 12,
+        num_heads: int = 12,
+        mlp_ratio: float = 4.0,
+        init_values: float | None = None,
+        drop_path_rate: float = 0.0,
+        use_abs_pos_emb: bool = True,
+        use_shared_rel_pos_bias: bool = False,
+        use_rel_pos_bias: bool = False,
+        use_mask_token: bool = False,
+        final_norm: str | None = 'norm',
+        norm_eps: float = 1e-6,
+        init_std: float = INIT_STD,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        if height % patch_size or width % patch_size:
+            raise ValueError(
+                f'img_size {(height, width)} must be a multiple of patch_size {patch_size}: choose '
+                f'for instance {(height // patch_size + 1) * patch_size}.'
+            )
+        if embed_dim % num_heads:
+            raise ValueError(
+                f'embed_dim {embed_dim} must be a multiple of num_heads {num_heads}; the official '
+                'models use embed_dim / 64 heads.'
+            )
+        if final_norm not in ('norm', 'fc_norm', None):
+            raise ValueError(f"final_norm is {final_norm!r}, allowed: 'norm', 'fc_norm', None.")
+        self.img_size = (height, width)
+        self.patch_size = patch_size
+        self.embed_dim = embed_dim
+        self.depth = depth
+        self.num_heads = num_heads
+        self.mlp_ratio = mlp_ratio
+        self.init_values = init_values
+        self.norm_eps = norm_eps
+        self.init_std = init_std
+        self.with_cp = with_cp
+        self.grid = (height // patch_size, width // patch_size)
+
+        self.patch_embed = PatchEmbed(patch_size, in_chans, embed_dim)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim)) if use_mask_token else None
+        num_tokens = 1 + self.grid[0] * self.grid[1]
+        self.pos_embed = (
+            nn.Parameter(torch.zeros(1, num_tokens, embed_dim)) if use_abs_pos_emb else None
+        )
+        self.rel_pos_bias = (
+            RelativePositionBias(self.grid, num_heads) if use_shared_rel_pos_bias else None
+        )
+        drop_path = [drop_path_rate * i / max(depth - 1, 1) for i in range(depth)]
+        self.blocks = nn.ModuleList(
+            Block(
+                embed_dim,
+                num_heads,
+                mlp_ratio,
+                init_values,
+                drop_path[i],
+                self.grid if use_rel_pos_bias else None,
+                norm_eps,
+            )
+            for i in range(depth)
+        )
+        self.norm = nn.LayerNorm(embed_dim, eps=norm_eps) if final_norm == 'norm' else None
+        self.fc_norm = nn.LayerNorm(embed_dim, eps=norm_eps) if final_norm == 'fc_norm' else None
+
+    def init_weights(self) -> None:
+        """Initialise as the official release: truncated normal, outputs of layer i over √(2i)."""
+        if self.init_cfg is not None:
+            super().init_weights()
+            return
+        for module in (self.patch_embed, self.norm, self.fc_norm):
+            if module is not None:
+                module.apply(partial(init_layer_, std=self.init_std))
+        for token in (self.cls_token, self.mask_token, self.pos_embed):
+            if token is not None:
+                truncated_normal_(token, self.init_std)
+        if self.rel_pos_bias is not None:
+            nn.init.zeros_(self.rel_pos_bias.relative_position_bias_table)
+        for i, block in enumerate(self.blocks):
+            block.init_weights(i + 1, self.init_std)
+        self._is_init = True
+
+    def fit_positions(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Fit the positions among a checkpoint's tensors to this model.
+
+        A shared relative position bias is copied to every layer where this model has one per layer;
+        tables and embeddings learned for another (square) grid are resized to this one's.
+
+        Args:
+            state: tensors by official name.
+
+        Returns:
+            The same tensors, positions replaced where they differ.
+
+        Raises:
+            ValueError: the tensors hold positions of a kind that this model does not have.
+        """
+        state, own = dict(state), self.state_dict()
+        for kind, option in POSITION_OPTIONS.items():
+            if _has(state, kind) and not _has(own, kind):
+                raise ValueError(
+                    f'the checkpoint holds {kind}, which this model would drop: set {option}.'
+                )
+        shared = state.get(f'rel_pos_bias.{BIAS_TABLE}')
+        for name, wanted in own.items():
+            if shared is not None and name.endswith(f'attn.{BIAS_TABLE}'):
+                state.setdefault(name, shared.clone())
+            value = state.get(name)
+            if value is None or value.shape == wanted.shape:
+                continue
+            if name.endswith(BIAS_TABLE) and value.shape[1] == wanted.shape[1]:
+                state[name] = resize_relative_position_bias(value, table_grid(value), self.grid)
+            elif name == 'pos_embed' and value.shape[2] == wanted.shape[2]:
+                side = math.isqrt(value.shape[1] - 1)
+                state[name] = resize_absolute_position(value, (side, side), self.grid)
+        return state
+
+    def embed(self, images: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Grid]:
+        """Tokens of an image before the first layer.
+
+        Args:
+            images: float ``(B, in_chans, H, W)``.
+            mask: bool ``(B, N)``, True where the patch is replaced by the mask token.
+
+        Returns:
+            float ``(B, 1 + N, C)`` with [CLS] first, and the grid ``(rows, columns)``.
+
+        Raises:
+            ValueError: the mask does not fit the patches.
+        """
+        x, grid = self.patch_embed(images)
+        if mask is not None:
+            if mask.shape != x.shape[:2]:
+                raise ValueError(
+                    f'the mask has shape {tuple(mask.shape)} but the images give '
+                    f'{tuple(x.shape[:2])} (batch, patches) at patch_size {self.patch_size}: set '
+                    f'the grid of the mask generator to {grid}.'
+                )
+            x = torch.where(mask.unsqueeze(-1), self.mask_token.to(x.dtype), x)
+        x = torch.cat([self.cls_token.to(x.dtype).expand(x.shape[0], -1, -1), x], dim=1)
+        if self.pos_embed is not None:
+            x = x + resize_absolute_position(self.pos_embed, self.grid, grid)
+        return x, grid
+
+    def shared_bias(self, grid: Grid) -> Tensor | None:
+        """Attention bias ``(heads, 1 + N, 1 + N)`` of all layers, or None without one."""
+        return None if self.rel_pos_bias is None else self.rel_pos_bias(grid)
+
+    def layers(
+        self,
+        x: Tensor,
+        grid: Grid,
+        shared_bias: Tensor | None = None,
+        start: int = 0,
+        stop: int | None = None,
+        queries: Tensor | None = None,
+    ) -> Tensor:
+        """Run layers ``start`` to ``stop`` (0-based, end excluded) on tokens ``(B, 1 + N, C)``.
+
+        Args:
+            x: tokens.
+            grid: grid of patches.
+            shared_bias: result of :meth:`shared_bias`.
+            start: first layer.
+            stop: layer to stop before; None for all.
+            queries: int64 ``(B, M)`` tokens wanted of the last of these layers; None for all.
+
+        Returns:
+            float ``(B, 1 + N, C)``, or ``(B, M, C)`` with ``queries``; no final norm.
+        """
+        stop = self.depth if stop is None else stop
+        for i in range(start, stop):
+            wanted = queries if i == stop - 1 else None
+            if self.with_cp and self.training and torch.is_grad_enabled():
+                x = checkpoint(self.blocks[i], x, grid, shared_bias, wanted, use_reentrant=False)
+            else:
+                x = self.blocks[i](x, grid, shared_bias, wanted)
+        return x
+
+    def patch_tokens(self, images: Tensor, queries: Tensor | None = None) -> tuple[Tensor, Grid]:
+        """Normalised patch tokens ``(B, N, C)`` without [CLS], and their grid.
+
+        Args:
+            images: float ``(B, in_chans, H, W)``.
+            queries: int64 ``(B, M)`` patch positions wanted (0 is the first patch); None for all.
+        """
+        x, grid = self.embed(images)
+        x = self.layers(
+            x, grid, self.shared_bias(grid), queries=None if queries is None else queries + 1
+        )
+        x = x[:, 1:] if queries is None else x
+        for norm in (self.norm, self.fc_norm):
+            x = x if norm is None else norm(x)
+        return x, grid
+
+
+def _has(state: dict[str, Tensor], kind: str) -> bool:
+    return any(name.split('.')[-1] == kind for name in state)

@@ -1,0 +1,260 @@
+"""VQ-KD (section 2.2): the visual tokenizer, and its training by distilling a teacher."""
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModel, BaseModule
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from mmbeitv2.checkpoints.architecture import with_prefix
+from mmbeitv2.checkpoints.loading import load_exactly
+from mmbeitv2.checkpoints.reading import read_state_dict
+from mmbeitv2.models.layers import init_layer_
+from mmbeitv2.models.position import Grid
+from mmbeitv2.models.quantizer import NormEMAQuantizer, perplexity
+from mmbeitv2.models.vit import VisionTransformer
+from mmbeitv2.registry import MODELS
+
+
+def task_layer(in_dim: int, out_dim: int) -> nn.Sequential:
+    """Linear – Tanh – Linear head after an encoder or decoder (official ``*_task_layer``)."""
+    return nn.Sequential(nn.Linear(in_dim, in_dim), nn.Tanh(), nn.Linear(in_dim, out_dim))
+
+
+def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """Apply a head outside of autocast, as the paper's code does for both task layers."""
+    with torch.autocast(x.device.type, enabled=False):
+        return layer(x.float())
+
+
+class VQKDEncoder(BaseModule):
+    """Images to vectors to codes: what the tokenizer and its training share.
+
+    Args:
+        encoder: arguments of :class:`VisionTransformer`.
+        quantizer: arguments of :class:`NormEMAQuantizer`.
+        **kwargs: of the next base class.
+    """
+
+    def __init__(self, encoder: dict, quantizer: dict, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.encoder = VisionTransformer(**encoder, final_norm='fc_norm')
+        self.quantize = NormEMAQuantizer(**quantizer)
+        self.encode_task_layer = task_layer(self.encoder.embed_dim, self.quantize.code_dim)
+
+    def encode(self, images: Tensor, queries: Tensor | None = None) -> tuple[Tensor, Grid]:
+        """Vectors before quantization.
+
+        Args:
+            images: float RGB in [−1, 1], ``(B, 3, H, W)``.
+            queries: int64 ``(B, M)`` patch positions wanted; None for all.
+
+        Returns:
+            float32 ``(B, N, D)`` or ``(B, M, D)``, and the grid of patches.
+        """
+        x, grid = self.encoder.patch_tokens(images, queries)
+        return in_float32(self.encode_task_layer, x), grid
+
+
+@MODELS.register_module()
+class VQKDTokenizer(VQKDEncoder):
+    """The trained tokenizer, frozen for good: always in eval mode, no parameter with a gradient.
+
+    Args:
+        encoder: arguments of :class:`VisionTransformer`.
+        quantizer: arguments of :class:`NormEMAQuantizer`.
+        init_cfg: ``dict(type='Pretrained', checkpoint=PATH)`` with a checkpoint of :class:`VQKD`
+            or of the official release.
+    """
+
+    def __init__(self, encoder: dict, quantizer: dict, init_cfg: dict | None = None) -> None:
+        super().__init__(encoder, quantizer, init_cfg=init_cfg)
+        self.requires_grad_(False)
+        self.eval()
+
+    def init_weights(self) -> None:
+        """Load the checkpoint that ``init_cfg`` names; without one the weights stay as they are."""
+        if self.init_cfg is not None:
+            self.load_checkpoint(self.init_cfg['checkpoint'])
+        self._is_init = True
+
+    def load_checkpoint(self, checkpoint: str) -> None:
+        """Load a checkpoint of :class:`VQKD` or of the official release.
+
+        Args:
+            checkpoint: path of the file.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: another architecture; names the first differing tensor and both shapes.
+        """
+        state = read_state_dict(checkpoint)
+        encoder = self.encoder.fit_positions(with_prefix(state, 'encoder.'))
+        state.update({f'encoder.{name}': value for name, value in encoder.items()})
+        load_exactly(self, state, checkpoint)
+
+    def train(self, mode: bool = True) -> 'VQKDTokenizer':
+        """Stay in eval mode whatever ``mode`` says."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def tokenize(self, images: Tensor) -> Tensor:
+        """Codes of all patches.
+
+        Args:
+            images: float RGB in [−1, 1], ``(B, 3, H, W)``.
+
+        Returns:
+            int64 ``(B, H / P, W / P)`` in 0 … K − 1.
+        """
+        z, grid = self.encode(images)
+        return self._codes(z).view(-1, *grid)
+
+    @torch.no_grad()
+    def tokenize_at(self, images: Tensor, positions: Tensor) -> Tensor:
+        """Codes of some patches, for less than the cost of all.
+
+        Args:
+            images: float RGB in [−1, 1], ``(B, 3, H, W)``.
+            positions: int64 ``(B, M)``, patch positions in row-major order.
+
+        Returns:
+            int64 ``(B, M)`` in 0 … K − 1.
+        """
+        z, _ = self.encode(images, positions)
+        return self._codes(z)
+
+    def _codes(self, z: Tensor) -> Tensor:
+        _, codes, _ = self.quantize(z.transpose(1, 2).unsqueeze(-1))
+        return codes.squeeze(-1)
+
+
+@MODELS.register_module()
+class VQKD(VQKDEncoder, BaseModel):
+    """Trains the tokenizer to reconstruct a teacher's features from discrete codes (Eq. 2).
+
+    Args:
+        encoder: arguments of :class:`VisionTransformer`.
+        decoder: arguments of :class:`VisionTransformer`; input size, channels and patch size follow
+            from the encoder and the codes.
+        quantizer: arguments of :class:`NormEMAQuantizer`.
+        teacher: config of a teacher; its patch features are the target.
+        data_preprocessor: config; ``mmbeitv2.VQKDDataPreprocessor`` by default.
+        init_cfg: mmengine's initialisation config.
+
+    The state dict is the tokenizer's plus the decoder; the teacher is not in it.
+    """
+
+    def __init__(
+        self,
+        encoder: dict,
+        decoder: dict,
+        quantizer: dict,
+        teacher: dict,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(
+            encoder,
+            quantizer,
+            data_preprocessor=data_preprocessor or dict(type='mmbeitv2.VQKDDataPreprocessor'),
+            init_cfg=init_cfg,
+        )
+        self.decoder = VisionTransformer(
+            **decoder,
+            img_size=self.encoder.grid,
+            patch_size=1,
+            in_chans=self.quantize.code_dim,
+            final_norm='fc_norm',
+        )
+        self.teacher = MODELS.build(teacher)
+        self.decode_task_layer = task_layer(self.decoder.embed_dim, self.teacher.embed_dim)
+
+    def init_weights(self) -> None:
+        """Initialise encoder, decoder and both heads as the official release."""
+        self.encoder.init_weights()
+        self.decoder.init_weights()
+        self.encode_task_layer.apply(init_layer_)
+        self.decode_task_layer.apply(init_layer_)
+        self._is_init = True
+
+    def decode(self, z_q: Tensor) -> Tensor:
+        """Reconstruct teacher features ``(B, N, C)`` from quantized vectors ``(B, D, h, w)``."""
+        x, _ = self.decoder.patch_tokens(z_q)
+        return in_float32(self.decode_task_layer, x)
+
+    def quantized(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode and quantize: ``z_q (B, D, h, w)``, codes ``(B, h, w)``, commitment loss."""
+        z, grid = self.encode(images)
+        return self.quantize(z.transpose(1, 2).unflatten(2, grid))
+
+    def reconstruction_loss(self, decoded: Tensor, target: Tensor) -> Tensor:
+        """Eq. 2, first term, as a loss: 1 − cos(decoder output, teacher feature), per patch.
+
+        Args:
+            decoded: float32 ``(B, N, C)``.
+            target: float32 ``(B, N, C)``.
+
+        Returns:
+            float32 ``(B, N)`` in 0 … 2.
+        """
+        return 1 - F.cosine_similarity(decoded, target, dim=-1)
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: list[BaseDataElement] | None = None,
+        mode: str = 'tensor',
+    ) -> dict | list | Tensor:
+        """Run one batch.
+
+        Args:
+            inputs: float RGB in [−1, 1], ``(B, 3, H, W)``.
+            data_samples: samples of the batch; predictions are put into them.
+            mode: ``'loss'``: dictionary of losses and statistics; ``'predict'``: list of data
+                samples with ``codes``, ``reconstruction_loss`` and ``commitment_loss``;
+                ``'tensor'``: codes int64 ``(B, h, w)``.
+        """
+        if mode == 'loss':
+            return self.loss(inputs)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        if mode == 'tensor':
+            return self.quantized(inputs)[1]
+        raise ValueError(f"mode is {mode!r}, allowed: 'loss', 'predict', 'tensor'.")
+
+    def loss(self, images: Tensor) -> dict[str, Tensor]:
+        """Both terms of Eq. 2, with the usage (share of codes, 0 to 1) and perplexity of the batch.
+
+        The codebook's own term needs no loss: it is the moving average of the quantizer.
+        """
+        z_q, codes, commitment = self.quantized(images)
+        target = self.teacher(images, codes.shape[1:])
+        counts = torch.bincount(codes.flatten(), minlength=self.quantize.num_codes).float()
+        return dict(
+            loss_rec=self.reconstruction_loss(self.decode(z_q), target).mean(),
+            loss_commit=commitment,
+            batch_usage=(counts > 0).float().mean(),
+            batch_perplexity=perplexity(counts),
+        )
+
+    def predict(
+        self, images: Tensor, data_samples: list[BaseDataElement] | None = None
+    ) -> list[BaseDataElement]:
+        """Codes and losses of every image; the codebook does not move.
+
+        Each sample gets ``codes`` int64 ``(h, w)`` and the means over its patches
+        ``reconstruction_loss`` and ``commitment_loss``, float32 scalars.
+        """
+        z, grid = self.encode(images)
+        z_q, codes, _ = self.quantize(z.transpose(1, 2).unflatten(2, grid))
+        target = self.teacher(images, grid)
+        reconstruction = self.reconstruction_loss(self.decode(z_q), target).mean(dim=1)
+        unit = F.normalize(z, dim=-1).transpose(1, 2).unflatten(2, grid)
+        commitment = self.quantize.beta * (z_q - unit).square().mean(dim=(1, 2, 3))
+        data_samples = data_samples or [BaseDataElement() for _ in images]
+        for sample, code, rec, commit in zip(data_samples, codes, reconstruction, commitment):
+            sample.set_field(code, 'codes')
+            sample.set_field(rec, 'reconstruction_loss')
+            sample.set_field(commit, 'commitment_loss')
+        return data_samples

@@ -1,0 +1,1 @@
+"""Pictures of codebooks, predictions and curves, and the report that gathers them."""

@@ -1,0 +1,102 @@
+"""Missing data and checkpoints are found before anything is built, with the cure."""
+
+import pytest
+from mmengine.config import Config
+
+from mmbeitv2.apis import preflight
+
+
+def classification(data_root, **dataset):
+    return Config(
+        {
+            'train_dataloader': {
+                'batch_size': 2,
+                'sampler': {'type': 'DefaultSampler', 'shuffle': True},
+                'dataset': {'type': 'ImageNet', 'data_root': str(data_root), **dataset},
+            }
+        }
+    )
+
+
+def pretraining(checkpoint):
+    return Config(
+        {
+            'tokenizer_checkpoint': checkpoint,
+            'model': {
+                'type': 'mmbeitv2.BEiTV2',
+                'target_generator': {'init_cfg': {'type': 'Pretrained', 'checkpoint': checkpoint}},
+            },
+        }
+    )
+
+
+def test_missing_data_root_names_path_dataloader_and_cure(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        preflight.check(classification(tmp_path / 'imagenet', split='train'))
+    message = str(error.value)
+    assert str(tmp_path / 'imagenet') in message
+    assert 'train_dataloader' in message
+    assert '--cfg-options train_dataloader.dataset.data_root=PATH' in message
+
+
+def test_missing_split_of_imagenet_is_found(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"split of ImageNet is '.*train'"):
+        preflight.check(classification(tmp_path, split='train'))
+    (tmp_path / 'train').mkdir()
+    preflight.check(classification(tmp_path, split='train'))
+
+
+def test_missing_prefix_is_found_through_dataset_wrappers(tmp_path):
+    (tmp_path / 'images').mkdir()
+    inner = {
+        'type': 'ADE20KDataset',
+        'data_root': str(tmp_path),
+        'data_prefix': {'img_path': 'images', 'seg_map_path': 'annotations'},
+    }
+    wrapped = {'type': 'ConcatDataset', 'datasets': [{'type': 'RepeatDataset', 'dataset': inner}]}
+    cfg = Config({'val_dataloader': {'batch_size': 1, 'dataset': wrapped}})
+    with pytest.raises(FileNotFoundError, match='val_dataloader: the seg_map_path of ADE20K'):
+        preflight.check(cfg)
+    (tmp_path / 'annotations').mkdir()
+    preflight.check(cfg)
+
+
+def test_missing_annotation_file_is_found(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"ann_file of ImageNet is '.*list\.txt'"):
+        preflight.check(classification(tmp_path, ann_file='list.txt', data_prefix='.'))
+
+
+def test_data_of_other_phases_is_not_asked_for(tmp_path):
+    preflight.check(classification(tmp_path / 'missing'), phases=('test',))
+
+
+def test_missing_tokenizer_names_both_ways_to_get_one(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        preflight.check(pretraining(str(tmp_path / 'tokenizer.pth')))
+    message = str(error.value)
+    assert str(tmp_path / 'tokenizer.pth') in message
+    assert f'tools/train.py {preflight.TOKENIZER_CONFIG}' in message
+    assert '--cfg-options tokenizer_checkpoint=PATH' in message
+
+
+def test_tokenizer_may_be_a_file_or_a_url(tmp_path):
+    file = tmp_path / 'tokenizer.pth'
+    file.touch()
+    preflight.check(pretraining(str(file)))
+    preflight.check(pretraining('https://example.org/tokenizer.pth'))
+
+
+def test_missing_checkpoint_of_any_part_names_its_key():
+    backbone = {'init_cfg': {'type': 'Pretrained', 'checkpoint': 'nowhere.pth'}}
+    with pytest.raises(FileNotFoundError, match=r'model\.backbone\.init_cfg\.checkpoint is'):
+        preflight.check(Config({'model': {'backbone': backbone}}))
+
+
+def test_evaluation_needs_no_initial_weights():
+    """The checkpoint under test holds all weights, also on a machine that has no other."""
+    preflight.check(pretraining('nowhere.pth'), phases=('test',))
+
+
+def test_missing_checkpoint_to_resume_from_is_found():
+    with pytest.raises(FileNotFoundError, match=r"'nowhere\.pth' to load or resume from"):
+        preflight.check(Config({'load_from': 'nowhere.pth', 'resume': True}))

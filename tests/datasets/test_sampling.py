@@ -1,0 +1,212 @@
+import copy
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import DefaultSampler
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from mmengine.registry import TRANSFORMS
+from mmengine.runner import Runner
+
+from mmbeitv2.datasets import EpochSampler, SampleIndex, SampleSeeded
+
+NUM_PHOTOS = 5
+
+
+def draw_from_every_generator(results):
+    results['drawn'] = random.random(), np.random.rand(), torch.rand(1).item()
+    return results
+
+
+def drawn(index, seed=0, epoch=0):
+    transform = SampleSeeded([draw_from_every_generator])
+    return transform({'sample_idx': SampleIndex(index, seed, epoch)})['drawn']
+
+
+def dataloader_config(photos, num_workers=0, persistent_workers=False):
+    return {
+        'batch_size': 2,
+        'num_workers': num_workers,
+        'persistent_workers': persistent_workers,
+        'sampler': {'type': 'mmbeitv2.EpochSampler', 'shuffle': True},
+        'collate_fn': {'type': 'default_collate'},
+        'dataset': {
+            'type': 'mmpretrain.CustomDataset',
+            'data_root': str(photos),
+            'with_label': False,
+            'indices': NUM_PHOTOS,
+            'pipeline': [
+                {'type': 'mmbeitv2.LoadImage'},
+                {
+                    'type': 'mmbeitv2.SampleSeeded',
+                    'transforms': [
+                        {
+                            'type': 'torchvision/ColorJitter',
+                            'brightness': 0.4,
+                            'contrast': 0.4,
+                            'saturation': 0.4,
+                        },
+                        {'type': 'torchvision/RandomHorizontalFlip'},
+                        {
+                            'type': 'torchvision/RandomResizedCrop',
+                            'size': 32,
+                            'scale': (0.2, 1.0),
+                            'interpolation': 'bicubic',
+                        },
+                        {'type': 'mmbeitv2.BlockMask', 'grid_size': 8, 'num_masked': 30},
+                    ],
+                },
+                {'type': 'PackInputs'},
+            ],
+        },
+    }
+
+
+def content(batch):
+    """Crop and mask of each image of a batch, by index."""
+    return {
+        int(sample.sample_idx): (image.numpy().tobytes(), sample.mask.numpy().tobytes())
+        for image, sample in zip(batch['inputs'], batch['data_samples'], strict=True)
+    }
+
+
+def run_epochs(photos, epochs, seed=0, **workers):
+    loader = Runner.build_dataloader(dataloader_config(photos, **workers), seed=seed)
+    contents = []
+    for epoch in epochs:
+        loader.sampler.set_epoch(epoch)
+        contents.append({})
+        for batch in loader:
+            contents[-1].update(content(batch))
+    return contents
+
+
+def test_sample_index_is_an_int_that_survives_pickle_and_copy():
+    index = SampleIndex(7, seed=3, epoch=2)
+    for other in (index, pickle.loads(pickle.dumps(index)), copy.deepcopy(index)):
+        assert isinstance(other, SampleIndex)
+        assert (other, other.seed, other.epoch) == (7, 3, 2)
+        assert list(range(10))[other] == 7
+
+
+@pytest.mark.parametrize('shuffle', [True, False])
+def test_order_is_that_of_mmengines_sampler(shuffle):
+    ours = EpochSampler(range(20), shuffle=shuffle, seed=5)
+    theirs = DefaultSampler(range(20), shuffle=shuffle, seed=5)
+    for epoch in (0, 3):
+        ours.set_epoch(epoch)
+        theirs.set_epoch(epoch)
+        indices = list(ours)
+        assert indices == list(theirs)
+        assert {(index.seed, index.epoch) for index in indices} == {(5, epoch)}
+
+
+def test_randomness_is_a_function_of_seed_epoch_and_index():
+    assert drawn(4, seed=1, epoch=2) == drawn(4, seed=1, epoch=2)
+
+
+def test_no_two_seeds_epochs_or_indices_share_randomness():
+    keys = [(index, seed, epoch) for index in range(6) for seed in range(6) for epoch in range(6)]
+    draws = np.array([drawn(*key) for key in keys])
+    for column in draws.T:
+        assert len(set(column)) == len(keys)
+    np.testing.assert_allclose(draws.mean(axis=0), 0.5, atol=4 / np.sqrt(12 * len(keys)))
+
+
+def test_generators_are_restored_even_after_an_error():
+    def fail(results):
+        draw_from_every_generator(results)
+        raise RuntimeError('broken transform')
+
+    def next_draws(disturb):
+        random.seed(1)
+        np.random.seed(1)
+        torch.manual_seed(1)
+        disturb()
+        return draw_from_every_generator({})['drawn']
+
+    def failing():
+        with pytest.raises(RuntimeError, match='broken transform'):
+            SampleSeeded([fail])({'sample_idx': SampleIndex(0, 0, 0)})
+
+    expected = next_draws(lambda: None)
+    assert next_draws(lambda: drawn(0)) == expected
+    assert next_draws(failing) == expected
+
+
+@pytest.mark.parametrize('results', [{'sample_idx': 3}, {}])
+def test_plain_index_is_refused_with_the_cure(results):
+    with pytest.raises(ValueError, match=r'mmbeitv2\.EpochSampler'):
+        SampleSeeded([])(results)
+
+
+def test_children_resolve_from_mmpretrains_scope(mmpretrain_scope):
+    transform = TRANSFORMS.build(
+        {
+            'type': 'mmbeitv2.SampleSeeded',
+            'transforms': [
+                {'type': 'torchvision/RandomResizedCrop', 'size': 8},
+                {'type': 'PackInputs'},
+            ],
+        }
+    )
+    assert len(transform.transforms.transforms) == 2
+
+
+def test_crops_and_masks_do_not_depend_on_workers(mmpretrain_scope, photos):
+    expected = run_epochs(photos, epochs=(0, 1))
+    assert [sorted(epoch) for epoch in expected] == [list(range(NUM_PHOTOS))] * 2
+    assert run_epochs(photos, epochs=(0, 1), num_workers=2) == expected
+    assert run_epochs(photos, epochs=(0, 1), num_workers=2, persistent_workers=True) == expected
+
+
+def test_crops_and_masks_differ_between_epochs_and_seeds(mmpretrain_scope, photos):
+    """Restarted workers would otherwise repeat the first epoch's."""
+    first, second = run_epochs(photos, epochs=(0, 1), num_workers=1)
+    (other_seed,) = run_epochs(photos, epochs=(0,), seed=1)
+    for index in range(NUM_PHOTOS):
+        for other in (second, other_seed):
+            assert first[index][0] != other[index][0]
+            assert first[index][1] != other[index][1]
+
+
+class Recorder(BaseModel):
+    """Remember the batches of each epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.epochs = {}
+
+    def forward(self, inputs, data_samples, mode):
+        batch = {'inputs': inputs, 'data_samples': data_samples}
+        self.epochs.setdefault(data_samples[0].sample_idx.epoch, {}).update(content(batch))
+        return {'loss': self.weight.sum()}
+
+
+def train(photos, work_dir, max_epochs, resume=False):
+    model = Recorder()
+    Runner(
+        model=model,
+        work_dir=str(work_dir),
+        train_dataloader=dataloader_config(photos),
+        train_cfg={'by_epoch': True, 'max_epochs': max_epochs},
+        optim_wrapper=OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1)),
+        default_hooks={'checkpoint': {'type': 'CheckpointHook', 'interval': 1}},
+        default_scope='mmpretrain',
+        randomness={'seed': 0},
+        log_level='ERROR',
+        resume=resume,
+        experiment_name=f'{work_dir.name}_{max_epochs}_{resume}',
+    ).train()
+    return model.epochs
+
+
+def test_resumed_run_sees_what_an_uninterrupted_one_does(mmpretrain_scope, photos, tmp_path):
+    expected = train(photos, tmp_path / 'whole', max_epochs=3)
+    assert sorted(expected) == [0, 1, 2]
+    train(photos, tmp_path / 'parts', max_epochs=2)
+    assert train(photos, tmp_path / 'parts', max_epochs=3, resume=True) == {2: expected[2]}

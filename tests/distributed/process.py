@@ -1,0 +1,155 @@
+"""One process of a distributed run: ``python process.py FOLDER RANK WORLD_SIZE``.
+
+Writes what this rank holds after every scenario to ``FOLDER/RANK.pt``, for the tests to compare.
+With one process, the batches are those of all ranks joined.
+"""
+
+import copy
+import os
+import sys
+from pathlib import Path
+
+os.environ['OMP_NUM_THREADS'] = '1'
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import torch
+import torch.distributed as dist
+from conftest import BEITV2_CONFIG, VQKD_CONFIG, build_runner
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from mmbeitv2.models import VQKD, BEiTV2, NormEMAQuantizer
+
+STEPS = 4
+
+
+def state_of(module: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def joined_batches(*shape: int) -> Tensor:
+    """The same on every rank."""
+    return torch.randn(STEPS, *shape, generator=torch.Generator().manual_seed(7))
+
+
+def train_quantizer(rank: int, world_size: int, **kwargs) -> dict:
+    """Quantizer after k-means and after every step, on this rank's share of each batch."""
+    torch.manual_seed(rank)
+    quantizer = NormEMAQuantizer(num_codes=32, code_dim=8, decay=0.9, **kwargs)
+    states, codes = [], []
+    for batch in joined_batches(4, 8, 4, 4):
+        codes.append(quantizer(batch.chunk(world_size)[rank])[1])
+        states.append({**state_of(quantizer), 'code_counts': quantizer.code_counts.clone()})
+    return dict(states=states, codes=torch.stack(codes))
+
+
+def eval_on_one_rank(rank: int, world_size: int) -> dict:
+    """A collective in eval mode would wait for the other rank, or meet its next collective."""
+    torch.manual_seed(0)
+    quantizer = NormEMAQuantizer(num_codes=32, code_dim=8, kmeans_init=False).eval()
+    before = state_of(quantizer)
+    if rank == 0:
+        quantizer(joined_batches(4, 8, 4, 4)[0])
+    total = torch.ones(())
+    dist.all_reduce(total)
+    return dict(before=before, after=state_of(quantizer), total=total)
+
+
+def pretraining_step(rank: int, world_size: int) -> dict:
+    """Losses and gradients of one step under DDP."""
+    torch.manual_seed(0)
+    model = BEiTV2(**copy.deepcopy(BEITV2_CONFIG))
+    model.init_weights()
+    model.train()
+    images = joined_batches(4, 3, 64, 64)[0].clamp(-1, 1)
+    order = torch.rand(4, 16, generator=torch.Generator().manual_seed(3)).argsort(dim=1)
+    masks = (order < 6).chunk(world_size)[rank]
+    views = [images.chunk(world_size)[rank]] * 2
+
+    class Sample:
+        def __init__(self, mask: Tensor) -> None:
+            self.mask = mask.view(4, 4)
+
+    ddp = DistributedDataParallel(model)
+    losses = ddp(views, [Sample(mask) for mask in masks], mode='loss')
+    (losses['loss_mim'] + losses['loss_cls']).backward()
+    return dict(gradients={n: p.grad for n, p in model.named_parameters() if p.requires_grad})
+
+
+def distributed_runner(model: torch.nn.Module, folder: Path, rank: int, name: str, **kwargs):
+    os.environ['LOCAL_RANK'] = str(rank)
+    return build_runner(
+        model,
+        folder / name,
+        name,
+        launcher='pytorch',
+        cfg=dict(
+            model_wrapper_cfg=dict(
+                type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None
+            )
+        ),
+        **kwargs,
+    )
+
+
+def pretrain(rank: int, world_size: int, folder: Path) -> dict:
+    """Some steps of pretraining by mmengine's Runner."""
+    torch.manual_seed(0)
+    model = BEiTV2(**copy.deepcopy(BEITV2_CONFIG))
+    tokenizer = model.target_generator
+    before = {**state_of(tokenizer), **{n: b.clone() for n, b in tokenizer.named_buffers()}}
+    runner = distributed_runner(model, folder, rank, 'beitv2', epochs=2)
+    runner.train()
+    name_of = {id(p): n for n, p in model.named_parameters()}
+    return dict(
+        wrapper=type(runner.model).__name__,
+        steps=runner.iter,
+        tokenizer_before=before,
+        tokenizer_after={**state_of(tokenizer), **dict(tokenizer.named_buffers())},
+        tokenizer_training=any(module.training for module in tokenizer.modules()),
+        optimised=sorted(
+            name_of[id(p)]
+            for group in runner.optim_wrapper.optimizer.param_groups
+            for p in group['params']
+        ),
+        student={n: v for n, v in state_of(model).items() if not n.startswith('target')},
+    )
+
+
+def train_vqkd(rank: int, world_size: int, folder: Path) -> dict:
+    """Tokenizer training by mmengine's Runner, its codebook started by the hook."""
+    torch.manual_seed(0)
+    model = VQKD(**copy.deepcopy(VQKD_CONFIG))
+    hooks = [
+        dict(type='mmbeitv2.CodebookInitHook', vectors_per_code=2),
+        dict(type='mmbeitv2.CodebookUsageHook'),
+    ]
+    runner = distributed_runner(model, folder, rank, 'vqkd', hooks=hooks, epochs=2)
+    runner.train()
+    return dict(
+        steps=runner.iter,
+        state=state_of(model),
+        code_counts=model.quantize.code_counts,
+        checkpoint=str(folder / 'vqkd/epoch_2.pth'),
+    )
+
+
+def main(folder: Path, rank: int, world_size: int) -> None:
+    dist.init_process_group(
+        'gloo', init_method=f'file://{folder}/store_{world_size}', rank=rank, world_size=world_size
+    )
+    results = dict(
+        quantizer=train_quantizer(rank, world_size),
+        revived=train_quantizer(rank, world_size, revive_below=0.9),
+        eval=eval_on_one_rank(rank, world_size),
+        step=pretraining_step(rank, world_size),
+    )
+    if world_size > 1:
+        results['pretrain'] = pretrain(rank, world_size, folder)
+        results['vqkd'] = train_vqkd(rank, world_size, folder)
+    torch.save(results, folder / f'{rank}_of_{world_size}.pt')
+    dist.destroy_process_group()
+
+
+if __name__ == '__main__':
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,135 @@
+"""Two processes over gloo hold one codebook, one student and an untouched tokenizer."""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+
+@pytest.fixture(scope='module')
+def results(tmp_path_factory):
+    """What rank 0, rank 1 and a single process with the joined batches ended with."""
+    folder = tmp_path_factory.mktemp('distributed')
+    script = str(Path(__file__).with_name('process.py'))
+    runs = [(0, 2), (1, 2), (0, 1)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, str(folder), str(rank), str(world_size)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank, world_size in runs
+    ]
+    try:
+        outputs = [process.communicate(timeout=300)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, output in zip(processes, outputs):
+        assert process.returncode == 0, output[-4000:]
+    return [
+        torch.load(folder / f'{rank}_of_{world_size}.pt', weights_only=True)
+        for rank, world_size in runs
+    ]
+
+
+@pytest.fixture
+def ranks(results):
+    return results[:2]
+
+
+@pytest.fixture
+def single(results):
+    return results[2]
+
+
+def assert_identical(first, second):
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+@pytest.mark.parametrize('scenario', ['quantizer', 'revived'])
+def test_codebook_is_bit_identical_on_both_ranks(scenario, ranks):
+    """After k-means of the first step and after every further step."""
+    for first, second in zip(*(rank[scenario]['states'] for rank in ranks)):
+        assert_identical(first, second)
+
+
+def test_codebook_moves_every_step(ranks):
+    weights = [state['embedding.weight'] for state in ranks[0]['quantizer']['states']]
+    assert all(not torch.equal(a, b) for a, b in itertools.pairwise(weights))
+
+
+def test_codebook_equals_one_process_with_the_joined_batch(ranks, single):
+    for found, expected in zip(ranks[0]['quantizer']['states'], single['quantizer']['states']):
+        for name, value in expected.items():
+            assert_close(found[name], value, atol=1e-6, rtol=1e-6)
+    codes = torch.cat([rank['quantizer']['codes'] for rank in ranks], dim=1)
+    assert torch.equal(codes, single['quantizer']['codes'])
+
+
+def test_counts_are_of_all_ranks(ranks):
+    assert ranks[1]['quantizer']['states'][-1]['code_counts'].sum() == 4 * 4 * 16
+
+
+def test_revival_happened(ranks):
+    plain, revived = (ranks[0][name]['states'][-1] for name in ('quantizer', 'revived'))
+    assert plain['embedding.cluster_size'].min() < 0.9
+    assert revived['embedding.cluster_size'].min() >= 0.9
+    assert not torch.equal(plain['embedding.weight'], revived['embedding.weight'])
+
+
+def test_eval_on_one_rank_waits_for_nobody_and_changes_nothing(ranks):
+    for rank in ranks:
+        assert_identical(rank['eval']['before'], rank['eval']['after'])
+        assert rank['eval']['total'] == 2
+
+
+def test_gradients_equal_those_of_the_joined_batch(ranks, single):
+    expected = single['step']['gradients']
+    for rank in ranks:
+        found = rank['step']['gradients']
+        assert found.keys() == expected.keys()
+        assert not [name for name in found if name.startswith('target_generator')]
+        for name, value in expected.items():
+            assert_close(found[name], value, atol=1e-6, rtol=1e-4, msg=name)
+
+
+def test_tokenizer_is_unchanged_by_pretraining(ranks):
+    for rank in ranks:
+        run = rank['pretrain']
+        assert run['wrapper'] == 'MMDistributedDataParallel'
+        assert run['steps'] == 4
+        assert_identical(run['tokenizer_before'], run['tokenizer_after'])
+        assert not run['tokenizer_training']
+
+
+def test_optimiser_holds_the_student_alone(ranks):
+    optimised = ranks[0]['pretrain']['optimised']
+    assert optimised
+    assert not [name for name in optimised if name.startswith('target_generator')]
+
+
+def test_student_is_bit_identical_on_both_ranks(ranks):
+    assert_identical(*(rank['pretrain']['student'] for rank in ranks))
+
+
+def test_tokenizer_training_is_bit_identical_on_both_ranks(ranks):
+    first, second = (rank['vqkd'] for rank in ranks)
+    assert_identical(first['state'], second['state'])
+    assert torch.equal(first['code_counts'], second['code_counts'])
+    assert first['code_counts'].sum() == 8 * 16
+
+
+def test_checkpoint_holds_the_codebook_of_all_ranks(ranks):
+    run = ranks[1]['vqkd']
+    saved = torch.load(run['checkpoint'], weights_only=True)['state_dict']
+    assert torch.equal(
+        saved['quantize.embedding.weight'], run['state']['quantize.embedding.weight']
+    )

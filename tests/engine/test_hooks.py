@@ -1,0 +1,150 @@
+"""Hooks: a codebook well begun and watched, runs that stop on nonsense, plain checkpoints."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from mmbeitv2.models import VQKD
+from mmbeitv2.models.quantizer import perplexity
+
+
+@pytest.fixture
+def model(vqkd_config, timm_teacher_config):
+    """VQ-KD model whose codebook is empty."""
+    return VQKD(**{**vqkd_config, 'teacher': timm_teacher_config})
+
+
+class TestCodebookInit:
+    hook = dict(type='mmbeitv2.CodebookInitHook', vectors_per_code=2)
+
+    def test_gathers_several_batches(self, model, make_runner, log_of):
+        """Two images have 32 vectors, half as many as there are codes."""
+        runner = make_runner(model, hooks=[self.hook])
+        runner.train()
+        assert model.quantize.initted
+        assert runner.iter == 4
+        assert 'k-means of 128 vectors into 64 codes' in log_of(runner)
+
+    def test_too_few_vectors_are_refused_before_the_first_step(self, model, make_runner):
+        runner = make_runner(model, num_images=2, hooks=[self.hook])
+        with pytest.raises(ValueError, match=r'num_codes is 64, available are 32'):
+            runner.train()
+        assert runner.iter == 0
+        assert not model.quantize.initted
+
+    def test_resumed_codebook_is_left_alone(self, model, make_runner, log_of, tmp_path):
+        make_runner(model, hooks=[self.hook]).train()
+        trained = model.quantize.codebook.clone()
+        model.quantize.codebook.zero_()
+        runner = make_runner(
+            model,
+            hooks=[self.hook],
+            resume=True,
+            load_from=str(tmp_path / 'work/epoch_1.pth'),
+            work_dir=tmp_path / 'resumed',
+        )
+        runner.train()
+        assert runner.epoch == 1
+        assert torch.equal(model.quantize.codebook, trained)
+        assert 'k-means' not in log_of(runner)
+
+
+class TestCodebookUsage:
+    hooks = (
+        dict(type='mmbeitv2.CodebookInitHook', vectors_per_code=2),
+        dict(type='mmbeitv2.CodebookUsageHook', warn_below=1.01),
+    )
+
+    def test_logs_usage_and_perplexity_of_each_epoch(self, model, make_runner, log_of):
+        runner = make_runner(model, hooks=self.hooks, epochs=2)
+        runner.train()
+        counts = model.quantize.code_counts
+        assert counts.sum() == 8 * 16  # of the last epoch alone
+        (scalars,) = Path(runner.work_dir).rglob('scalars.json')
+        lines = [json.loads(line) for line in scalars.read_text().splitlines()]
+        logged = [line for line in lines if 'codebook_usage' in line]
+        assert len(logged) == 2
+        assert logged[1]['codebook_usage'] == pytest.approx((counts > 0).float().mean().item())
+        assert logged[1]['codebook_perplexity'] == pytest.approx(perplexity(counts).item())
+        assert 'of 64 codes used this epoch' in log_of(runner)
+
+    def test_warns_of_a_collapse(self, model, make_runner, log_of):
+        runner = make_runner(model, hooks=self.hooks)
+        runner.train()
+        assert 'the codebook is collapsing: only' in log_of(runner)
+
+    def test_is_quiet_above_the_limit(self, model, make_runner, log_of):
+        quiet = dict(type='mmbeitv2.CodebookUsageHook', warn_below=0.0)
+        runner = make_runner(model, hooks=[self.hooks[0], quiet])
+        runner.train()
+        assert 'collapsing' not in log_of(runner)
+
+
+class TestFiniteLoss:
+    @pytest.fixture
+    def spoiled(self, vqkd):
+        """Its loss is not a number."""
+        vqkd.teacher.features = torch.full((2, 16, 24), float('nan'))
+        return vqkd
+
+    @pytest.mark.parametrize(('interval', 'iteration'), [(1, 1), (2, 2), (10, 4)])
+    def test_stops_and_names_the_images(self, spoiled, make_runner, interval, iteration):
+        """At the latest before the end of an epoch, where a checkpoint is saved."""
+        hook = dict(type='mmbeitv2.FiniteLossHook', interval=interval)
+        runner = make_runner(spoiled, hooks=[hook])
+        with pytest.raises(FloatingPointError) as error:
+            runner.train()
+        message = str(error.value)
+        assert f'not finite at iteration {iteration}' in message
+        assert 'loss_rec' in message
+        assert message.count('photo_') == 2
+        assert not list(Path(runner.work_dir).glob('*.pth'))
+
+    def test_lets_finite_losses_pass(self, vqkd, make_runner):
+        runner = make_runner(vqkd, hooks=[dict(type='mmbeitv2.FiniteLossHook')])
+        runner.train()
+        assert runner.iter == 4
+
+
+class TestPlainCheckpoint:
+    def test_opens_as_weights_only(self, vqkd, make_runner, tmp_path):
+        make_runner(vqkd).train()
+        checkpoint = torch.load(tmp_path / 'work/epoch_1.pth', weights_only=True)
+        assert {'state_dict', 'optimizer', 'message_hub', 'meta'} <= set(checkpoint)
+        assert torch.equal(
+            checkpoint['state_dict']['quantize.embedding.weight'], vqkd.quantize.codebook
+        )
+
+    def test_log_history_survives_a_resume(self, vqkd, make_runner, tmp_path):
+        first = make_runner(vqkd)
+        first.train()
+        history = first.message_hub.get_scalar('train/loss').data
+        second = make_runner(
+            vqkd, epochs=2, resume=True, load_from=str(tmp_path / 'work/epoch_1.pth')
+        )
+        second.train()
+        continued = second.message_hub.get_scalar('train/loss').data
+        assert len(continued[0]) == 8
+        for before, after in zip(history, continued):
+            assert after[:4].tolist() == before.tolist()
+
+
+def test_resumed_run_equals_the_uninterrupted_one(
+    vqkd_config, timm_teacher_config, make_runner, tmp_path
+):
+    """Same weights, same codebook, same losses: nothing is lost between the two halves."""
+    vqkd_config['teacher'] = timm_teacher_config
+    hooks = [dict(type='mmbeitv2.CodebookInitHook', vectors_per_code=2)]
+    whole = VQKD(**vqkd_config)
+    make_runner(whole, hooks=hooks, epochs=2, work_dir=tmp_path / 'whole').train()
+    make_runner(VQKD(**vqkd_config), hooks=hooks, epochs=1, work_dir=tmp_path / 'halves').train()
+    resumed = VQKD(**vqkd_config)
+    runner = make_runner(resumed, hooks=hooks, epochs=2, work_dir=tmp_path / 'halves', resume=True)
+    runner.train()
+    assert runner.iter == 8
+    expected = whole.state_dict()
+    for name, value in resumed.state_dict().items():
+        assert_close(value, expected[name], atol=1e-6, rtol=1e-5, msg=name)

@@ -1,0 +1,63 @@
+"""Linear probes: one independent classifier per feature."""
+
+import pytest
+import torch
+from mmpretrain.structures import DataSample
+from torch.testing import assert_close
+
+from mmbeitv2.models import LinearProbeHead
+
+
+def labelled(*labels):
+    return [DataSample().set_gt_label(label) for label in labels]
+
+
+@pytest.fixture
+def head():
+    return LinearProbeHead(in_channels=6, num_classes=3)
+
+
+@pytest.fixture
+def features():
+    return ((torch.randn(4, 6), 100 + 50 * torch.randn(4, 6)),)
+
+
+def test_one_loss_per_feature(head, features):
+    losses = head.train().loss(features, labelled(0, 1, 2, 0))
+    assert set(losses) == {'loss_cls', 'loss_avg'}
+
+
+def test_classifiers_do_not_influence_one_another(head, features):
+    head.train().loss(features, labelled(0, 1, 2, 0))['loss_avg'].backward()
+    assert all(p.grad is None for p in head.classifiers['cls'].parameters())
+    assert all(p.grad is not None for p in head.classifiers['avg'].parameters())
+
+
+def test_features_are_standardised(head, features):
+    cls_token, mean = features[0]
+    head.train()
+    assert_close(head(((cls_token, mean),)), head(((7 * cls_token - 3, mean),)), atol=1e-3, rtol=0)
+
+
+def test_predictions_are_the_best_classes(head, features):
+    samples = head.eval().predict(features, labelled(0, 1, 2, 0))
+    logits = head(features)
+    for name in ('cls', 'avg'):
+        predicted = torch.stack([s.get(f'pred_label_{name}') for s in samples])
+        assert torch.equal(predicted, logits[name].argmax(dim=1))
+
+
+def test_labels_survive_half_precision_features():
+    """bfloat16 cannot hold 257."""
+    head = LinearProbeHead(in_channels=6, num_classes=1000)
+    feature = torch.randn(2, 6)
+    expected = head.eval().loss(((feature, feature),), labelled(257, 999))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        losses = head.loss(((feature.bfloat16(), feature.bfloat16()),), labelled(257, 999))
+    for name, value in expected.items():
+        assert_close(losses[name].float(), value, atol=0.02, rtol=0.02)
+
+
+def test_label_outside_the_classes_is_refused(head, features):
+    with pytest.raises(ValueError, match=r'a label is 3, allowed: 0 to 2'):
+        head.loss(features, labelled(0, 1, 2, 3))

@@ -1,0 +1,201 @@
+"""The command-line tools, run as a user runs them."""
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+import mmbeitv2
+
+ROOT = Path(mmbeitv2.__file__).resolve().parents[1]
+SCRIPTS = sorted((ROOT / 'tools').glob('*.sh')) + [ROOT / '.ci' / 'run']
+
+CONFIG = """
+default_scope = 'mmpretrain'
+pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=32), dict(type='PackInputs')]
+train_dataloader = dict(
+    batch_size=2, num_workers=0,
+    dataset=dict(type='CustomDataset', data_root={data!r}, pipeline=pipeline),
+    sampler=dict(type='DefaultSampler', shuffle=True))
+test_dataloader = dict(
+    batch_size=2, num_workers=0,
+    dataset=dict(type='CustomDataset', data_root={data!r}, pipeline=pipeline),
+    sampler=dict(type='DefaultSampler', shuffle=False))
+model = dict(
+    type='ImageClassifier',
+    data_preprocessor=dict(num_classes=2, mean=[127.5] * 3, std=[127.5] * 3),
+    backbone=dict(
+        type='VisionTransformer', img_size=32, patch_size=16,
+        arch=dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=32)),
+    head=dict(type='LinearClsHead', num_classes=2, in_channels=16))
+optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3))
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=2)
+test_cfg = dict()
+test_evaluator = dict(type='Accuracy')
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=1),
+    checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=False))
+log_processor = dict(by_epoch=False)
+randomness = dict(seed=0)
+"""
+
+
+def run(*command: object, cwd: Path) -> subprocess.CompletedProcess:
+    """Run a tool from another folder, as an installed or checked-out package allows."""
+    environment = {
+        **os.environ,
+        'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+        'PYTHONPATH': str(ROOT),
+        'OMP_NUM_THREADS': '1',
+        'CUDA_VISIBLE_DEVICES': '',
+    }
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope='module')
+def project(tmp_path_factory):
+    """A folder with a tiny config and eight images, on which two CPU processes have trained."""
+    folder = tmp_path_factory.mktemp('project')
+    generator = np.random.default_rng(0)
+    for index in range(8):
+        path = folder / 'data' / 'ab'[index % 2] / f'{index}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+    (folder / 'tiny.py').write_text(CONFIG.format(data=str(folder / 'data')))
+    result = run('bash', ROOT / 'tools' / 'dist_train.sh', 'tiny.py', 2, cwd=folder)
+    assert result.returncode == 0, result.stdout
+    (folder / 'training.log').write_text(result.stdout)
+    return folder
+
+
+@pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.name)
+def test_shell_script_parses(script):
+    assert subprocess.run(['bash', '-n', script], check=False).returncode == 0
+
+
+def test_two_cpu_processes_train_with_gloo(project):
+    log = (project / 'training.log').read_text()
+    assert 'gloo instead of nccl' in log
+    assert 'Iter(train) [2/2]' in log
+    assert (project / 'work_dirs' / 'tiny' / 'iter_2.pth').is_file()
+
+
+def test_resume_continues_at_the_same_iteration(project):
+    result = run(
+        *(sys.executable, ROOT / 'tools' / 'train.py', 'tiny.py', '--resume'),
+        *('--cfg-options', 'train_cfg.max_iters=3'),
+        cwd=project,
+    )
+    assert result.returncode == 0, result.stdout
+    assert 'resumed epoch: 0, iter: 2' in result.stdout
+    assert 'Iter(train) [3/3]' in result.stdout
+    assert 'Iter(train) [1/3]' not in result.stdout
+    # What mmengine prints before it unpickles arbitrary code.
+    assert 'weights_only=False' not in result.stdout
+
+
+def test_test_evaluates_a_checkpoint_and_writes_predictions(project):
+    result = run(
+        *(sys.executable, ROOT / 'tools' / 'test.py', 'tiny.py', 'work_dirs/tiny/iter_2.pth'),
+        *('--out', 'predictions.pkl'),
+        cwd=project,
+    )
+    assert result.returncode == 0, result.stdout
+    assert 'accuracy/top1' in result.stdout
+    assert (project / 'predictions.pkl').stat().st_size > 0
+
+
+def test_saved_checkpoint_holds_the_iteration(project):
+    from mmengine.runner.checkpoint import _load_checkpoint
+
+    checkpoint = _load_checkpoint(str(project / 'work_dirs' / 'tiny' / 'iter_2.pth'), 'cpu')
+    assert checkpoint['meta']['iter'] == 2
+    assert all(torch.is_tensor(value) for value in checkpoint['state_dict'].values())
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['nothing.py'], "no config file 'nothing.py'"),
+        (
+            ['tiny.py', '--cfg-options', 'train_dataloader.dataset.data_root=nowhere'],
+            "data_root of CustomDataset is 'nowhere'",
+        ),
+        (['tiny.py', '--resume', 'nowhere.pth'], "the checkpoint 'nowhere.pth'"),
+        (['tiny.py', '--auto-scale-lr'], 'set auto_scale_lr = dict(base_batch_size=...)'),
+    ],
+    ids=['config', 'data', 'checkpoint', 'batch'],
+)
+def test_train_exits_with_what_is_wrong(project, monkeypatch, arguments, message):
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(sys, 'argv', ['train.py', *arguments])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / 'tools' / 'train.py'), run_name='__main__')
+    assert str(end.value).startswith('error: ')
+    assert message in str(end.value)
+
+
+def test_train_ends_with_the_message_alone(tmp_path):
+    result = run(sys.executable, ROOT / 'tools' / 'train.py', 'nothing.py', cwd=tmp_path)
+    assert result.returncode == 1
+    assert "error: no config file 'nothing.py'" in result.stdout
+    assert 'Traceback' not in result.stdout
+
+
+class TestMixedPrecision:
+    @pytest.fixture
+    def optim_wrapper(self, monkeypatch):
+        """What ``--amp`` makes of an optimiser wrapper on a machine with a given device."""
+        tool = runpy.run_path(str(ROOT / 'tools' / 'train.py'))
+
+        def apply(device, **options):
+            monkeypatch.setitem(tool['apply_arguments'].__globals__, 'get_device', lambda: device)
+            cfg = Config({'optim_wrapper': {'type': 'OptimWrapper', **options}})
+            tool['apply_arguments'](cfg, tool['parse_args'](['tiny.py', '--amp']))
+            return cfg.optim_wrapper
+
+        return apply
+
+    def test_is_bfloat16_without_loss_scaling(self, optim_wrapper):
+        assert optim_wrapper('cuda') == {
+            'type': 'AmpOptimWrapper',
+            'dtype': 'bfloat16',
+            'loss_scale': {'enabled': False},
+        }
+
+    def test_float16_keeps_mmengines_loss_scaling(self, optim_wrapper):
+        found = optim_wrapper('cuda', dtype='float16')
+        assert found == {'type': 'AmpOptimWrapper', 'dtype': 'float16'}
+
+    def test_needs_a_gpu(self, optim_wrapper):
+        with pytest.raises(ValueError, match='--amp needs a GPU'):
+            optim_wrapper('cpu')
+
+
+@pytest.mark.parametrize('processes', ['0', 'two', '-1'])
+def test_dist_train_refuses_a_bad_number_of_processes(tmp_path, processes):
+    result = run('bash', ROOT / 'tools' / 'dist_train.sh', 'tiny.py', processes, cwd=tmp_path)
+    assert result.returncode == 2
+    assert f"the number of processes is '{processes}'" in result.stdout
+
+
+def test_several_nodes_need_a_common_address(tmp_path, monkeypatch):
+    monkeypatch.setenv('NNODES', '2')
+    result = run('bash', ROOT / 'tools' / 'dist_train.sh', 'tiny.py', 1, cwd=tmp_path)
+    assert result.returncode == 2
+    assert 'needs NODE_RANK, MASTER_ADDR and PORT' in result.stdout

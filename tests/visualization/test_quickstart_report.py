@@ -1,0 +1,183 @@
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmbeitv2.visualization.baselines import background_miou, majority_share
+from mmbeitv2.visualization.html import Section, render_report
+from mmbeitv2.visualization.quickstart import KNOWN, UNSEEN, measure
+from mmbeitv2.visualization.summary import Measurement, text_table
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def report_tool():
+    spec = importlib.util.spec_from_file_location('report', ROOT / 'tools/quickstart_report.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def data_root(tmp_path, photos) -> Path:
+    """Six photos of birds and two of fish; half of each annotation is background."""
+    root = tmp_path / 'data'
+    for folder in ('imagenet/val', 'imagenet/val_unseen'):
+        for i, photo in enumerate(photos[:8]):
+            path = root / folder / ('fish' if i >= 6 else 'bird') / f'{i}.jpg'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            photo.save(path)
+    for folder in ('validation', 'validation_unseen'):
+        (root / 'ade/images' / folder).mkdir(parents=True)
+        (root / 'ade/annotations' / folder).mkdir(parents=True)
+        labels = np.ones((80, 80), np.uint8)
+        labels[40:] = 2
+        labels[:, :8] = 0
+        for i, photo in enumerate(photos[:2]):
+            photo.save(root / 'ade/images' / folder / f'{i}.jpg')
+            Image.fromarray(labels).save(root / 'ade/annotations' / folder / f'{i}.png')
+    return root
+
+
+def write_stage(stage: Path, validation: dict, test: dict | None = None) -> None:
+    folder = stage / '20260101_000000'
+    (folder / 'vis_data').mkdir(parents=True)
+    lines = [dict(lr=0.1, loss=2.0, loss_mim=4.0, iter=20, step=20), {**validation, 'step': 1}]
+    scalars = ''.join(json.dumps(line) + '\n' for line in lines)
+    (folder / 'vis_data/scalars.json').write_text(scalars)
+    if test is not None:
+        (folder / f'{folder.name}.json').write_text(json.dumps(test))
+
+
+@pytest.fixture
+def work_dir(tmp_path) -> Path:
+    work = tmp_path / 'work'
+    for seed, (ours, rand) in {'seed0': (60.0, 40.0), 'seed1': (70.0, 42.0)}.items():
+        write_stage(
+            work / seed / 'finetune_pretrained', {'accuracy/top1': ours}, {'accuracy/top1': 30.0}
+        )
+        write_stage(work / seed / 'finetune_random', {'accuracy/top1': rand})
+    masked = {'masked_codes/acc_mim': 0.2, 'masked_codes/acc_majority': 0.08}
+    write_stage(work / 'seed0/pretrain', masked)
+    return work
+
+
+def find(measurements: list[Measurement], name: str, data: str = KNOWN) -> Measurement:
+    return next(m for m in measurements if m.name.startswith(name) and m.data == data)
+
+
+def test_figures_are_shares_by_seed_with_mean_and_spread(work_dir, data_root):
+    figure = find(measure(work_dir, data_root), 'Fine-tuning').as_json()
+    assert figure['values']['per_seed'] == pytest.approx({'seed0': 0.6, 'seed1': 0.7})
+    assert figure['values']['mean'] == pytest.approx(0.65)
+    assert figure['values']['std'] == pytest.approx(0.1 / 2**0.5)
+    assert figure['random']['mean'] == pytest.approx(0.41)
+    assert figure['gain'] == pytest.approx(0.24)
+    assert figure['gain_beats_spread'] is True
+    assert figure['baseline'] == 0.75
+
+
+def test_unseen_objects_are_read_from_the_test_and_never_from_the_validation(work_dir, data_root):
+    figures = measure(work_dir, data_root)
+    assert find(figures, 'Fine-tuning', UNSEEN).values == pytest.approx(
+        {'seed0': 0.3, 'seed1': 0.3}
+    )
+    assert find(figures, 'Fine-tuning', UNSEEN).random == {}
+    assert find(figures, 'Masked codes, last', UNSEEN).values == {}
+
+
+def test_stages_that_have_not_run_have_no_number(work_dir, data_root):
+    figure = find(measure(work_dir, data_root), 'Segmentation')
+    assert figure.row()[1:3] == ['not run', '–']
+    assert figure.as_json()['values'] == dict(per_seed={}, mean=None, std=None)
+
+
+def test_masked_codes_stand_beside_the_most_frequent_code(work_dir, data_root):
+    figure = find(measure(work_dir, data_root), 'Masked codes, last')
+    assert figure.values == {'seed0': 0.2}
+    assert figure.baseline == 0.08
+
+
+def test_gain_within_the_spread_does_not_beat_it():
+    noisy = Measurement('x', 'd', {'a': 0.5, 'b': 0.7}, {'a': 0.55, 'b': 0.56})
+    assert noisy.gain > 0
+    assert not noisy.beats_spread
+    assert not Measurement('x', 'd', {'a': 0.9}, {'a': 0.1}).beats_spread
+
+
+def test_text_table_shows_spread_only_for_several_seeds():
+    table = text_table(
+        [
+            Measurement('several', 'd', {'a': 0.5, 'b': 0.7}),
+            Measurement('one', 'd', {'a': 0.5}, {'a': 0.4}, 0.1),
+        ]
+    )
+    assert '60.0 ± 14.1 %' in table
+    assert re.search(r'one +50.0 % +40.0 % +10.0 % +\+10.0 points', table)
+
+
+def test_baselines_of_data(data_root, tmp_path):
+    assert majority_share(data_root / 'imagenet/val') == 0.75
+    # Background and one class, each on half of the labelled pixels: IoU ½ and 0.
+    assert background_miou(data_root / 'ade/annotations/validation') == 0.25
+    with pytest.raises(FileNotFoundError, match='make_demo_data'):
+        majority_share(tmp_path / 'none')
+
+
+def test_report_of_unfinished_work_marks_what_is_missing(report_tool, work_dir, data_root, capsys):
+    report_tool.main(['--work-dir', str(work_dir), '--data-root', str(data_root)])
+    page = (work_dir / 'report.html').read_text()
+    assert page.count('not run: this stage') == 5
+    assert page.count('data:image/png;base64,') == 2
+    assert '65.0 ± 7.1 %' in page
+    assert '<script' not in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    for name in ('pretraining_curves.png', 'comparison_curves.png'):
+        assert (work_dir / name).is_file()
+    results = json.loads((work_dir / 'results.json').read_text())
+    assert results['made_with']['seeds'] == '0, 1'
+    assert '65.0 ± 7.1 %' in capsys.readouterr().out
+
+
+def test_report_with_models_draws_them(report_tool, work_dir, data_root, model, tokenizer):
+    import torch
+
+    for stage, part in (('vqkd', tokenizer), ('seed0/pretrain', model)):
+        (work_dir / stage).mkdir(exist_ok=True)
+        torch.save(dict(state_dict=part.state_dict()), work_dir / stage / 'epoch_1.pth')
+        (work_dir / stage / 'last_checkpoint').write_text('epoch_1.pth')
+    mask = "dict(type='mmbeitv2.BlockMask', grid_size=4, num_masked=6, min_block=2)"
+    (work_dir / 'seed0/pretrain/config.py').write_text(
+        f"nested = dict(type='mmbeitv2.SampleSeeded', transforms=[{mask}])\n"
+        'val_dataloader = dict(dataset=dict(pipeline=[nested]))\n'
+    )
+    (work_dir / 'vqkd/config.py').write_text('model = dict(quantizer=dict(num_codes=12))\n')
+    report_tool.main(['--work-dir', str(work_dir), '--data-root', str(data_root)])
+    for name in ('code_mosaic.png', 'code_maps.png', 'masked_codes.png'):
+        assert (work_dir / name).stat().st_size > 5_000
+    page = (work_dir / 'report.html').read_text()
+    assert page.count('data:image/png;base64,') == 5
+    assert 'at random 8.3 %' in page
+
+
+def test_wrong_folders_end_with_one_line(report_tool, tmp_path, work_dir):
+    with pytest.raises(SystemExit, match=r'quickstart\.sh'):
+        report_tool.main(['--work-dir', str(tmp_path / 'none')])
+    with pytest.raises(SystemExit, match='--data-root'):
+        report_tool.main(['--work-dir', str(work_dir), '--data-root', str(tmp_path / 'none')])
+
+
+def test_page_holds_every_figure_and_escapes_text(tmp_path):
+    picture = tmp_path / 'a.png'
+    Image.new('RGB', (2, 2)).save(picture)
+    page = render_report(
+        'A < B', 'lead', [Measurement('figure one', 'set', {'a': 0.5})],
+        [Section('S', 'look', picture), Section('T', 'look', None)], {'date': 'today'},
+    )  # fmt: skip
+    for text in ('A &lt; B', 'figure one', '50.0 %', 'not run', 'today', 'data:image/png'):
+        assert text in page

@@ -1,0 +1,276 @@
+"""Report of a quick start: figures beside their baselines, curves and pictures on one page.
+
+    python tools/quickstart_report.py --work-dir work_dirs/quickstart
+
+reads what the stages have left there, whether all of them ran or not, and writes ``report.html``
+(self-contained), ``results.json`` and the PNGs. A stage without results is marked 'not run'.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.config import Config
+from PIL import Image
+from torch import Tensor
+
+from mmbeitv2.apis import load_pretrained, load_tokenizer
+from mmbeitv2.registry import TRANSFORMS
+from mmbeitv2.version import __version__
+from mmbeitv2.visualization import codes, curves, masking, runs, segmentation, style
+from mmbeitv2.visualization.code_maps import code_maps
+from mmbeitv2.visualization.html import Section, render_report
+from mmbeitv2.visualization.quickstart import (
+    CLASS_FOLDERS,
+    COMPARED,
+    KNOWN,
+    SEGMENT_FOLDERS,
+    codebook_size,
+    measure,
+    seed_folders,
+)
+from mmbeitv2.visualization.summary import Measurement, text_table
+
+SEGMENTATION_PHOTOS = 8
+MASKED_PHOTOS = 5
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'))
+    parser.add_argument('--data-root', type=Path, default=Path('data/demo'))
+    return parser.parse_args(argv)
+
+
+def draw_curves(work_dir: Path, measurements: list[Measurement]) -> Iterator[Section]:
+    """Sections of the loss and accuracy curves."""
+    scalars = runs.read_scalars(work_dir / 'vqkd')
+    yield Section(
+        'The tokenizer learns',
+        'Reconstruction of the teacher’s features should fall, on held-out photos too; nearly all '
+        'codes should come into use, evenly (a high perplexity).',
+        curves.tokenizer_curves(scalars, work_dir / 'tokenizer_curves.png', codebook_size(work_dir))
+        if scalars
+        else None,
+    )
+    seeds = {s.name: runs.read_scalars(s / 'pretrain') for s in seed_folders(work_dir)}
+    seeds = {name: records for name, records in seeds.items() if records}
+    yield Section(
+        'Pretraining learns to guess hidden patches',
+        'Both losses should fall, and the accuracy rise well above the dashed line of always '
+        'guessing the most frequent code. Dots are held-out photos.',
+        curves.pretraining_curves(seeds, work_dir / 'pretraining_curves.png') if seeds else None,
+    )
+    guesses = {m.name: m.baseline for m in measurements if m.data == KNOWN}
+    tasks = []
+    for name, stage, key, factor in COMPARED[1:]:
+        both = [
+            [r for s in seed_folders(work_dir) if (r := runs.read_scalars(s / f'{stage}_{start}'))]
+            for start in ('pretrained', 'random')
+        ]
+        if any(both):
+            title = name.split(',')[0]
+            metric = f'{name} (%), held-out'
+            guess = 100 * guesses[name]
+            tasks.append(curves.Comparison(title, 'loss', key, metric, 100 * factor, *both, guess))
+    yield Section(
+        'Pretrained against random initialisation',
+        'The same network and the same training, started from the pretrained weights (blue) and '
+        'from random ones (orange): blue should fall faster and end higher.',
+        curves.comparison_curves(tasks, work_dir / 'comparison_curves.png') if tasks else None,
+    )
+
+
+def draw_codes(work_dir: Path, data_root: Path) -> Iterator[Section]:
+    """Sections of the mosaic and the code maps."""
+    checkpoint = runs.newest_checkpoint(work_dir / 'vqkd')
+    mosaic = maps = None
+    look = 'Each row is one code, each picture a patch (outlined) of another held-out photo.'
+    if checkpoint is not None:
+        tokenizer = load_tokenizer(str(checkpoint))
+        photos = sorted((data_root / 'ade/images/validation').glob('*.jpg'))
+        coded = codes.encode_images(tokenizer, style.read_images(photos))
+        mosaic, maps = work_dir / 'code_mosaic.png', work_dir / 'code_maps.png'
+        codes.code_mosaic(coded, mosaic, interest=object_share(photos, coded.codes.shape[1:]))
+        code_maps(coded, maps)
+        look += (
+            ' Patches in a row should look alike and differ from those of other rows. Shown are '
+            'the patches nearest to their code, of codes that often fall on objects and look '
+            f'alike; over all codes and patches, a code explains {codes.explained_looks(coded):.0%}'
+            ' of the variance of a patch’s pixels.'
+        )
+    yield Section('Patches with the same code look alike', look, mosaic)
+    yield Section(
+        'Where the codes lie',
+        'Held-out photos, and their patches coloured by code, similar colours for similar codes: '
+        'objects stand out against their background.',
+        maps,
+    )
+
+
+def object_share(photos: list[Path], grid: tuple[int, int]) -> Tensor:
+    """Share of every patch that objects cover, float ``(B, rows, columns)`` in 0 to 1."""
+    shares = []
+    for labels in annotations(photos):
+        objects = Image.fromarray((labels > 0) & (labels != segmentation.IGNORED))
+        cells = objects.convert('F').resize((grid[1], grid[0]), Image.Resampling.BOX)
+        shares.append(torch.from_numpy(np.array(cells)) / 255)
+    return torch.stack(shares)
+
+
+def annotations(photos: list[Path]) -> list[np.ndarray]:
+    """Labels of photos in ADE20K's layout, uint8: 0 background, 255 unlabelled."""
+    files = [
+        p.parents[2] / 'annotations' / p.parent.name / p.with_suffix('.png').name for p in photos
+    ]
+    # Files have 0 for unlabelled, which wraps around to 255.
+    return [np.asarray(Image.open(file), np.uint8) - np.uint8(1) for file in files]
+
+
+def draw_masking(work_dir: Path, data_root: Path) -> Section:
+    """Section of predicted against true codes, from the first seed."""
+    picture = None
+    stages = [s / 'pretrain' for s in seed_folders(work_dir)]
+    stages = [stage for stage in stages if runs.newest_checkpoint(stage)]
+    if stages:
+        model = load_pretrained(str(runs.newest_checkpoint(stages[0])))
+        photos = sorted((data_root / CLASS_FOLDERS[KNOWN]).glob('*/*.jpg'))
+        shown = style.evenly_spaced(photos, MASKED_PHOTOS)
+        others = style.read_images([p for p in photos if p not in shown])
+        references = codes.encode_images(model.target_generator, others)
+        transform = mask_transform(Config.fromfile(runs.config_file(stages[0])))
+        random.seed(0)
+        masks = torch.stack([transform({})['mask'] for _ in shown])
+        picture = work_dir / 'masked_codes.png'
+        masking.mask_predictions(model, style.read_images(shown), masks, references, picture)
+    return Section(
+        'Behind the mask',
+        'Grey cells were hidden from the model. Compare “true” with “predicted”, as colours and '
+        'painted with a typical patch of each code from other photos: even where the code is not '
+        'exactly right, the painting should continue what is visible.',
+        picture,
+    )
+
+
+def mask_transform(config: Config) -> BaseTransform:
+    """The mask of the validation pipeline, wherever it is nested.
+
+    Raises:
+        ValueError: the pipeline makes no mask.
+    """
+    pending = list(config.val_dataloader.dataset.pipeline)
+    while pending:
+        step = pending.pop()
+        if step['type'].endswith('Mask'):
+            return TRANSFORMS.build(step)
+        pending += step.get('transforms', [])
+    raise ValueError(f'the validation pipeline of {config.filename} has no mask transform.')
+
+
+def draw_segmentation(work_dir: Path, data_root: Path) -> Section:
+    """Section of segmentation overlays, from the first seed."""
+    photos = sorted((data_root / 'ade/images' / SEGMENT_FOLDERS[KNOWN]).glob('*.jpg'))
+    photos = style.evenly_spaced(photos, SEGMENTATION_PHOTOS)
+    columns, names, picture = {'truth': annotations(photos)}, [], None
+    for start in ('pretrained', 'random'):
+        stages = [s / f'segment_{start}' for s in seed_folders(work_dir)]
+        stages = [stage for stage in stages if runs.newest_checkpoint(stage)]
+        if stages:
+            columns[f'{start} init' if start == 'random' else start], names = segment(
+                stages[0], photos
+            )
+    if names:
+        picture = work_dir / 'segmentation.png'
+        segmentation.segmentation_overlays(style.read_images(photos), columns, names, picture)
+    return Section(
+        'Segmentation',
+        'UperNet on the pretrained backbone, beside the same training from random weights: '
+        'compare shapes and colours with the truth. Background is grey.',
+        picture,
+    )
+
+
+def segment(stage: Path, photos: list[Path]) -> tuple[list[np.ndarray], list[str]]:
+    """Predicted labels of photos, and the names of the classes."""
+    from mmseg.apis import inference_model, init_model
+
+    config = Config.fromfile(runs.config_file(stage))
+    config.test_pipeline = config.test_dataloader.dataset.pipeline
+    model = init_model(config, str(runs.newest_checkpoint(stage)), device='cpu')
+    results = inference_model(model, [str(photo) for photo in photos])
+    labels = [r.pred_sem_seg.data[0].numpy().astype(np.uint8) for r in results]
+    return labels, list(model.dataset_meta['classes'])
+
+
+def facts(work_dir: Path) -> dict[str, str]:
+    """Date, machine, versions and seeds."""
+    import mmcv
+    import mmengine
+    import mmpretrain
+    import mmseg
+
+    versions = {
+        'mmbeitv2': __version__,
+        'Python': platform.python_version(),
+        'torch': torch.__version__,
+        'mmengine': mmengine.__version__,
+        'mmcv': mmcv.__version__,
+        'mmpretrain': mmpretrain.__version__,
+        'mmsegmentation': mmseg.__version__,
+    }
+    return {
+        'date': datetime.datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z'),
+        'machine': f'{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, '
+        + (torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'),
+        'versions': ', '.join(f'{name} {version}' for name, version in versions.items()),
+        'seeds': ', '.join(s.name[4:] for s in seed_folders(work_dir)) or 'none yet',
+        'all figures per seed': 'results.json beside this page',
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(argv)
+    work_dir, data_root = args.work_dir, args.data_root
+    if not work_dir.is_dir():
+        sys.exit(f'error: no folder {work_dir}: run `bash tools/quickstart.sh` first, or give its '
+                 'place with --work-dir')  # fmt: skip
+    try:
+        measurements = measure(work_dir, data_root)
+    except FileNotFoundError as error:
+        sys.exit(f'error: {error}')
+    sections = [
+        *draw_codes(work_dir, data_root),
+        draw_masking(work_dir, data_root),
+        draw_segmentation(work_dir, data_root),
+        *draw_curves(work_dir, measurements),
+    ]
+    made = facts(work_dir)
+    results = dict(made_with=made, figures=[m.as_json() for m in measurements])
+    (work_dir / 'results.json').write_text(json.dumps(results, indent=2, ensure_ascii=False) + '\n')
+    page = render_report(
+        'BEiT v2 quick start',
+        'A visual tokenizer, a small vision Transformer pretrained on its codes, and what that is '
+        'worth for classification and segmentation: trained and measured on photos of cut-out '
+        'objects. All pictures and figures are of held-out photos.',
+        measurements,
+        sections,
+        made,
+    )
+    (work_dir / 'report.html').write_text(page)
+    print(text_table(measurements))
+    print(f'report: {work_dir / "report.html"}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Lints and tests the repository: bash tools/run_tests.sh [--all] [pytest arguments]
+# --all includes the tests marked slow.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source tools/env.sh
+
+markers=(-m 'not slow')
+if [[ "${1:-}" == --all ]]; then
+    markers=()
+    shift
+fi
+
+ruff check
+ruff format --check
+exec python -m pytest ${markers[@]+"${markers[@]}"} "$@"

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Shared by dist_train.sh and dist_test.sh: torchrun.sh PROCESSES SCRIPT [arguments of the script]
+set -euo pipefail
+tools="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+processes=$1
+script=$2
+shift 2
+if [[ ! "$processes" =~ ^[1-9][0-9]*$ ]]; then
+    echo "the number of processes is '$processes', but must be a whole number from 1 on" >&2
+    exit 2
+fi
+
+nodes="${NNODES:-1}"
+address="${MASTER_ADDR:-127.0.0.1}"
+if [[ "$nodes" != 1 && ( -z "${MASTER_ADDR:-}" || -z "${PORT:-}" || -z "${NODE_RANK:-}" ) ]]; then
+    echo "NNODES=$nodes also needs NODE_RANK, MASTER_ADDR and PORT, the last two the same on all" >&2
+    exit 2
+fi
+if [[ -z "${PORT:-}" ]]; then
+    # A fixed default would make two runs on one machine collide.
+    PORT="$(python -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')"
+fi
+if [[ -z "${OMP_NUM_THREADS:-}" ]]; then
+    # torchrun's own default of 1 leaves cores idle on a CPU machine.
+    OMP_NUM_THREADS="$(python -c "import os; print(max(1, len(os.sched_getaffinity(0)) // $processes) \
+if hasattr(os, 'sched_getaffinity') else max(1, os.cpu_count() // $processes))")"
+fi
+export OMP_NUM_THREADS
+
+PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}" exec python -m torch.distributed.run \
+    --nnodes="$nodes" --node_rank="${NODE_RANK:-0}" --nproc_per_node="$processes" \
+    --master_addr="$address" --master_port="$PORT" \
+    "$tools/$script" "$@" --launcher pytorch

@@ -1,0 +1,85 @@
+"""Train a model: ``python tools/train.py CONFIG``."""
+
+import argparse
+from collections.abc import Sequence
+
+from mmengine.config import Config
+from mmengine.device import get_device
+
+from mmbeitv2.apis import launch, preflight
+from mmbeitv2.apis.config import load_config
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description='Train a model')
+    parser.add_argument('config', help="config file, or 'mmbeitv2::NAME.py'")
+    launch.add_common_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='continue from this checkpoint, or from the newest one of the work directory',
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='train with mixed precision on a GPU, in bfloat16 unless optim_wrapper.dtype is set',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate from auto_scale_lr.base_batch_size to the run's batch",
+    )
+    parser.add_argument(
+        '--test', action='store_true', help="after training, evaluate on the config's test set"
+    )
+    return parser.parse_args(argv)
+
+
+def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
+    """Write the training options into the config.
+
+    Raises:
+        ValueError: if an option needs a part that the config does not have.
+    """
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        if get_device() == 'cpu':
+            raise ValueError('--amp needs a GPU and this machine has none: train without it')
+        # Users of the official code report losses that are not numbers in float16.
+        if cfg.optim_wrapper.setdefault('dtype', 'bfloat16') == 'bfloat16':
+            # Its range is that of float32, so that losses need no scaling.
+            cfg.optim_wrapper.setdefault('loss_scale', dict(enabled=False))
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise ValueError(
+                '--auto-scale-lr needs the batch that the learning rate belongs to: set '
+                'auto_scale_lr = dict(base_batch_size=...) in the config'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+
+
+def main() -> None:
+    """Run the tool."""
+    args = parse_args()
+    try:
+        cfg = load_config(args.config, args.cfg_options)
+        apply_arguments(cfg, args)
+        phases = ('train', 'val', 'test') if args.test else ('train', 'val')
+        preflight.check(cfg, phases=phases)
+        launch.set_environment(cfg, args)
+    except (FileNotFoundError, ValueError) as error:
+        launch.exit_on_bad_input(error)
+    runner = launch.build_runner(cfg)
+    runner.train()
+    if args.test:
+        runner.test()
+
+
+if __name__ == '__main__':
+    main()
