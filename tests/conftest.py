@@ -12,6 +12,7 @@ import pytest
 import timm
 import torch
 from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from safetensors.torch import load_file
@@ -112,6 +113,13 @@ def official_layouts():
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def own_scope():
+    """Default scope of mmengine: a Runner of another test must not change what a name means."""
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        yield
 
 
 @pytest.fixture

@@ -3,7 +3,12 @@
 import torch
 from torch import Tensor
 
-from mmbeitv2.checkpoints.architecture import num_layers, vit_architecture, with_prefix
+from mmbeitv2.checkpoints.architecture import (
+    layer_architecture,
+    num_layers,
+    vit_architecture,
+    with_prefix,
+)
 from mmbeitv2.checkpoints.loading import load_exactly
 from mmbeitv2.checkpoints.reading import read_state_dict
 from mmbeitv2.models import BEiTV2, VQKDTokenizer
@@ -69,11 +74,10 @@ def load_pretrained(checkpoint: str, num_heads: int | None = None) -> BEiTV2:
             type='mmbeitv2.PatchAggregationNeck',
             embed_dim=arch['embed_dim'],
             num_heads=arch['num_heads'],
-            mlp_ratio=arch['mlp_ratio'],
             layer=int(state['neck._extra_state']),
             depth=num_layers(state, 'neck.cls_pt_layers'),
-            init_values=backbone['init_values'],
             shared_norm='neck.cls_pt_norm.weight' not in state,
+            **layer_architecture(with_prefix(state, 'neck.cls_pt_layers.0.')),
         )
     model = BEiTV2(
         backbone=dict(type='mmbeitv2.BEiTViT', arch=arch, use_mask_token=True, **backbone),

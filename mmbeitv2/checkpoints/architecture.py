@@ -36,7 +36,6 @@ def vit_architecture(state: dict[str, Tensor], num_heads: int | None = None) -> 
             f'width {embed_dim} is no multiple of {HEAD_WIDTH}, so the number of heads, which the '
             'checkpoint does not show, cannot be assumed: give num_heads.'
         )
-    gamma = state.get('blocks.0.gamma_1')
     return dict(
         img_size=math.isqrt(num_patches) * patch_size,
         patch_size=patch_size,
@@ -44,11 +43,19 @@ def vit_architecture(state: dict[str, Tensor], num_heads: int | None = None) -> 
         embed_dim=embed_dim,
         depth=num_layers(state, 'blocks'),
         num_heads=num_heads or embed_dim // HEAD_WIDTH,
-        mlp_ratio=state['blocks.0.mlp.fc1.weight'].shape[0] / embed_dim,
-        init_values=None if gamma is None else float(gamma.mean()),
+        **layer_architecture(with_prefix(state, 'blocks.0.')),
         use_abs_pos_emb='pos_embed' in state,
         use_shared_rel_pos_bias=SHARED_TABLE in state,
         use_rel_pos_bias=f'blocks.0.attn.{TABLE}' in state,
+    )
+
+
+def layer_architecture(state: dict[str, Tensor]) -> dict:
+    """Arguments ``mlp_ratio`` and ``init_values`` for the tensors of one layer."""
+    hidden, embed_dim = state['mlp.fc1.weight'].shape
+    gamma = state.get('gamma_1')
+    return dict(
+        mlp_ratio=hidden / embed_dim, init_values=None if gamma is None else float(gamma.mean())
     )
 
 

@@ -411,7 +411,11 @@ class TestFrozen:
             assert cnn_teacher(random_images(64), 4).dtype == torch.float32
 
     def test_builds_from_the_registry(self, tiny_cnn):
-        config = {'type': 'TimmTeacher', 'model': 'test_efficientnet', 'checkpoint': tiny_cnn[1]}
+        config = {
+            'type': 'mmbeitv2.TimmTeacher',
+            'model': 'test_efficientnet',
+            'checkpoint': tiny_cnn[1],
+        }
         assert isinstance(MODELS.build(config), TimmTeacher)
 
 
