@@ -1,11 +1,13 @@
-"""Hooks and the optimiser constructor."""
+"""Hooks, the optimiser constructor and the optimiser wrapper."""
 
 from mmbeitv2.engine.checkpoint_hook import PlainCheckpointHook
 from mmbeitv2.engine.codebook_hooks import CodebookInitHook, CodebookUsageHook
 from mmbeitv2.engine.loss_hook import FiniteLossHook
 from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
+from mmbeitv2.engine.optim_wrapper import BFloat16OptimWrapper
 
 __all__ = [
+    'BFloat16OptimWrapper',
     'CodebookInitHook',
     'CodebookUsageHook',
     'FiniteLossHook',
