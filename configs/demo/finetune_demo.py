@@ -27,7 +27,7 @@ model = dict(
 val_evaluator = dict(type='Accuracy', topk=(1,))
 test_evaluator = val_evaluator
 
-max_epochs = 2
+max_epochs = 4
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
     constructor='mmbeitv2.LayerDecayOptimWrapperConstructor',
