@@ -62,7 +62,7 @@ train_pipeline = [
     dict(type='RandomResize', scale=(image_size, image_size), ratio_range=(1.0, 1.4)),
     dict(type='RandomCrop', crop_size=(image_size, image_size)),
     dict(type='RandomFlip', prob=0.5),
-    # Without it, the 16 training backgrounds are learned by heart and unseen ones taken for objects.
+    # Otherwise the 16 training backgrounds are learned by heart, and others taken for objects.
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
