@@ -9,6 +9,7 @@ import argparse
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -209,7 +210,7 @@ def run_together(jobs: list[Job]) -> None:
     finally:
         for _, process, log in running:
             if process.poll() is None:
-                os.killpg(process.pid, 15)
+                os.killpg(process.pid, signal.SIGTERM)
                 process.wait()
             log.close()
     for job, process, _ in running:
@@ -255,6 +256,9 @@ def done(job: Job, offset: int) -> tuple[float, str]:
 
 
 if __name__ == '__main__':
+    # Ended from outside (kill, a closed terminal), it must end the runs in their own sessions too.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)
     try:
         main()
     except KeyboardInterrupt:
