@@ -12,8 +12,8 @@ num_codes = 128
 data_root = 'data/demo/imagenet/'
 
 model = dict(
-    encoder=dict(img_size=image_size, embed_dim=128, depth=4, num_heads=2, init_std=0.08),
-    decoder=dict(embed_dim=128, depth=1, num_heads=2, init_std=0.08),
+    encoder=dict(img_size=image_size, embed_dim=128, depth=4, num_heads=2, init_std=0.043),
+    decoder=dict(embed_dim=128, depth=1, num_heads=2, init_std=0.043),
     # A short run: the codebook follows the encoder faster than in the paper (0.99), and codes that
     # fewer than half a vector a step choose start anew.
     quantizer=dict(num_codes=num_codes, code_dim=16, decay=0.95, revive_below=0.5),
