@@ -30,12 +30,14 @@ FINE_TUNING_OPTIONS = {
     'param_scheduler.1.eta_min_ratio': 1e-6 / 5e-4,
     'train_cfg.max_epochs': 100,
 }
+# The depth of ViT-B, on which layer decay depends.
+TINY = dict(embed_dim=8, depth=12, num_heads=2)
 
 
 class Classifier(BaseModel):
-    """A classifier whose loss costs nothing; by default tiny, with the depth of ViT-B."""
+    """A classifier whose loss costs nothing."""
 
-    def __init__(self, arch=dict(embed_dim=8, depth=12, num_heads=2), img_size=32):  # noqa: B006
+    def __init__(self, arch, img_size):
         super().__init__()
         self.backbone = BEiTViT(
             arch,
@@ -67,7 +69,7 @@ def run(cfg, epoch_length, work_dir):
     """Learning rates, float64 (iterations, groups), of a whole run by mmengine's Runner."""
     hook = LearningRates()
     Runner(
-        model=Classifier(),
+        model=Classifier(TINY, img_size=32),
         work_dir=str(work_dir),
         train_dataloader=dict(
             dataset=[dict(inputs=torch.zeros(1))] * epoch_length,
