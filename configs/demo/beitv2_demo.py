@@ -82,7 +82,7 @@ max_epochs = 12
 optim_wrapper = dict(optimizer=dict(lr=3e-3))
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, end=1, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=1e-9, end=1, convert_to_iter_based=True),
     dict(
         type='CosineAnnealingLR',
         eta_min=1e-5,

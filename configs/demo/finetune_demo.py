@@ -34,7 +34,7 @@ optim_wrapper = dict(
     # No layer decay: it would handicap the run from random initialisation.
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, end=1, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=1e-9, end=1, convert_to_iter_based=True),
     dict(
         type='CosineAnnealingLR',
         eta_min_ratio=0.01,

@@ -13,15 +13,21 @@ from mmbeitv2.models.position import Grid, num_relative_positions, relative_posi
 INIT_STD = 0.02
 
 
-def truncated_normal_(weight: Tensor, std: float = INIT_STD) -> None:
-    """Fill with a normal of spread ``std`` cut at one standard deviation, as the official code."""
-    nn.init.trunc_normal_(weight, std=std, a=-std, b=std)
+def init_normal_(weight: Tensor, std: float = INIT_STD, cut: float | None = 1.0) -> None:
+    """Fill with a normal of spread ``std``, cut at ``cut`` standard deviations; None: not cut.
+
+    The official pretraining cuts at one; its tokenizer training does not cut.
+    """
+    if cut is None:
+        nn.init.normal_(weight, std=std)
+    else:
+        nn.init.trunc_normal_(weight, std=std, a=-cut * std, b=cut * std)
 
 
-def init_layer_(module: nn.Module, std: float = INIT_STD) -> None:
+def init_layer_(module: nn.Module, std: float = INIT_STD, cut: float | None = 1.0) -> None:
     """Initialise one linear, convolution or norm layer in place (official ``_init_weights``)."""
     if isinstance(module, nn.Linear | nn.Conv2d):
-        truncated_normal_(module.weight, std)
+        init_normal_(module.weight, std, cut)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.LayerNorm):
@@ -201,9 +207,9 @@ class Block(nn.Module):
         x = x + self.drop_path(_scale(attended, self.gamma_1))
         return x + self.drop_path(_scale(self.mlp(self.norm2(x)), self.gamma_2))
 
-    def init_weights(self, layer: int, std: float = INIT_STD) -> None:
+    def init_weights(self, layer: int, std: float = INIT_STD, cut: float | None = 1.0) -> None:
         """Initialise as layer number ``layer`` (from 1): both output weights over √(2·layer)."""
-        self.apply(partial(init_layer_, std=std))
+        self.apply(partial(init_layer_, std=std, cut=cut))
         nn.init.zeros_(self.attn.q_bias)
         nn.init.zeros_(self.attn.v_bias)
         if self.attn.grid is not None:

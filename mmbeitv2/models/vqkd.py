@@ -1,5 +1,7 @@
 """VQ-KD (section 2.2): the visual tokenizer, and its training by distilling a teacher."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel, BaseModule
@@ -38,7 +40,7 @@ class VQKDEncoder(BaseModule):
 
     def __init__(self, encoder: dict, quantizer: dict, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.encoder = VisionTransformer(**encoder, final_norm='fc_norm')
+        self.encoder = VisionTransformer(**encoder, final_norm='fc_norm', init_cut=None)
         self.quantize = NormEMAQuantizer(**quantizer)
         self.encode_task_layer = task_layer(self.encoder.embed_dim, self.quantize.code_dim)
 
@@ -166,6 +168,7 @@ class VQKD(VQKDEncoder, BaseModel):
             patch_size=1,
             in_chans=self.quantize.code_dim,
             final_norm='fc_norm',
+            init_cut=None,
         )
         self.teacher = MODELS.build(teacher)
         self.decode_task_layer = task_layer(self.decoder.embed_dim, self.teacher.embed_dim)
@@ -174,8 +177,8 @@ class VQKD(VQKDEncoder, BaseModel):
         """Initialise encoder, decoder and both heads as the official release."""
         self.encoder.init_weights()
         self.decoder.init_weights()
-        self.encode_task_layer.apply(init_layer_)
-        self.decode_task_layer.apply(init_layer_)
+        for head in (self.encode_task_layer, self.decode_task_layer):
+            head.apply(partial(init_layer_, cut=None))
         self._is_init = True
 
     def decode(self, z_q: Tensor) -> Tensor:
