@@ -3,17 +3,8 @@
 import torch
 from torch import Tensor
 
-from mmbeitv2.checkpoints.architecture import (
-    pretraining_architecture,
-    tokenizer_architecture,
-    with_prefix,
-)
-from mmbeitv2.checkpoints.loading import load_exactly
-from mmbeitv2.checkpoints.translation import (
-    TOKENIZER_PART,
-    open_checkpoint,
-    tokenizer_prefix,
-)
+from mmbeitv2.checkpoints.building import build_pretrained, build_tokenizer
+from mmbeitv2.checkpoints.translation import open_checkpoint
 from mmbeitv2.models import BEiTV2, VQKDTokenizer
 
 
@@ -36,12 +27,7 @@ def load_tokenizer(
         FileNotFoundError: no such file.
         ValueError: no tokenizer in it, or code beside the weights.
     """
-    opened = open_checkpoint(checkpoint, trust)
-    prefix = tokenizer_prefix(opened)
-    state = with_prefix(opened.state, prefix)
-    tokenizer = VQKDTokenizer(**tokenizer_architecture(state, num_heads))
-    load_exactly(tokenizer, opened, prefix)
-    return tokenizer
+    return build_tokenizer(open_checkpoint(checkpoint, trust), num_heads)
 
 
 def load_pretrained(
@@ -71,19 +57,10 @@ def load_pretrained(
         ValueError: not such a checkpoint, or code beside the weights.
     """
     opened = open_checkpoint(checkpoint, trust)
-    if opened.kind != 'pretraining':
-        raise ValueError(
-            f'{opened} is no pretraining checkpoint of BEiTV2: it holds '
-            f'{", ".join(list(opened.state)[:3])}, …'
-        )
-    part = with_prefix(opened.state, TOKENIZER_PART)
-    model = BEiTV2(**pretraining_architecture(opened.state))
-    if part and tokenizer is None:
-        model.set_tokenizer(VQKDTokenizer(**tokenizer_architecture(part, num_heads)))
-    load_exactly(model, opened)
+    model = build_pretrained(opened, num_heads, with_tokenizer=tokenizer is None)
     if tokenizer is not None:
         model.set_tokenizer(load_tokenizer(tokenizer, num_heads, trust))
-    return model.eval()
+    return model
 
 
 def tokenize(tokenizer: VQKDTokenizer, images: Tensor) -> Tensor:

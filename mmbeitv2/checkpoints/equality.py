@@ -10,17 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmbeitv2.checkpoints.architecture import (
-    pretraining_architecture,
-    tokenizer_architecture,
-    vit_architecture,
-    with_prefix,
-)
-from mmbeitv2.checkpoints.exporting import FC_NORM, NORM, Export
-from mmbeitv2.checkpoints.loading import load_exactly
+from mmbeitv2.checkpoints.architecture import vit_architecture, with_prefix
+from mmbeitv2.checkpoints.building import build_backbone, build_pretrained, build_tokenizer
+from mmbeitv2.checkpoints.exporting import Export
 from mmbeitv2.checkpoints.peers import PEERS, Outputs, block_mask
 from mmbeitv2.checkpoints.translation import Checkpoint, open_checkpoint
-from mmbeitv2.models import BEiTV2, BEiTViT, VQKDTokenizer
 
 NUM_IMAGES = 2
 
@@ -85,34 +79,27 @@ def run_here(checkpoint: Checkpoint, images: Tensor, num_heads: int | None = Non
         num_heads: heads, where the tensors do not show them; width / 64 unless given.
 
     Returns:
-        ``vectors`` and ``codes`` of a tokenizer; ``logits`` of a classifier; else ``features``:
-        the mean of the patches where that is normalised, else all tokens of the last layer. With
-        ``logits_mim`` and, with patch aggregation, ``logits_cls`` of pretraining.
+        ``vectors`` and ``codes`` of a tokenizer; ``logits`` of a classifier; else ``features``, see
+        :func:`build_backbone`. Of pretraining also ``logits_mim``, with patch aggregation
+        ``logits_cls``, and with a tokenizer ``codes``.
     """
-    state = checkpoint.state
     if checkpoint.kind == 'tokenizer':
-        tokenizer = VQKDTokenizer(**tokenizer_architecture(state, num_heads))
-        load_exactly(tokenizer, checkpoint, report=False)
-        return dict(
-            vectors=tokenizer.encode(images)[0], codes=tokenizer.tokenize(images).flatten(1)
-        )
-    vit = vit_architecture(with_prefix(state, 'backbone.'), num_heads)
-    arch = {k: vit.pop(k) for k in ('embed_dim', 'depth', 'num_heads', 'mlp_ratio')}
-    mean = FC_NORM in state
-    norm = 'fc_norm' if mean else 'norm' if NORM in state else None
-    out_type = 'avg_featmap' if mean else 'raw'
-    backbone = BEiTViT(arch, out_type=out_type, final_norm=norm, **vit).eval()
-    load_exactly(backbone, checkpoint, 'backbone.', report=False)
-    (features,) = backbone(images)
+        tokenizer = build_tokenizer(checkpoint, num_heads, report=False)
+        vectors, _ = tokenizer.encode(images)
+        return dict(vectors=vectors, codes=tokenizer.tokenize(images).flatten(1))
+    (features,) = build_backbone(checkpoint, num_heads, report=False)(images)
     if checkpoint.kind == 'classifier':
-        return dict(logits=F.linear(features, state['head.fc.weight'], state['head.fc.bias']))
+        weight, bias = (checkpoint.state[f'head.fc.{name}'] for name in ('weight', 'bias'))
+        return dict(logits=F.linear(features, weight, bias))
     if checkpoint.kind != 'pretraining':
         return dict(features=features)
-    model = BEiTV2(**pretraining_architecture(state)).eval()
-    load_exactly(model, checkpoint, report=False)
+    model = build_pretrained(checkpoint, num_heads, report=False)
     mask, positions = block_mask(len(images), model.backbone.grid)
     logits = model.predict_codes(images, mask.flatten(1), positions)
-    return dict(features=features, **{f'logits_{name}': value for name, value in logits.items()})
+    outputs = dict(features=features, **{f'logits_{name}': v for name, v in logits.items()})
+    if model.target_generator is not None:
+        outputs['codes'] = model.target_generator.tokenize(images).flatten(1)
+    return outputs
 
 
 def _difference(output: str, ours: Tensor, theirs: Tensor) -> Difference:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mmbeitv2.checkpoints.architecture import SHARED_TABLE, TABLE, num_layers
+from mmbeitv2.checkpoints.building import FC_NORM, NORM
 from mmbeitv2.checkpoints.layouts import (
     MMPRETRAIN_BACKBONE,
     MMPRETRAIN_PRETRAINING,
@@ -20,7 +21,6 @@ from mmbeitv2.checkpoints.naming import Rules, rename_to_theirs, within
 from mmbeitv2.checkpoints.translation import AGGREGATION_LAYER, INDEX, Checkpoint, split_qkv
 from mmbeitv2.models.position import relative_position_index, table_grid
 
-FC_NORM, NORM = 'backbone.fc_norm.weight', 'backbone.norm.weight'
 BACKBONE = ('backbone.',)
 CLASSIFIER = ('backbone.', 'head.fc.')
 # timm's model has no mask token.

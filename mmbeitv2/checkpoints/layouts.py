@@ -22,8 +22,9 @@ VIT_PARTS = (
 )
 
 # The official release, and timm after it: parts of a model without prefixes.
+OFFICIAL_BACKBONE: Rules = within('backbone', '', [(part, part) for part in VIT_PARTS])
 OFFICIAL: Rules = (
-    *within('backbone', '', [(part, part) for part in VIT_PARTS]),
+    *OFFICIAL_BACKBONE,
     ('neck.cls_pt_layers', 'cls_pt_layers'),
     ('neck.cls_pt_norm', 'cls_pt_norm'),
     ('head.lm_head', 'lm_head'),
@@ -170,7 +171,11 @@ NAMINGS = (
         'backbone.layers.0.ln1.weight',
         (*within('backbone', 'backbone', MMPRETRAIN_BACKBONE), ('head.lm_head', 'head.cls_head')),
     ),
-    Naming('mmpretrain', 'layers.0.ln1.weight', within('backbone', '', MMPRETRAIN_BACKBONE)),
+    Naming(
+        'mmpretrain',
+        'layers.0.ln1.weight',
+        (*within('backbone', '', MMPRETRAIN_BACKBONE), *OFFICIAL_BACKBONE),
+    ),
     Naming('mmpretrain', 'encoder.layers.0.ln1.weight', MMPRETRAIN_TOKENIZER),
     Naming(
         'official',

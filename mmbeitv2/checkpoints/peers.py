@@ -16,7 +16,7 @@ from mmbeitv2.checkpoints.architecture import (
     vit_architecture,
     with_prefix,
 )
-from mmbeitv2.checkpoints.exporting import FC_NORM
+from mmbeitv2.checkpoints.building import FC_NORM
 from mmbeitv2.checkpoints.reading import read_state_dict
 from mmbeitv2.checkpoints.translation import TOKENIZER_PART, Checkpoint
 from mmbeitv2.checkpoints.writing import LAYER_SCALE
@@ -85,10 +85,11 @@ def _run_mmpretrain(
     tokens = model.backbone(images, mask)
     outputs = model.neck(tokens, rel_pos_bias=model.backbone.shared_rel_pos_bias)
     rows = torch.arange(len(images))[:, None]
-    return {
-        name: model.head.cls_head(output[rows, positions])
-        for name, output in zip(('logits_mim', 'logits_cls'), outputs)
-    }
+    logits = [model.head.cls_head(output[rows, positions]) for output in outputs]
+    results = dict(zip(('logits_mim', 'logits_cls'), logits))
+    if model.target_generator is not None:
+        results['codes'] = model.target_generator(images)
+    return results
 
 
 def mmpretrain_config(kind: str, state: dict[str, Tensor], num_heads: int | None = None) -> dict:

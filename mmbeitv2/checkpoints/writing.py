@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mmbeitv2.checkpoints.architecture import vit_architecture, with_prefix
-from mmbeitv2.checkpoints.exporting import FC_NORM
+from mmbeitv2.checkpoints.building import FC_NORM
 from mmbeitv2.checkpoints.reading import METADATA_KEY
 
 # Under which key a PyTorch file of each project holds its weights.
