@@ -71,7 +71,8 @@ def _run_mmpretrain(
     from mmpretrain.registry import MODELS
 
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = MODELS.build(mmpretrain_config(target.kind, target.state, num_heads)).eval()
+        model = MODELS.build(mmpretrain_config(target.kind, target.state, num_heads))
+    model.eval()
     prefix = 'backbone.' if target.kind == 'backbone' else ''
     model.load_state_dict(with_prefix(read_state_dict(path), prefix), strict=True)
     if target.kind == 'tokenizer':

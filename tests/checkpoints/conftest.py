@@ -25,7 +25,8 @@ def randomized(model: nn.Module) -> nn.Module:
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.add_(0.1 * torch.randn_like(parameter))
-    return model.eval()
+    model.eval()  # mmpretrain's backbones do not return themselves
+    return model
 
 
 @pytest.fixture

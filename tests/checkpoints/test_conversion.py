@@ -1,10 +1,12 @@
-"""Converted files load in the other project as they are, compute the same, and come back exactly."""
+"""Converted files load in the other project as they are and compute the same there."""
 
 import json
+from pathlib import Path
 
 import pytest
 import timm
 import torch
+from mmbeitv2.checkpoints.sources import sha256
 from mmengine.runner import load_checkpoint
 from safetensors import safe_open
 from torch.testing import assert_close
@@ -13,10 +15,10 @@ from mmbeitv2.apis import extract_features, load_pretrained, load_tokenizer
 from mmbeitv2.checkpoints.conversion import convert
 from mmbeitv2.checkpoints.exporting import TARGETS, export
 from mmbeitv2.checkpoints.reading import read_state_dict, read_weights
-from mmbeitv2.checkpoints.sources import sha256
 from mmbeitv2.checkpoints.translation import open_checkpoint, translate
 
-KINDS = ('pretraining', 'tokenizer', 'classifier', 'segmentation')
+MODELS = dict(pretraining='beitv2', tokenizer='vqkd', segmentation='segmentor')
+GOLDEN = ('pretrain_tiny', 'pretrain_tiny_unshared_head', 'vqkd_tiny', 'classifier_tiny')
 TIMM_ARCH = dict(img_size=64, embed_dim=48, num_heads=4)
 
 
@@ -26,14 +28,20 @@ def assert_equal(found, expected):
 
 
 @pytest.fixture
-def sources(beitv2, vqkd, classifier, segmentor, randomize, tmp_path):
-    """Path of a checkpoint of every kind, and the models: ``(path, model)`` by kind."""
-    models = dict(pretraining=randomize(beitv2), tokenizer=vqkd.eval(), segmentation=segmentor)
-    states = {kind: model.state_dict() for kind, model in models.items()}
-    models['classifier'], states['classifier'] = classifier
-    for kind, state in states.items():
+def source(request, randomize, tmp_path):
+    """Path of a checkpoint of a kind, and its model."""
+
+    def make(kind):
+        if kind == 'classifier':
+            model, state = request.getfixturevalue('classifier')
+        else:
+            model = request.getfixturevalue(MODELS[kind])
+            # A codebook is no parameter, and keeps its unit vectors.
+            state = randomize(model).state_dict()
         torch.save({'state_dict': state}, tmp_path / f'{kind}.pth')
-    return {kind: (tmp_path / f'{kind}.pth', models[kind]) for kind in KINDS}
+        return tmp_path / f'{kind}.pth', model
+
+    return make
 
 
 def destination(tmp_path, project):
@@ -45,7 +53,7 @@ def destination(tmp_path, project):
 @pytest.mark.parametrize(
     ('project', 'kind'), [(project, kind) for project in TARGETS for kind in TARGETS[project]]
 )
-def test_way_there_and_back(project, kind, sources, classifier, tmp_path):
+def test_way_there_and_back(project, kind, source, classifier, tmp_path):
     if project == 'transformers':
         pytest.importorskip('transformers')
     if kind == 'backbone':
@@ -53,7 +61,7 @@ def test_way_there_and_back(project, kind, sources, classifier, tmp_path):
         torch.save(state, tmp_path / 'backbone.pth')
         path = tmp_path / 'backbone.pth'
     else:
-        path, _ = sources[kind]
+        path, _ = source(kind)
     conversion = convert(path, destination(tmp_path, project), project, num_heads=4)
     assert conversion.equal, str(conversion)
     assert conversion.differences
@@ -61,8 +69,8 @@ def test_way_there_and_back(project, kind, sources, classifier, tmp_path):
 
 
 class TestTimm:
-    def test_classifier(self, sources, tmp_path, images):
-        path, model = sources['classifier']
+    def test_classifier(self, source, tmp_path, images):
+        path, model = source('classifier')
         convert(path, tmp_path / 'out.safetensors', 'timm')
         library = timm.create_model(
             'beitv2_base_patch16_224',
@@ -74,8 +82,8 @@ class TestTimm:
         with torch.no_grad():
             assert_equal(library(images), model(images))
 
-    def test_pretraining_gives_features(self, sources, tmp_path, images):
-        path, model = sources['pretraining']
+    def test_pretraining_gives_features(self, source, tmp_path, images):
+        path, model = source('pretraining')
         convert(path, tmp_path / 'out.pth', 'timm', num_heads=4)
         library = timm.create_model(
             'beitv2_base_patch16_224', num_classes=0, global_pool='token', depth=5, **TIMM_ARCH
@@ -90,10 +98,10 @@ class TestTransformers:
     def installed(self):
         pytest.importorskip('transformers')
 
-    def test_classifier(self, sources, tmp_path, images):
+    def test_classifier(self, source, tmp_path, images):
         from transformers import AutoModelForImageClassification
 
-        path, model = sources['classifier']
+        path, model = source('classifier')
         convert(path, tmp_path / 'out', 'transformers')
         library, loading = AutoModelForImageClassification.from_pretrained(
             tmp_path / 'out', output_loading_info=True
@@ -102,10 +110,10 @@ class TestTransformers:
         with torch.no_grad():
             assert_equal(library(images).logits, model(images))
 
-    def test_pretraining_gives_features(self, sources, tmp_path, images):
+    def test_pretraining_gives_features(self, source, tmp_path, images):
         from transformers import AutoModel
 
-        path, model = sources['pretraining']
+        path, model = source('pretraining')
         convert(path, tmp_path / 'out', 'transformers', num_heads=4)
         library, loading = AutoModel.from_pretrained(tmp_path / 'out', output_loading_info=True)
         assert not any(loading.values())
@@ -119,8 +127,8 @@ class TestTransformers:
 class TestMMPretrain:
     """The library's models are those of ``test_other_projects``, in the other direction."""
 
-    def test_classifier_by_its_own_loader(self, sources, tmp_path, images, build_mmpretrain):
-        path, model = sources['classifier']
+    def test_classifier_by_its_own_loader(self, source, tmp_path, images, build_mmpretrain):
+        path, model = source('classifier')
         convert(path, tmp_path / 'out.pth', 'mmpretrain')
         library = build_mmpretrain(
             dict(
@@ -152,9 +160,7 @@ class TestMMPretrain:
 
 
 class TestOfficial:
-    @pytest.mark.parametrize(
-        'name', ['pretrain_tiny', 'pretrain_tiny_unshared_head', 'vqkd_tiny', 'classifier_tiny']
-    )
+    @pytest.mark.parametrize('name', GOLDEN)
     def test_golden_checkpoints_come_back_exactly(self, name, golden):
         values = golden(name)
         state = {n.removeprefix('state/'): v for n, v in values.items() if n.startswith('state/')}
@@ -172,8 +178,8 @@ class TestOfficial:
             added = {n for n in found if n.endswith(('attn.q_bias', 'attn.v_bias'))} - set(shapes)
             assert {n: s for n, s in found.items() if n not in added} == shapes
 
-    def test_segmentation_keeps_its_pyramid_in_the_backbone(self, sources):
-        path, model = sources['segmentation']
+    def test_segmentation_keeps_its_pyramid_in_the_backbone(self, source):
+        path, model = source('segmentation')
         state = export(open_checkpoint(path), 'official').state
         pyramid = {n for n in state if '.fpn' in n}
         assert {
@@ -184,8 +190,8 @@ class TestOfficial:
         assert not [n for n in state if n.startswith('neck.')]
         assert translate(state, 'file.pth').state.keys() == model.state_dict().keys()
 
-    def test_layer_of_aggregation_is_noted(self, sources, tmp_path):
-        path, model = sources['pretraining']
+    def test_layer_of_aggregation_is_noted(self, source, tmp_path):
+        path, model = source('pretraining')
         convert(path, tmp_path / 'out.pth', 'official', num_heads=4)
         assert model.neck.layer == 3
         assert load_pretrained(str(tmp_path / 'out.pth')).neck.layer == 3
@@ -193,8 +199,8 @@ class TestOfficial:
 
 
 class TestOurs:
-    def test_official_segmentation_loads_by_mmengine(self, sources, tmp_path, images, segmentor):
-        path, model = sources['segmentation']
+    def test_official_segmentation_loads_by_mmengine(self, source, tmp_path, images, segmentor):
+        path, model = source('segmentation')
         with torch.no_grad():
             expected = model(images)
         convert(path, tmp_path / 'official.pth', 'official')
@@ -205,16 +211,16 @@ class TestOurs:
             load_checkpoint(segmentor, str(tmp_path / 'ours.pth'), strict=True)
             assert torch.equal(segmentor(images), expected)
 
-    def test_tokenizer_of_safetensors(self, sources, tmp_path, images):
-        path, model = sources['tokenizer']
+    def test_tokenizer_of_safetensors(self, source, tmp_path, images):
+        path, model = source('tokenizer')
         convert(path, tmp_path / 'out.safetensors', 'safetensors', num_heads=4)
         tokenizer = load_tokenizer(str(tmp_path / 'out.safetensors'), num_heads=4)
         assert torch.equal(tokenizer.tokenize(images), model(images, mode='tensor'))
 
 
 class TestFiles:
-    def test_hash_of_the_source_is_noted(self, sources, tmp_path):
-        path, _ = sources['classifier']
+    def test_hash_of_the_source_is_noted(self, source, tmp_path):
+        path, _ = source('classifier')
         for name in ('out.pth', 'out.safetensors'):
             convert(path, tmp_path / name, 'timm')
             metadata = read_weights(tmp_path / name)[1]
@@ -224,8 +230,8 @@ class TestFiles:
             assert file.metadata()['format'] == 'pt'
 
     @pytest.mark.parametrize('project', ['timm', 'transformers'])
-    def test_existing_files_are_kept(self, project, sources, tmp_path):
-        path, _ = sources['classifier']
+    def test_existing_files_are_kept(self, project, source, tmp_path):
+        path, _ = source('classifier')
         target = destination(tmp_path, project)
         written = target / 'config.json' if project == 'transformers' else target
         written.parent.mkdir(exist_ok=True)
@@ -236,17 +242,17 @@ class TestFiles:
         convert(path, target, project, overwrite=True)
         assert written.read_bytes() != b'mine'
 
-    def test_source_may_be_replaced(self, sources):
-        path, _ = sources['classifier']
+    def test_source_may_be_replaced(self, source):
+        path, _ = source('classifier')
         assert convert(path, path, 'timm', overwrite=True).equal
         assert 'blocks.0.norm1.weight' in read_state_dict(path)
 
-    def test_interrupted_writing_leaves_nothing(self, sources, tmp_path, monkeypatch):
-        path, _ = sources['classifier']
+    def test_interrupted_writing_leaves_nothing(self, source, tmp_path, monkeypatch):
+        path, _ = source('classifier')
         (tmp_path / 'out').mkdir()
 
         def fail(content, file):
-            open(file, 'wb').write(b'half')
+            Path(file).write_bytes(b'half')
             raise KeyboardInterrupt
 
         monkeypatch.setattr(torch, 'save', fail)
@@ -262,24 +268,24 @@ class TestFiles:
             ('out.safetensors', 'transformers', 'transformers loads a folder'),
         ],
     )
-    def test_unsuitable_names_are_refused(self, name, project, message, sources, tmp_path):
+    def test_unsuitable_names_are_refused(self, name, project, message, source, tmp_path):
         with pytest.raises(ValueError, match=message):
-            convert(sources['classifier'][0], tmp_path / name, project)
+            convert(source('classifier')[0], tmp_path / name, project)
 
-    def test_kind_without_a_model_there_is_refused(self, sources, tmp_path):
+    def test_kind_without_a_model_there_is_refused(self, source, tmp_path):
         with pytest.raises(ValueError, match=r'timm has no model for .*for a tokenizer choose one'):
-            convert(sources['tokenizer'][0], tmp_path / 'out.pth', 'timm', num_heads=4)
+            convert(source('tokenizer')[0], tmp_path / 'out.pth', 'timm', num_heads=4)
 
-    def test_transformers_config_is_plain(self, sources, tmp_path):
-        convert(sources['pretraining'][0], tmp_path / 'out', 'transformers', num_heads=4)
+    def test_transformers_config_is_plain(self, source, tmp_path):
+        convert(source('pretraining')[0], tmp_path / 'out', 'transformers', num_heads=4)
         config = json.loads((tmp_path / 'out' / 'config.json').read_text())
         assert config['model_type'] == 'beit'
         assert config['hidden_size'] == 48
         assert config['use_shared_relative_position_bias'] is True
 
 
-def test_table_says_what_differs(sources, tmp_path):
-    conversion = convert(sources['classifier'][0], tmp_path / 'out.pth', 'timm')
+def test_table_says_what_differs(source, tmp_path):
+    conversion = convert(source('classifier')[0], tmp_path / 'out.pth', 'timm')
     lines = [' '.join(line.split()) for line in str(conversion).splitlines()]
     assert lines[1] == '71 tensors written, 0 left out'
     assert lines[2] == 'output shape largest difference relative'
