@@ -58,8 +58,8 @@ def load_exactly(
         ],
         'of these implied': [n for n in used if n in filled],
         'missing, initial value kept': kept,
-        'left over': [n for n in fitted if n not in own]
-        + [n for n in checkpoint.state if not n.startswith(prefix)],
+        'left over': [n for n in fitted if n not in own and n not in filled]
+        + [n for n in checkpoint.state if not n.startswith((prefix, *checkpoint.filled))],
     }
     print_log(f'{type(model).__name__} from {checkpoint}\n{_table(rows)}', logger='current')
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmbeitv2.checkpoints.architecture import num_layers
+from mmbeitv2.checkpoints.architecture import num_layers, with_prefix
 from mmbeitv2.checkpoints.layouts import NAMINGS, Naming
 from mmbeitv2.checkpoints.naming import rename_to_ours
 from mmbeitv2.checkpoints.reading import read_weights
@@ -58,15 +58,15 @@ def open_checkpoint(source: str | Path, trust: bool = False, prefix: str = '') -
     Args:
         source: see :func:`mmbeitv2.checkpoints.sources.local_file`.
         trust: open a file that holds Python objects beside weights, which can run any code.
-        prefix: with a dot, name of the model within a larger one that the file holds.
+        prefix: with a dot, name of the model within a larger one that the file holds; where no
+            tensor has it, the whole file is taken.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file holds code, or tensors of no known naming.
     """
     state, metadata = read_weights(source, trust)
-    state = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
-    return translate(state, str(source), metadata)
+    return translate(with_prefix(state, prefix) or state, str(source), metadata)
 
 
 def translate(

@@ -89,8 +89,8 @@ class BEiTViT(VisionTransformer):
         Args:
             checkpoint: path or URL of a file of this project, the official release, mmpretrain,
                 mmsegmentation, timm or transformers.
-            prefix: with a dot, name of the model within a larger one that the file holds;
-                ``'backbone.'`` and wrappers such as DDP's ``'module.'`` are found without it.
+            prefix: with a dot, name of the model within a larger one that the file holds; not
+                needed for ``'backbone.'`` and wrappers such as DDP's ``'module.'``.
             trust: open a file that holds Python objects beside weights, which can run any code.
 
         Raises:

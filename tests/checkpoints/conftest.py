@@ -47,9 +47,15 @@ def build_mmpretrain():
 
 
 @pytest.fixture
-def classifier():
+def fine_tuning_backbone():
+    """Our backbone as it is fine-tuned, with random weights."""
+    return randomized(BEiTViT(**CLASSIFIER_BACKBONE))
+
+
+@pytest.fixture
+def classifier(fine_tuning_backbone):
     """Backbone and linear head, and their tensors as an ``ImageClassifier`` names them."""
-    backbone = randomized(BEiTViT(**CLASSIFIER_BACKBONE))
+    backbone = fine_tuning_backbone
     head = randomized(nn.Linear(48, 10))
     state = {f'backbone.{n}': v for n, v in backbone.state_dict().items()}
     state.update({f'head.fc.{n}': v for n, v in head.state_dict().items()})

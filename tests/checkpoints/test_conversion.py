@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from mmbeitv2.checkpoints.sources import sha256
 from mmengine.runner import load_checkpoint
 from safetensors import safe_open
 from torch.testing import assert_close
@@ -15,6 +14,7 @@ from mmbeitv2.apis import extract_features, load_pretrained, load_tokenizer
 from mmbeitv2.checkpoints.conversion import convert
 from mmbeitv2.checkpoints.exporting import TARGETS, export
 from mmbeitv2.checkpoints.reading import read_state_dict, read_weights
+from mmbeitv2.checkpoints.sources import sha256
 from mmbeitv2.checkpoints.translation import open_checkpoint, translate
 
 MODELS = dict(pretraining='beitv2', tokenizer='vqkd', segmentation='segmentor')

@@ -98,16 +98,15 @@ class TestMMPretrain:
         codes = library.target_generator(images)
         assert torch.equal(tokenizer.tokenize(images).flatten(1), codes)
 
-    def test_pretraining_starts_fine_tuning(self, build_mmpretrain, save):
+    def test_pretraining_starts_fine_tuning(self, build_mmpretrain, save, fine_tuning_backbone):
         library = build_mmpretrain(PRETRAINING)
-        backbone = fine_tuning_backbone()
-        backbone.load_checkpoint(save(library, 'state_dict'))
+        fine_tuning_backbone.load_checkpoint(save(library, 'state_dict'))
         table = library.backbone.rel_pos_bias.relative_position_bias_table
-        assert torch.equal(backbone.blocks[2].attn.relative_position_bias_table, table)
+        assert torch.equal(fine_tuning_backbone.blocks[2].attn.relative_position_bias_table, table)
         fc2 = library.backbone.layers[2].ffn.layers[1].weight
-        assert torch.equal(backbone.blocks[2].mlp.fc2.weight, fc2)
+        assert torch.equal(fine_tuning_backbone.blocks[2].mlp.fc2.weight, fc2)
 
-    def test_classifier(self, build_mmpretrain, save, images):
+    def test_classifier(self, build_mmpretrain, save, images, fine_tuning_backbone):
         library = build_mmpretrain(
             dict(
                 type='ImageClassifier',
@@ -115,10 +114,9 @@ class TestMMPretrain:
                 head=dict(type='LinearClsHead', num_classes=10, in_channels=48),
             )
         )
-        backbone = fine_tuning_backbone()
-        backbone.load_checkpoint(save(library, 'state_dict'))
+        fine_tuning_backbone.load_checkpoint(save(library, 'state_dict'))
         with torch.no_grad():
-            assert_equal(backbone(images)[0], library.extract_feat(images)[0])
+            assert_equal(fine_tuning_backbone(images)[0], library.extract_feat(images)[0])
 
     def test_bare_backbone(self, build_mmpretrain, save, images):
         library = build_mmpretrain(
@@ -169,15 +167,14 @@ def test_mmsegmentation_backbone(randomize, save, images):
             assert_equal(found, expected)
 
 
-def test_timm_classifier(randomize, save, images):
+def test_timm_classifier(randomize, save, images, fine_tuning_backbone):
     library = randomize(
         timm.create_model('beitv2_base_patch16_224', img_size=64, num_classes=10, **ARCH)
     )
-    backbone = fine_tuning_backbone()
-    backbone.load_checkpoint(save(library, None))
+    fine_tuning_backbone.load_checkpoint(save(library, None))
     with torch.no_grad():
         tokens = library.forward_features(images)
-        assert_equal(backbone(images)[0], library.forward_head(tokens, pre_logits=True))
+        assert_equal(fine_tuning_backbone(images)[0], library.forward_head(tokens, pre_logits=True))
 
 
 class TestTransformers:
@@ -196,7 +193,9 @@ class TestTransformers:
         )
 
     @pytest.mark.parametrize('file', ['saved folder', 'state dict'])
-    def test_classifier(self, file, config, randomize, save, tmp_path, images):
+    def test_classifier(
+        self, file, config, randomize, save, tmp_path, images, fine_tuning_backbone
+    ):
         from transformers import BeitForImageClassification
 
         library = randomize(BeitForImageClassification(config))
@@ -204,10 +203,9 @@ class TestTransformers:
         if file == 'saved folder':
             path = str(tmp_path / 'folder')
             library.save_pretrained(path)
-        backbone = fine_tuning_backbone()
-        backbone.load_checkpoint(path)
+        fine_tuning_backbone.load_checkpoint(path)
         with torch.no_grad():
-            assert_equal(backbone(images)[0], library.beit(images).pooler_output)
+            assert_equal(fine_tuning_backbone(images)[0], library.beit(images).pooler_output)
 
     @pytest.mark.parametrize('file', ['saved folder', 'state dict'])
     def test_model_of_tokens(self, file, config, randomize, save, tmp_path, images):
@@ -288,15 +286,3 @@ class TestOfficialPretraining:
         path, _ = file
         with pytest.raises(ValueError, match='predicts 64 codes but the tokenizer has 32'):
             load_pretrained(path, num_heads=4, tokenizer=save(OurVQKD(**vqkd_config), None))
-
-
-def fine_tuning_backbone():
-    return BEiTViT(
-        ARCH,
-        img_size=64,
-        init_values=0.1,
-        use_abs_pos_emb=False,
-        use_rel_pos_bias=True,
-        final_norm='fc_norm',
-        out_type='avg_featmap',
-    ).eval()
