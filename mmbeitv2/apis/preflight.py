@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmbeitv2.apis.config import TOKENIZER_VARIABLE
+from mmbeitv2.checkpoints.sources import is_missing
 
 TOKENIZER_CONFIG = 'configs/vqkd/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e.py'
 
@@ -82,7 +83,7 @@ def _option(dataset: Mapping[str, Any], key: str) -> str:
 def _check_initial_weights(cfg: Config) -> None:
     tokenizer = cfg.get(TOKENIZER_VARIABLE)
     generator = cfg.get('model', {}).get('target_generator') or {}
-    if tokenizer and generator.get('init_cfg') and _is_missing_file(tokenizer):
+    if tokenizer and generator.get('init_cfg') and is_missing(tokenizer):
         raise FileNotFoundError(
             f'the tokenizer {TOKENIZER_VARIABLE}={tokenizer!r} does not exist. Either train it: '
             f'`python tools/train.py {TOKENIZER_CONFIG}`; or download a VQ-KD tokenizer of the '
@@ -90,7 +91,7 @@ def _check_initial_weights(cfg: Config) -> None:
             f'`--cfg-options {TOKENIZER_VARIABLE}=PATH`'
         )
     for key, checkpoint in _pretrained(cfg.get('model'), 'model'):
-        if _is_missing_file(checkpoint):
+        if is_missing(checkpoint):
             raise FileNotFoundError(
                 f'{key} is {checkpoint!r}, which does not exist; set it with '
                 f'`--cfg-options {key}=PATH`, or train that model first'
@@ -99,15 +100,11 @@ def _check_initial_weights(cfg: Config) -> None:
 
 def _check_load_from(cfg: Config) -> None:
     load_from = cfg.get('load_from')
-    if load_from and _is_missing_file(load_from):
+    if load_from and not _is_remote(load_from) and not Path(load_from).expanduser().is_file():
         raise FileNotFoundError(
             f'the checkpoint {load_from!r} to load or resume from does not exist; '
             'plain `--resume` takes the newest one of the work directory'
         )
-
-
-def _is_missing_file(path: str) -> bool:
-    return not _is_remote(path) and not Path(path).expanduser().is_file()
 
 
 def _pretrained(node: Any, key: str) -> Iterator[tuple[str, str]]:

@@ -8,9 +8,8 @@ from mmengine.model import BaseModel, BaseModule
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from mmbeitv2.checkpoints.architecture import with_prefix
 from mmbeitv2.checkpoints.loading import load_exactly
-from mmbeitv2.checkpoints.reading import read_state_dict
+from mmbeitv2.checkpoints.translation import open_checkpoint, tokenizer_prefix
 from mmbeitv2.models.layers import init_layer_
 from mmbeitv2.models.position import Grid
 from mmbeitv2.models.quantizer import NormEMAQuantizer, perplexity
@@ -65,8 +64,8 @@ class VQKDTokenizer(VQKDEncoder):
     Args:
         encoder: arguments of :class:`VisionTransformer`.
         quantizer: arguments of :class:`NormEMAQuantizer`.
-        init_cfg: ``dict(type='Pretrained', checkpoint=PATH)`` with a checkpoint of :class:`VQKD`
-            or of the official release.
+        init_cfg: ``dict(type='Pretrained', checkpoint=PATH)``, with ``trust=True`` if needed, see
+            :meth:`load_checkpoint`.
     """
 
     def __init__(self, encoder: dict, quantizer: dict, init_cfg: dict | None = None) -> None:
@@ -77,23 +76,26 @@ class VQKDTokenizer(VQKDEncoder):
     def init_weights(self) -> None:
         """Load the checkpoint that ``init_cfg`` names; without one the weights stay as they are."""
         if self.init_cfg is not None:
-            self.load_checkpoint(self.init_cfg['checkpoint'])
+            self.load_checkpoint(
+                self.init_cfg['checkpoint'], trust=self.init_cfg.get('trust', False)
+            )
         self._is_init = True
 
-    def load_checkpoint(self, checkpoint: str) -> None:
-        """Load a checkpoint of :class:`VQKD` or of the official release.
+    def load_checkpoint(self, checkpoint: str, trust: bool = False) -> None:
+        """Load the tokenizer of a checkpoint, its positions fitted to this encoder.
 
         Args:
-            checkpoint: path of the file.
+            checkpoint: path or URL of a file of VQ-KD or pretraining, of this project or
+                mmpretrain, or of the official release's VQ-KD.
+            trust: open a file that holds Python objects beside weights, which can run any code.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: another architecture; names the first differing tensor and both shapes.
+            ValueError: another architecture; names the first differing tensor and both shapes. Or
+                no checkpoint of a tokenizer, or one with code.
         """
-        state = read_state_dict(checkpoint)
-        encoder = self.encoder.fit_positions(with_prefix(state, 'encoder.'))
-        state.update({f'encoder.{name}': value for name, value in encoder.items()})
-        load_exactly(self, state, checkpoint)
+        opened = open_checkpoint(checkpoint, trust)
+        load_exactly(self, opened, tokenizer_prefix(opened))
 
     def train(self, mode: bool = True) -> 'VQKDTokenizer':
         """Stay in eval mode whatever ``mode`` says."""

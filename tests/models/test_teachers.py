@@ -274,11 +274,18 @@ class TestTimm:
 
     def test_file_with_code_is_refused(self, tmp_path):
         torch.save({'weights': nn.Linear(1, 1)}, tmp_path / 'pickle.pth')
-        with pytest.raises(ValueError, match='cannot be read weights-only'):
+        with pytest.raises(ValueError, match='cannot be read as weights only'):
             TimmTeacher('test_efficientnet', str(tmp_path / 'pickle.pth'))
 
+    def test_trusted_file_with_code_loads(self, tiny_cnn, tmp_path):
+        library, path = tiny_cnn
+        torch.save({'model': library.state_dict(), 'hook': print}, tmp_path / 'code.pth')
+        images = random_images(64)
+        teacher = TimmTeacher('test_efficientnet', str(tmp_path / 'code.pth'), trust=True)
+        assert torch.equal(teacher(images, 4), TimmTeacher('test_efficientnet', path)(images, 4))
+
     def test_missing_file_is_named(self):
-        with pytest.raises(FileNotFoundError, match=r"'nowhere\.pth' does not exist.*checkpoint"):
+        with pytest.raises(FileNotFoundError, match=r'no checkpoint at nowhere\.pth'):
             TimmTeacher('test_efficientnet', 'nowhere.pth')
 
     def test_missing_package_is_named(self):

@@ -158,16 +158,16 @@ def test_gradient_checkpointing_gives_equal_gradients(images):
 def test_shared_bias_is_copied_to_every_layer():
     shared = make_vit(use_abs_pos_emb=False, use_shared_rel_pos_bias=True)
     own = make_vit(use_abs_pos_emb=False, use_rel_pos_bias=True)
-    state = own.fit_positions(shared.state_dict())
+    state = own.expand_shared_bias(shared.state_dict())
     table = shared.rel_pos_bias.relative_position_bias_table
     for i in range(3):
         assert torch.equal(state[f'blocks.{i}.attn.relative_position_bias_table'], table)
 
 
-def test_positions_are_fitted_to_another_grid():
+def test_positions_are_resized_to_another_grid():
     small = make_vit(use_shared_rel_pos_bias=True)
     large = make_vit(use_shared_rel_pos_bias=True, img_size=(96, 80))
-    state = large.fit_positions(small.state_dict())
+    state = large.resize_positions(small.state_dict())
     assert state['pos_embed'].shape == large.pos_embed.shape
     large.load_state_dict(state, strict=True)
     image = torch.randn(1, 3, 96, 80)
