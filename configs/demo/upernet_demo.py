@@ -3,7 +3,7 @@
     python tools/train.py configs/demo/upernet_demo.py
 
 Total batch 16. With ``--cfg-options model.backbone.init_cfg=None`` it trains the same model from
-random initialisation.
+random initialisation, with ``--cfg-options model.backbone.frozen=True`` on fixed features.
 """
 
 _base_ = ['../_base_/models/upernet_beitv2.py', '../_base_/segmentation_runtime.py']
@@ -59,6 +59,7 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='mmbeitv2.CheckSegmentation', num_classes=num_classes),
     dict(type='RandomResize', scale=(image_size, image_size), ratio_range=(1.0, 1.4)),
     dict(type='RandomCrop', crop_size=(image_size, image_size)),
     dict(type='RandomFlip', prob=0.5),
@@ -68,7 +69,21 @@ val_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(image_size, image_size)),
     dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='mmbeitv2.CheckSegmentation', num_classes=num_classes),
     dict(type='PackSegInputs'),
+]
+tta_model = dict(type='SegTTAModel')
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale=(side, side)) for side in (96, 128)],
+            [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
+            [dict(type='LoadAnnotations', reduce_zero_label=True)],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
 ]
 data_root = 'data/demo/ade/'
 dataset_type = 'BaseSegDataset'
