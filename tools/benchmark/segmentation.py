@@ -22,7 +22,10 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from mmbeitv2.apis.config import load_config
@@ -85,40 +88,35 @@ def to_mmseg_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def build(cfg: Config, peer: str, weights: dict[str, Tensor]) -> nn.Module:
-    """UperNet with the peer's backbone and given backbone weights."""
-    from mmengine.model import revert_sync_batchnorm
+def build(cfg: Config, peer: str, weights: dict[str, Tensor], part: str) -> nn.Module:
+    """UperNet with the peer's backbone and given backbone weights, or that backbone alone."""
+    import mmseg.models  # noqa: F401  registers UperNet
 
     if peer == 'mmseg':
         cfg.model.backbone = mmseg_config(cfg.model.backbone)
         weights = to_mmseg_names(weights)
     with DefaultScope.overwrite_default_scope('mmseg'):
-        import mmseg.models  # noqa: F401  registers UperNet
-
-        model = revert_sync_batchnorm(MODELS.build(cfg.model))
-    left = model.backbone.load_state_dict(weights, strict=False)
+        model = MODELS.build(cfg.model if part == 'upernet' else cfg.model.backbone)
+    backbone = model.backbone if part == 'upernet' else model
+    left = backbone.load_state_dict(weights, strict=False)
     assert not left.unexpected_keys
     assert all(name.endswith('relative_position_index') for name in left.missing_keys)
-    return model
+    return revert_sync_batchnorm(model)
 
 
-def training_step(model: nn.Module, part: str, batch: int, size: int, device: str) -> Callable:
+def training_step(
+    model: nn.Module, part: str, batch: int, size: int, device: str
+) -> Callable[[], None]:
     """A function that makes one step of AdamW on random images and labels."""
-    from mmseg.structures import SegDataSample
-
     images = torch.randn(batch, 3, size, size, device=device)
-    samples = []
-    for _ in range(batch):
-        labels = torch.randint(150, (1, size, size), device=device)
-        sample = SegDataSample(metainfo=dict(img_shape=(size, size)))
-        sample.set_data(dict(gt_sem_seg=Config(dict(data=labels))))
-        samples.append(sample)
-    trained = model.backbone if part == 'backbone' else model
-    optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-5, weight_decay=0.05)
+    samples = [SegDataSample(metainfo=dict(img_shape=(size, size))) for _ in range(batch)]
+    for sample in samples:
+        sample.gt_sem_seg = PixelData(data=torch.randint(150, (1, size, size), device=device))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.05)
 
     def step() -> None:
         if part == 'backbone':
-            loss = sum(feature.square().mean() for feature in model.backbone(images))
+            loss = sum(feature.square().mean() for feature in model(images))
         else:
             losses = model.loss(images, samples)
             loss = sum(value for name, value in losses.items() if 'loss' in name)
@@ -147,7 +145,8 @@ def run_child(args: argparse.Namespace) -> None:
     torch.manual_seed(0)
     cfg = config_of(args)
     weights = torch.load(Path(folder, 'weights.pth'), weights_only=True, mmap=True)
-    model = build(cfg, peer, weights).to(args.device).train()
+    model = build(cfg, peer, weights, args.part).to(args.device)
+    model.train()
     step = training_step(model, args.part, args.batch, args.size, args.device)
     built = peak_memory(args.device)
     step()
@@ -178,8 +177,10 @@ def feature_difference(args: argparse.Namespace, weights: dict[str, Tensor]) -> 
     for peer in PEERS:
         torch.manual_seed(0)
         image = torch.randn(1, 3, args.size, args.size)
+        backbone = build(config_of(args), peer, weights, 'backbone')
+        backbone.eval()
         with torch.no_grad():
-            features.append(build(config_of(args), peer, weights).eval().backbone(image))
+            features.append(backbone(image))
     return max((a - b).abs().max().item() for a, b in zip(*features))
 
 
