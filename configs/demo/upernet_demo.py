@@ -65,7 +65,7 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
 ]
-val_pipeline = [
+test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(image_size, image_size)),
     dict(type='LoadAnnotations', reduce_zero_label=True),
@@ -111,7 +111,7 @@ val_dataloader = dict(
         metainfo=metainfo,
         reduce_zero_label=True,
         data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
-        pipeline=val_pipeline,
+        pipeline=test_pipeline,
     ),
 )
 test_dataloader = dict(
@@ -126,7 +126,7 @@ test_dataloader = dict(
         data_prefix=dict(
             img_path='images/validation_unseen', seg_map_path='annotations/validation_unseen'
         ),
-        pipeline=val_pipeline,
+        pipeline=test_pipeline,
     ),
 )
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])

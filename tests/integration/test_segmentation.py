@@ -10,10 +10,12 @@ import mmseg
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
 from torch import nn
 
+from mmbeitv2.apis import launch
 from mmbeitv2.apis.config import load_config
 from mmbeitv2.models import BEiTViT
 
@@ -35,6 +37,14 @@ def run(script: Path, *arguments: object, cwd: Path) -> subprocess.CompletedProc
         text=True,
         check=False,
     )
+
+
+def mmseg_scope():
+    """Default scope of mmsegmentation, its models and data sets registered."""
+    import mmseg.datasets
+    import mmseg.models  # noqa: F401
+
+    return DefaultScope.overwrite_default_scope('mmseg')
 
 
 @pytest.fixture(scope='module')
@@ -146,20 +156,22 @@ def test_unlabelled_images_give_class_maps_as_the_benchmark_takes_them(
         assert np.asarray(picture).max() <= 9
 
 
-def test_checkpoint_of_another_width_ends_the_evaluation(
-    trained: Path, options: dict, tmp_path: Path
+@pytest.mark.parametrize('wrapped', [False, True], ids=['model', 'model for augmentations'])
+def test_checkpoint_of_another_width_is_refused(
+    trained: Path, options: dict, tmp_path: Path, wrapped: bool
 ) -> None:
+    """mmengine itself would only log it, and evaluate random weights."""
+    cfg = load_config(CONFIG, options)
+    with mmseg_scope():
+        model = MODELS.build({**cfg.tta_model, 'module': cfg.model} if wrapped else cfg.model)
+    launch.check_weights(model, str(trained / 'iter_2.pth'))
     state = torch.load(trained / 'iter_2.pth', weights_only=True)['state_dict']
     state['decode_head.conv_seg.weight'] = torch.zeros(4, 64, 1, 1)
     torch.save(dict(state_dict=state), tmp_path / 'other.pth')
-    result = run(
-        *(ROOT / 'tools' / 'test.py', CONFIG, tmp_path / 'other.pth', '--cfg-options'),
-        *(f'{key}={value}' for key, value in options.items()),
-        cwd=tmp_path,
-    )
-    assert result.returncode == 1
-    assert f'error: {tmp_path / "other.pth"} is a checkpoint of another arch' in result.stdout
-    assert 'conv_seg.weight has shape (4, 64, 1, 1)' in result.stdout
+    with pytest.raises(
+        ValueError, match=r'other\.pth .*conv_seg\.weight has shape \(4, 64, 1, 1\)'
+    ):
+        launch.check_weights(model, str(tmp_path / 'other.pth'))
 
 
 def test_mmsegmentations_functions_load_and_use_the_model(trained: Path, demo_data: Path) -> None:
@@ -211,10 +223,3 @@ class TestDataCheck:
         assert f'the mask {masks[1]} has 50×96 pixels' in errors[1]
         assert f'{masks[2]} does not exist' in errors[2]
         assert 'alone.png has no image in' in errors[3]
-
-
-def mmseg_scope():
-    import mmseg.datasets  # noqa: F401  registers its data sets
-    from mmengine.registry import DefaultScope
-
-    return DefaultScope.overwrite_default_scope('mmseg')
