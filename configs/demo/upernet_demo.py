@@ -3,7 +3,7 @@
     python tools/train.py configs/demo/upernet_demo.py
 
 Total batch 16. With ``--cfg-options model.backbone.init_cfg=None`` it trains the same model from
-random initialisation.
+random initialisation, with ``--cfg-options model.backbone.frozen=True`` on fixed features.
 """
 
 _base_ = ['../_base_/models/upernet_beitv2.py', '../_base_/segmentation_runtime.py']
@@ -59,6 +59,7 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='mmbeitv2.CheckSegmentation', num_classes=num_classes),
     dict(type='RandomResize', scale=(image_size, image_size), ratio_range=(1.0, 1.4)),
     dict(type='RandomCrop', crop_size=(image_size, image_size)),
     dict(type='RandomFlip', prob=0.5),
@@ -66,11 +67,25 @@ train_pipeline = [
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
-val_pipeline = [
+test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(image_size, image_size)),
     dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='mmbeitv2.CheckSegmentation', num_classes=num_classes),
     dict(type='PackSegInputs'),
+]
+tta_model = dict(type='SegTTAModel')
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale=(side, side)) for side in (96, 128)],
+            [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
+            [dict(type='LoadAnnotations', reduce_zero_label=True)],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
 ]
 data_root = 'data/demo/ade/'
 dataset_type = 'BaseSegDataset'
@@ -98,7 +113,7 @@ val_dataloader = dict(
         metainfo=metainfo,
         reduce_zero_label=True,
         data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
-        pipeline=val_pipeline,
+        pipeline=test_pipeline,
     ),
 )
 test_dataloader = dict(
@@ -113,7 +128,7 @@ test_dataloader = dict(
         data_prefix=dict(
             img_path='images/validation_unseen', seg_map_path='annotations/validation_unseen'
         ),
-        pipeline=val_pipeline,
+        pipeline=test_pipeline,
     ),
 )
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])

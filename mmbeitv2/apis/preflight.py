@@ -14,7 +14,7 @@ TOKENIZER_CONFIG = 'configs/vqkd/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e
 
 
 def check(cfg: Config, phases: Sequence[str] = ('train', 'val')) -> None:
-    """Check that the data and checkpoints a run will read exist.
+    """Check that the data and checkpoints a run will read exist and that class counts agree.
 
     Args:
         cfg: the run's config, overrides applied.
@@ -24,14 +24,21 @@ def check(cfg: Config, phases: Sequence[str] = ('train', 'val')) -> None:
     Raises:
         FileNotFoundError: at the first missing file or folder; the message says which one, who
             asks for it, and what to do.
+        ValueError: a segmentation head has another number of classes than a data set.
     """
     if 'train' in phases:
         _check_initial_weights(cfg)
     _check_load_from(cfg)
+    check_data(cfg, phases)
+
+
+def check_data(cfg: Config, phases: Sequence[str]) -> None:
+    """Check the data alone: see :func:`check`."""
     for phase in phases:
         name = f'{phase}_dataloader'
         for dataset in _datasets(cfg.get(name)):
             _check_dataset(dataset, name)
+            _check_class_count(cfg, dataset, name)
 
 
 def _is_remote(path: str) -> bool:
@@ -73,6 +80,41 @@ def _check_dataset(dataset: Mapping[str, Any], dataloader: str) -> None:
                 f'(`ln -s /your/data {root or path}`), or set the path with '
                 f'`--cfg-options {dataloader}.{_option(dataset, key)}=PATH` '
                 'or in an inheriting config'
+            )
+
+
+def segmentation_classes(dataset: Mapping[str, Any]) -> int | None:
+    """Number of classes of a data set of mmsegmentation; None where its config does not tell.
+
+    Args:
+        dataset: its config.
+    """
+    # Optional: only segmentation needs mmsegmentation.
+    import mmseg.datasets  # noqa: F401  registers its data sets
+    from mmseg.registry import DATASETS
+
+    kind = DATASETS.get(dataset['type'])
+    declared = getattr(kind, 'METAINFO', {}).get('classes')
+    classes = (dataset.get('metainfo') or {}).get('classes', declared)
+    return None if classes is None else len(classes)
+
+
+def _check_class_count(cfg: Config, dataset: Mapping[str, Any], dataloader: str) -> None:
+    heads = {
+        f'model.{key}': head['num_classes']
+        for key in ('decode_head', 'auxiliary_head')
+        if isinstance(head := (cfg.get('model') or {}).get(key), Mapping) and 'num_classes' in head
+    }
+    if not heads:
+        return
+    count = segmentation_classes(dataset)
+    for key, found in heads.items():
+        if count is not None and found != count:
+            raise ValueError(
+                f'{key}.num_classes is {found}, but {dataset["type"]} of {dataloader} has {count} '
+                f'classes ({dataset.get("data_root")}): set both heads to '
+                f'`--cfg-options model.decode_head.num_classes={count} '
+                f'model.auxiliary_head.num_classes={count}`, or metainfo.classes of the data set'
             )
 
 

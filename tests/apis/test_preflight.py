@@ -100,3 +100,24 @@ def test_evaluation_needs_no_initial_weights():
 def test_missing_checkpoint_to_resume_from_is_found():
     with pytest.raises(FileNotFoundError, match=r"'nowhere\.pth' to load or resume from"):
         preflight.check(Config({'load_from': 'nowhere.pth', 'resume': True}))
+
+
+@pytest.mark.parametrize('head', ['decode_head', 'auxiliary_head'])
+def test_segmentation_head_with_other_classes_than_the_data_names_both(head, tmp_path):
+    for folder in ('images', 'annotations'):
+        (tmp_path / folder).mkdir()
+    dataset = {
+        'type': 'ADE20KDataset',
+        'data_root': str(tmp_path),
+        'data_prefix': {'img_path': 'images', 'seg_map_path': 'annotations'},
+    }
+    model = {'decode_head': {'num_classes': 150}, 'auxiliary_head': {'num_classes': 150}}
+    cfg = Config({'default_scope': 'mmseg', 'train_dataloader': {'dataset': dataset}})
+    cfg.model = model
+    preflight.check(cfg)
+    cfg.model[head].num_classes = 19
+    with pytest.raises(ValueError, match=rf'{head}\.num_classes is 19, but ADE20KDataset.* 150 cl'):
+        preflight.check(cfg)
+    cfg.train_dataloader.dataset.metainfo = {'classes': ('wall', 'sky')}
+    with pytest.raises(ValueError, match=r'of train_dataloader has 2 classes'):
+        preflight.check(cfg)

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from mmbeitv2.models import VisionTransformer
 from mmbeitv2.models.layers import Attention, Block, take_tokens
+from mmbeitv2.models.position import expand_relative_position_bias
 
 GRID = (4, 4)
 POSITIONS = {
@@ -83,7 +84,11 @@ def test_attention_is_softmax_of_scaled_products_plus_bias():
     q = q + attention.q_bias.view(3, 1, 4)
     v = v + attention.v_bias.view(3, 1, 4)
     logits = q @ k.transpose(-1, -2) / math.sqrt(4)
-    logits = logits + shared + attention._attention_bias(GRID, None, None, torch.float32)
+    logits = (
+        logits
+        + shared
+        + expand_relative_position_bias(attention.relative_position_bias_table, GRID)
+    )
     expected = attention.proj((logits.softmax(-1) @ v).transpose(1, 2).reshape(2, 17, 12))
     assert_close(attention(x, GRID, shared), expected, atol=1e-5, rtol=1e-5)
 
