@@ -160,7 +160,7 @@ def test_unlabelled_images_give_class_maps_as_the_benchmark_takes_them(
 def test_checkpoint_of_another_width_is_refused(
     trained: Path, options: dict, tmp_path: Path, wrapped: bool
 ) -> None:
-    """mmengine itself would only log it, and evaluate random weights."""
+    """Without that check mmengine would only log it, and evaluate random weights."""
     cfg = load_config(CONFIG, options)
     with mmseg_scope():
         model = MODELS.build({**cfg.tta_model, 'module': cfg.model} if wrapped else cfg.model)
