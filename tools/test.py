@@ -95,7 +95,7 @@ def without_labels(pipeline: Sequence[dict]) -> list[dict]:
         if transform['type'] == 'TestTimeAug':
             alternatives = [without_labels(group) for group in transform['transforms']]
             transform = {**transform, 'transforms': [group for group in alternatives if group]}
-        if transform['type'] not in ('LoadAnnotations', 'mmbeitv2.CheckSegmentation'):
+        if transform['type'] != 'LoadAnnotations':
             kept.append(transform)
     return kept
 
@@ -127,9 +127,10 @@ def main() -> None:
         launch.set_environment(cfg, args)
     except (FileNotFoundError, ValueError) as error:
         launch.exit_on_bad_input(error)
+    cfg.load_from = None  # loaded here instead, so that weights that do not fit are an error
     runner = launch.build_runner(cfg)
     try:
-        launch.check_weights(runner.model, args.checkpoint)
+        launch.load_weights(runner, args.checkpoint)
     except ValueError as error:
         launch.exit_on_bad_input(error)
     runner.test()

@@ -11,13 +11,8 @@ import torch.distributed
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
-from torch import nn
-
-from mmbeitv2.checkpoints.loading import check_fits
-from mmbeitv2.checkpoints.reading import read_state_dict
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,25 +63,23 @@ def build_runner(cfg: Config) -> Runner:
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
-def check_weights(model: nn.Module, checkpoint: str) -> None:
-    """Check that a file holds every weight of a model before it is evaluated.
-
-    mmengine only logs what does not fit, and would evaluate random weights.
+def load_weights(runner: Runner, checkpoint: str) -> None:
+    """Load a checkpoint whose every tensor must fit, where mmengine would only log a difference.
 
     Args:
-        model: of a Runner; a wrapper of test-time augmentation or of distributed runs is looked
-            through.
-        checkpoint: path of the file; an address is left to mmengine.
+        runner: whose model is to be evaluated.
+        checkpoint: path or address of the file.
 
     Raises:
-        ValueError: a tensor is missing or of another shape; names the file and the tensor.
+        ValueError: a tensor is missing, has another shape or no place; names the file.
     """
-    if not Path(checkpoint).is_file():
-        return
-    while isinstance(model, BaseTTAModel) or is_model_wrapper(model):
-        model = model.module
-    # mmengine opens the file next and unpickles it whatever it holds: refusing here saves nobody.
-    check_fits(model, read_state_dict(checkpoint, trust=True), checkpoint)
+    try:
+        runner.load_checkpoint(checkpoint, strict=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f'{checkpoint} is a checkpoint of another architecture: {error}. Evaluate it with the '
+            'config that it was trained with.'
+        ) from error
 
 
 def exit_on_bad_input(error: Exception) -> None:

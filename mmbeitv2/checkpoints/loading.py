@@ -41,8 +41,8 @@ def load_exactly(
     given = with_prefix(checkpoint.state, prefix)
     expanded = _fit(model, given, 'expand_shared_bias')
     fitted = _fit(model, expanded, 'resize_positions')
-    kept = check_fits(model, fitted, str(checkpoint), may_be_missing)
     own = model.state_dict()
+    kept = _check(model, fitted, own, str(checkpoint), tuple(may_be_missing))
     used = {name: value for name, value in fitted.items() if name in own}
     model.load_state_dict(used, strict=False)
     if not report:
@@ -74,24 +74,14 @@ def _fit(model: nn.Module, state: dict[str, Tensor], method: str) -> dict[str, T
     return state
 
 
-def check_fits(
-    model: nn.Module, state: dict[str, Tensor], source: str, may_be_missing: Iterable[str] = ()
+def _check(
+    model: nn.Module,
+    state: dict[str, Tensor],
+    own: dict[str, Tensor],
+    source: str,
+    may_be_missing: tuple[str, ...],
 ) -> list[str]:
-    """Check that tensors set every tensor of ``model``, and have no others of its parts.
-
-    Args:
-        model: the model; it stays as it is.
-        state: tensors by the model's names.
-        source: where they come from, for messages.
-        may_be_missing: beginnings of names that may keep their initial values.
-
-    Returns:
-        Names that keep their initial values.
-
-    Raises:
-        ValueError: see :func:`load_exactly`.
-    """
-    own, may_be_missing = model.state_dict(), tuple(may_be_missing)
+    """Raise unless ``state`` fits; return the names that keep their initial values."""
     kept = [
         n for n in own if n not in state and (n.startswith(may_be_missing) or n.endswith(OPTIONAL))
     ]

@@ -81,3 +81,8 @@ def test_transform_names_the_file_and_its_value(reduced):
     results['ori_shape'] = (8, 6)
     with pytest.raises(ValueError, match=r'photo\.png has 4×6 pixels'):
         check(results)
+
+
+def test_image_without_a_mask_passes():
+    results = dict(img_path='photo.jpg', ori_shape=SHAPE)
+    assert CheckSegmentation(num_classes=3)(results) is results

@@ -10,7 +10,8 @@ import mmseg
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
 from torch import nn
@@ -40,9 +41,8 @@ def run(script: Path, *arguments: object, cwd: Path) -> subprocess.CompletedProc
 
 
 def mmseg_scope():
-    """Default scope of mmsegmentation, its models and data sets registered."""
-    import mmseg.datasets
-    import mmseg.models  # noqa: F401
+    """Default scope of mmsegmentation, its data sets registered."""
+    import mmseg.datasets  # noqa: F401
 
     return DefaultScope.overwrite_default_scope('mmseg')
 
@@ -88,7 +88,8 @@ def trained(options: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert result.returncode == 0, result.stdout
     assert 'Iter(train) [2/2]' in result.stdout or (folder / 'iter_2.pth').is_file()
-    assert 'tensors loaded from' in result.stdout  # of the pretraining checkpoint
+    start = options['model.backbone.init_cfg.checkpoint']
+    assert f'BEiTViT from {start}' in result.stdout
     return folder
 
 
@@ -104,23 +105,29 @@ def test_mmsegmentations_own_test_tool_runs_the_config(trained: Path, options: d
 
 
 @pytest.fixture
-def test_tool(trained: Path, options: dict, tmp_path: Path):
-    """What tools/test.py makes of arguments: the metrics of the run that it starts."""
+def configured(trained: Path, options: dict, tmp_path: Path):
+    """The config as tools/test.py changes it for arguments."""
     tool = runpy.run_path(str(ROOT / 'tools' / 'test.py'))
 
-    def evaluate(*arguments: str) -> dict:
+    def configure(*arguments: str) -> Config:
         args = tool['parse_args']([str(CONFIG), str(trained / 'iter_2.pth'), *arguments])
         cfg = load_config(CONFIG, options)
         tool['apply_arguments'](cfg, args)
         cfg.work_dir = str(tmp_path)
         cfg.experiment_name = tmp_path.name
-        return Runner.from_cfg(cfg).test()
+        return cfg
 
-    return evaluate
+    return configure
 
 
-def test_three_metrics_and_an_overlay_of_every_image(test_tool, tmp_path: Path) -> None:
-    metrics = test_tool('--show-dir', str(tmp_path / 'overlays'))
+@pytest.fixture
+def evaluate(configured):
+    """Metrics of the test run that arguments of tools/test.py ask for."""
+    return lambda *arguments: Runner.from_cfg(configured(*arguments)).test()
+
+
+def test_three_metrics_and_an_overlay_of_every_image(evaluate, tmp_path: Path) -> None:
+    metrics = evaluate('--show-dir', str(tmp_path / 'overlays'))
     for name in (MEAN_IOU, MEAN_ACCURACY, ACCURACY):
         assert 0 <= metrics[name] <= 100
     overlays = [Image.open(path) for path in (tmp_path / 'overlays').rglob('*.png')]
@@ -128,13 +135,13 @@ def test_three_metrics_and_an_overlay_of_every_image(test_tool, tmp_path: Path) 
     assert all(np.asarray(overlay).std() > 5 for overlay in overlays)
 
 
-def test_augmentations_are_averaged(test_tool) -> None:
-    assert 0 <= test_tool('--tta')[MEAN_IOU] <= 100
+def test_augmentations_are_averaged(evaluate) -> None:
+    assert 0 <= evaluate('--tta')[MEAN_IOU] <= 100
 
 
 @pytest.mark.parametrize('augmented', [False, True])
 def test_unlabelled_images_give_class_maps_as_the_benchmark_takes_them(
-    test_tool, options: dict, demo_data: Path, tmp_path: Path, monkeypatch, augmented: bool
+    evaluate, options: dict, demo_data: Path, tmp_path: Path, monkeypatch, augmented: bool
 ) -> None:
     photos = tmp_path / 'photos'
     photos.mkdir()
@@ -144,7 +151,7 @@ def test_unlabelled_images_give_class_maps_as_the_benchmark_takes_them(
     monkeypatch.setitem(options, 'test_dataloader.dataset.data_root', None)
     monkeypatch.setitem(options, 'test_dataloader.dataset.data_prefix.img_path', str(photos))
     folder = tmp_path / 'results'
-    assert test_tool('--format-only', str(folder), *(['--tta'] if augmented else [])) == {}
+    assert evaluate('--format-only', str(folder), *(['--tta'] if augmented else [])) == {}
     maps = {path.name: Image.open(path) for path in folder.iterdir()}
     assert {name: picture.size for name, picture in maps.items()} == {
         '0.png': (96, 96),
@@ -156,22 +163,20 @@ def test_unlabelled_images_give_class_maps_as_the_benchmark_takes_them(
         assert np.asarray(picture).max() <= 9
 
 
-@pytest.mark.parametrize('wrapped', [False, True], ids=['model', 'model for augmentations'])
+@pytest.mark.parametrize('augmented', [False, True])
 def test_checkpoint_of_another_width_is_refused(
-    trained: Path, options: dict, tmp_path: Path, wrapped: bool
+    trained: Path, configured, tmp_path: Path, augmented: bool
 ) -> None:
     """Without that check mmengine would only log it, and evaluate random weights."""
-    cfg = load_config(CONFIG, options)
-    with mmseg_scope():
-        model = MODELS.build({**cfg.tta_model, 'module': cfg.model} if wrapped else cfg.model)
-    launch.check_weights(model, str(trained / 'iter_2.pth'))
+    cfg = configured(*(['--tta'] if augmented else []))
+    cfg.load_from = None
+    runner = Runner.from_cfg(cfg)
+    launch.load_weights(runner, str(trained / 'iter_2.pth'))
     state = torch.load(trained / 'iter_2.pth', weights_only=True)['state_dict']
     state['decode_head.conv_seg.weight'] = torch.zeros(4, 64, 1, 1)
     torch.save(dict(state_dict=state), tmp_path / 'other.pth')
-    with pytest.raises(
-        ValueError, match=r'other\.pth .*conv_seg\.weight has shape \(4, 64, 1, 1\)'
-    ):
-        launch.check_weights(model, str(tmp_path / 'other.pth'))
+    with pytest.raises(ValueError, match=r'(?s)other\.pth is .*size mismatch .*conv_seg\.weight'):
+        launch.load_weights(runner, str(tmp_path / 'other.pth'))
 
 
 def test_mmsegmentations_functions_load_and_use_the_model(trained: Path, demo_data: Path) -> None:
@@ -214,12 +219,12 @@ class TestDataCheck:
     def test_every_error_names_its_file(self, check) -> None:
         data, run_check = check
         masks = sorted((data / 'annotations' / 'validation').iterdir())
-        Image.fromarray(np.full((96, 96), 10, np.uint8)).save(masks[0])
-        Image.fromarray(np.ones((50, 96), np.uint8)).save(masks[1])
+        Image.fromarray(np.full((128, 128), 10, np.uint8)).save(masks[0])
+        Image.fromarray(np.ones((50, 128), np.uint8)).save(masks[1])
         masks[2].rename(masks[2].with_name('alone.png'))
         errors = run_check()
         assert len(errors) == 4
         assert f'the mask {masks[0]} has values 10' in errors[0]
-        assert f'the mask {masks[1]} has 50×96 pixels' in errors[1]
+        assert f'the mask {masks[1]} has 50×128 pixels' in errors[1]
         assert f'{masks[2]} does not exist' in errors[2]
         assert 'alone.png has no image in' in errors[3]
