@@ -92,6 +92,6 @@ def _accumulated_steps(base: int, processes: int, per_process: int) -> int:
     )
     raise ValueError(
         f'the recipe’s total batch {base} cannot be formed by {processes} processes × '
-        f'{per_process} images, whose product must divide it: {cure}, or fit the learning rate to the batch with '
-        '--auto-scale-lr'
+        f'{per_process} images, whose product must divide it: {cure}, or fit the learning rate '
+        'to the batch with --auto-scale-lr'
     )

@@ -2,12 +2,14 @@
 
 from mmbeitv2.engine.checkpoint_hook import PlainCheckpointHook
 from mmbeitv2.engine.codebook_hooks import CodebookInitHook, CodebookUsageHook
+from mmbeitv2.engine.exact_checkpoint_hook import ExactCheckpointHook
 from mmbeitv2.engine.loss_hook import FiniteLossHook
 from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
 
 __all__ = [
     'CodebookInitHook',
     'CodebookUsageHook',
+    'ExactCheckpointHook',
     'FiniteLossHook',
     'LayerDecayOptimWrapperConstructor',
     'PlainCheckpointHook',
