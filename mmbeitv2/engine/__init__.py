@@ -2,6 +2,7 @@
 
 from mmbeitv2.engine.checkpoint_hook import PlainCheckpointHook
 from mmbeitv2.engine.codebook_hooks import CodebookInitHook, CodebookUsageHook
+from mmbeitv2.engine.compile_hook import CompileHook
 from mmbeitv2.engine.exact_checkpoint_hook import ExactCheckpointHook
 from mmbeitv2.engine.loss_hook import FiniteLossHook
 from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
@@ -9,6 +10,7 @@ from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
 __all__ = [
     'CodebookInitHook',
     'CodebookUsageHook',
+    'CompileHook',
     'ExactCheckpointHook',
     'FiniteLossHook',
     'LayerDecayOptimWrapperConstructor',

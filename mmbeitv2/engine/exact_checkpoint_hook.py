@@ -21,7 +21,7 @@ class ExactCheckpointHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare names and shapes."""
         if not isinstance(runner, Runner):
-            # FlexibleRunner's models may be sharded, and its strategies check for themselves.
+            # FlexibleRunner's models may be sharded: their tensors then have other shapes.
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         state = checkpoint.get('state_dict', checkpoint)
