@@ -10,6 +10,7 @@ default_hooks = dict(
     plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
     exact_checkpoint=dict(type='mmbeitv2.ExactCheckpointHook'),
     finite_loss=dict(type='mmbeitv2.FiniteLossHook', interval=10),
+    record=dict(type='mmbeitv2.RunRecordHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 

@@ -6,6 +6,7 @@ from mmbeitv2.engine.compile_hook import CompileHook
 from mmbeitv2.engine.exact_checkpoint_hook import ExactCheckpointHook
 from mmbeitv2.engine.loss_hook import FiniteLossHook
 from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
+from mmbeitv2.engine.record_hook import RunRecordHook
 
 __all__ = [
     'CodebookInitHook',
@@ -15,4 +16,5 @@ __all__ = [
     'FiniteLossHook',
     'LayerDecayOptimWrapperConstructor',
     'PlainCheckpointHook',
+    'RunRecordHook',
 ]

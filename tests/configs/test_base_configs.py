@@ -97,19 +97,30 @@ def test_missing_tokenizer_is_an_error_before_training(tmp_path):
         tokenizer.init_weights()
 
 
-def test_learning_rate_of_every_iteration_is_the_official_one(schedules):
-    (name,) = [n for n in schedules['learning rate per iteration'] if n.startswith('pretrain')]
+@pytest.mark.parametrize(
+    ('config', 'kind', 'epoch_length'),
+    [
+        ('beitv2_vit-b16_300e.py', 'pretrain', 2),
+        ('finetune/beitv2_vit-b16_300e_in1k-224.py', 'fine-tune', 3),
+    ],
+)
+def test_learning_rate_of_every_iteration_is_the_official_one(
+    schedules, config, kind, epoch_length
+):
+    (name,) = [n for n in schedules['learning rate per iteration'] if n.startswith(kind)]
     expected = schedules['learning rate per iteration'][name]
-    cfg = load_config(PRETRAINING)
+    cfg = load_config(CONFIGS / config)
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.AdamW([parameter], lr=cfg.optim_wrapper.optimizer.lr)
     schedulers = []
     for scheduler in cfg.param_scheduler:
         options = dict(scheduler)
-        kind = PARAM_SCHEDULERS.get(options.pop('type'))
+        schedule = PARAM_SCHEDULERS.get(options.pop('type'))
         assert options.pop('convert_to_iter_based')
         schedulers.append(
-            kind.build_iter_from_epoch(optimizer=optimizer, epoch_length=2, **options)
+            schedule.build_iter_from_epoch(
+                optimizer=optimizer, epoch_length=epoch_length, **options
+            )
         )
     found = []
     for _ in expected:

@@ -117,9 +117,11 @@ def test_random_crop_reaches_every_row_and_column_evenly(mmpretrain_scope):
 def test_photos_are_read_from_a_database(photo, tmp_path, mmpretrain_scope):
     """A list of keys and an LMDB file instead of a tree of millions of files."""
     content = photo.read_bytes()
-    with lmdb.open(str(tmp_path / 'photos.lmdb'), map_size=2**24) as database:
-        with database.begin(write=True) as transaction:
-            transaction.put(b'a/photo.jpg', content)
+    with (
+        lmdb.open(str(tmp_path / 'photos.lmdb'), map_size=2**24) as database,
+        database.begin(write=True) as transaction,
+    ):
+        transaction.put(b'a/photo.jpg', content)
     (tmp_path / 'keys.txt').write_text('a/photo.jpg\n')
     backend = dict(backend='lmdb', db_path=str(tmp_path / 'photos.lmdb'))
     dataset = DATASETS.build(
