@@ -10,7 +10,6 @@ import torch
 from torch.testing import assert_close
 
 import mmbeitv2
-
 from mmbeitv2.models import VQKD
 from mmbeitv2.models.quantizer import perplexity
 

@@ -9,10 +9,7 @@ _base_ = 'imagenet_finetune.py'
 num_classes = 21841
 
 data_preprocessor = dict(num_classes=num_classes)
-train_dataloader = dict(
-    batch_size=512,
-    dataset=dict(type='ImageNet21k', data_root='data/imagenet21k/'),
-)
+train_dataloader = dict(dataset=dict(type='ImageNet21k', data_root='data/imagenet21k/'))
 val_dataloader = None
 val_evaluator = None
 test_dataloader = None
