@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Lints and tests the repository: bash tools/run_tests.sh [--all] [pytest arguments]
-# --all includes the tests marked slow.
+# --all includes the tests marked slow. A -m of your own replaces 'not slow': with -m equality the
+# suite of docs/equality.md runs, its slow tests too, and prints the table of largest differences.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tools/env.sh

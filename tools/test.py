@@ -17,6 +17,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     launch.add_common_arguments(parser)
     parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to this file')
     parser.add_argument('--show-dir', help='write images with predictions drawn into this folder')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help="average over the augmentations of the config's tta_pipeline",
+    )
+    parser.add_argument(
+        '--format-only',
+        metavar='DIR',
+        help='segmentation of images without labels: write class maps as PNG, as benchmark servers '
+        'take them, and evaluate nothing',
+    )
     return parser.parse_args(argv)
 
 
@@ -30,6 +41,10 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
     cfg.resume = False
     if cfg.get('test_dataloader') is None:
         raise ValueError(f'{args.config} has no test_dataloader: there is nothing to test on')
+    if args.tta:
+        average_over_augmentations(cfg, args.config)
+    if args.format_only is not None:
+        write_class_maps(cfg, args.format_only)
     if args.out is not None:
         if not args.out.endswith(('.pkl', '.pickle')):
             raise ValueError(f'--out is {args.out!r}, but predictions are written as .pkl')
@@ -37,15 +52,69 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
         evaluators = list(evaluators) if isinstance(evaluators, list | tuple) else [evaluators]
         cfg.test_evaluator = [*evaluators, {'type': 'DumpResults', 'out_file_path': args.out}]
     if args.show_dir is not None:
-        hook = cfg.get('default_hooks', {}).get('visualization')
-        if hook is None:
-            raise ValueError(f'--show-dir needs a visualization hook, which {args.config} lacks')
-        if hook.type.split('.')[-1] == 'SegVisualizationHook':
-            hook.draw = True
-            cfg.visualizer.save_dir = args.show_dir
-        else:
-            hook.enable = True
-            hook.out_dir = args.show_dir
+        draw_predictions(cfg, args.config, args.show_dir)
+
+
+def average_over_augmentations(cfg: Config, name: str) -> None:
+    """Test with the config's ``tta_model`` around its model.
+
+    Raises:
+        ValueError: the config named ``name`` lacks a part.
+    """
+    for key in ('tta_model', 'tta_pipeline'):
+        if key not in cfg:
+            raise ValueError(f'--tta needs {key} in the config, which {name} lacks')
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.model = {**cfg.tta_model, 'module': cfg.model}
+
+
+def write_class_maps(cfg: Config, folder: str) -> None:
+    """Write predictions of unlabelled images instead of evaluating them.
+
+    Values are those of the data set's own masks: 1 to 150 for ADE20K.
+
+    Raises:
+        ValueError: the config is not for segmentation.
+    """
+    evaluator = cfg.get('test_evaluator')
+    if not isinstance(evaluator, dict) or not evaluator['type'].endswith('IoUMetric'):
+        raise ValueError(
+            f'--format-only writes class maps of segmentation by IoUMetric, but test_evaluator is '
+            f'{evaluator}'
+        )
+    evaluator.update(output_dir=folder, format_only=True)
+    dataset = cfg.test_dataloader.dataset
+    dataset.data_prefix.pop('seg_map_path', None)
+    dataset.pipeline = without_labels(dataset.pipeline)
+
+
+def without_labels(pipeline: Sequence[dict]) -> list[dict]:
+    """Return the transforms that images without a mask can pass."""
+    kept = []
+    for transform in pipeline:
+        if transform['type'] == 'TestTimeAug':
+            alternatives = [without_labels(group) for group in transform['transforms']]
+            transform = {**transform, 'transforms': [group for group in alternatives if group]}
+        if transform['type'] not in ('LoadAnnotations', 'mmbeitv2.CheckSegmentation'):
+            kept.append(transform)
+    return kept
+
+
+def draw_predictions(cfg: Config, name: str, folder: str) -> None:
+    """Let the visualization hook write every prediction into ``folder``.
+
+    Raises:
+        ValueError: the config named ``name`` has no such hook.
+    """
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise ValueError(f'--show-dir needs a visualization hook, which {name} lacks')
+    if hook.type.split('.')[-1] == 'SegVisualizationHook':
+        hook.draw = True
+        cfg.visualizer.save_dir = folder
+    else:
+        hook.enable = True
+        hook.out_dir = folder
 
 
 def main() -> None:
@@ -58,7 +127,12 @@ def main() -> None:
         launch.set_environment(cfg, args)
     except (FileNotFoundError, ValueError) as error:
         launch.exit_on_bad_input(error)
-    launch.build_runner(cfg).test()
+    runner = launch.build_runner(cfg)
+    try:
+        launch.check_weights(runner.model, args.checkpoint)
+    except ValueError as error:
+        launch.exit_on_bad_input(error)
+    runner.test()
 
 
 if __name__ == '__main__':

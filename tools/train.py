@@ -26,7 +26,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--amp',
         action='store_true',
-        help='train with mixed precision on a GPU, in bfloat16 unless optim_wrapper.dtype is set',
+        help='train with mixed precision, in bfloat16 unless optim_wrapper.dtype is set',
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -51,13 +51,17 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
         ValueError: if an option needs a part that the config does not have.
     """
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        if get_device() == 'cpu':
-            raise ValueError('--amp needs a GPU and this machine has none: train without it')
         # Users of the official code report losses that are not numbers in float16.
-        if cfg.optim_wrapper.setdefault('dtype', 'bfloat16') == 'bfloat16':
-            # Its range is that of float32, so that losses need no scaling.
-            cfg.optim_wrapper.setdefault('loss_scale', dict(enabled=False))
+        if cfg.optim_wrapper.get('dtype', 'bfloat16') == 'bfloat16':
+            cfg.optim_wrapper.pop('dtype', None)
+            cfg.optim_wrapper.type = 'mmbeitv2.BFloat16OptimWrapper'
+        elif get_device() == 'cpu':
+            raise ValueError(
+                f'--amp with optim_wrapper.dtype={cfg.optim_wrapper.dtype} needs a GPU and this '
+                'machine has none: leave dtype out, CPUs train in bfloat16'
+            )
+        else:
+            cfg.optim_wrapper.type = 'AmpOptimWrapper'
     if args.auto_scale_lr:
         cfg.setdefault('auto_scale_lr', {})['enable'] = True
     if args.resume is not None:

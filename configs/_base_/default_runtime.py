@@ -8,7 +8,6 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
-    exact_checkpoint=dict(type='mmbeitv2.ExactCheckpointHook'),
     finite_loss=dict(type='mmbeitv2.FiniteLossHook', interval=10),
     record=dict(type='mmbeitv2.RunRecordHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),

@@ -78,11 +78,11 @@ test_dataloader = dict(
     dataset=dict(data_root=data_root, data_prefix='val_unseen', pipeline=val_pipeline),
 )
 
-max_epochs = 5
+max_epochs = 12
 optim_wrapper = dict(optimizer=dict(lr=3e-3))
-train_cfg = dict(max_epochs=max_epochs, val_interval=1)
+train_cfg = dict(max_epochs=max_epochs, val_interval=2)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, end=1, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=1e-9, end=1, convert_to_iter_based=True),
     dict(
         type='CosineAnnealingLR',
         eta_min=1e-5,

@@ -3,7 +3,7 @@
     python tools/train.py configs/demo/upernet_demo.py
 
 Total batch 16. With ``--cfg-options model.backbone.init_cfg=None`` it trains the same model from
-random initialisation.
+random initialisation, with ``--cfg-options model.backbone.frozen=True`` on fixed features.
 """
 
 _base_ = ['../_base_/models/upernet_beitv2.py', '../_base_/segmentation_runtime.py']
@@ -47,7 +47,7 @@ model = dict(
         drop_path_rate=0.0,
         out_indices=(1, 2, 3, 5),
         init_cfg=dict(
-            type='Pretrained', checkpoint='work_dirs/quickstart/seed0/pretrain/epoch_5.pth'
+            type='Pretrained', checkpoint='work_dirs/quickstart/seed0/pretrain/epoch_12.pth'
         ),
     ),
     neck=dict(embed_dim=width),
@@ -59,16 +59,33 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='mmbeitv2.CheckSegmentation', num_classes=num_classes),
     dict(type='RandomResize', scale=(image_size, image_size), ratio_range=(1.0, 1.4)),
     dict(type='RandomCrop', crop_size=(image_size, image_size)),
     dict(type='RandomFlip', prob=0.5),
+    # Otherwise the 16 training backgrounds are learned by heart, and others taken for objects.
+    dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
-val_pipeline = [
+test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(image_size, image_size)),
     dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='mmbeitv2.CheckSegmentation', num_classes=num_classes),
     dict(type='PackSegInputs'),
+]
+tta_model = dict(type='SegTTAModel')
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale=(side, side)) for side in (96, 128)],
+            [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
+            [dict(type='LoadAnnotations', reduce_zero_label=True)],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
 ]
 data_root = 'data/demo/ade/'
 dataset_type = 'BaseSegDataset'
@@ -96,7 +113,7 @@ val_dataloader = dict(
         metainfo=metainfo,
         reduce_zero_label=True,
         data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
-        pipeline=val_pipeline,
+        pipeline=test_pipeline,
     ),
 )
 test_dataloader = dict(
@@ -111,25 +128,25 @@ test_dataloader = dict(
         data_prefix=dict(
             img_path='images/validation_unseen', seg_map_path='annotations/validation_unseen'
         ),
-        pipeline=val_pipeline,
+        pipeline=test_pipeline,
     ),
 )
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 
-max_iters = 120
+max_iters = 400
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
     constructor='mmbeitv2.LayerDecayOptimWrapperConstructor',
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, end=20),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, begin=20, end=max_iters, by_epoch=False),
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, end=40),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, begin=40, end=max_iters, by_epoch=False),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=100)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=100), visualization=dict(draw=False)
+    logger=dict(interval=20), checkpoint=dict(interval=200), visualization=dict(draw=False)
 )

@@ -12,8 +12,8 @@ num_codes = 128
 data_root = 'data/demo/imagenet/'
 
 model = dict(
-    encoder=dict(img_size=image_size, embed_dim=128, depth=4, num_heads=2, init_std=0.08),
-    decoder=dict(embed_dim=128, depth=1, num_heads=2, init_std=0.08),
+    encoder=dict(img_size=image_size, embed_dim=128, depth=4, num_heads=2, init_std=0.043),
+    decoder=dict(embed_dim=128, depth=1, num_heads=2, init_std=0.043),
     # A short run: the codebook follows the encoder faster than in the paper (0.99), and codes that
     # fewer than half a vector a step choose start anew.
     quantizer=dict(num_codes=num_codes, code_dim=16, decay=0.95, revive_below=0.5),
@@ -76,7 +76,7 @@ max_epochs = 3
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 train_cfg = dict(max_epochs=max_epochs, val_interval=1)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, end=1, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=1e-9, end=1, convert_to_iter_based=True),
     dict(
         type='CosineAnnealingLR',
         eta_min=1e-5,

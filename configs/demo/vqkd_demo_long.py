@@ -2,10 +2,10 @@
 
 _base_ = 'vqkd_demo.py'
 
-max_epochs = 8
+max_epochs = 12
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, end=1, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=1e-9, end=1, convert_to_iter_based=True),
     dict(
         type='CosineAnnealingLR',
         eta_min=1e-5,

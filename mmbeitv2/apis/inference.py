@@ -3,99 +3,64 @@
 import torch
 from torch import Tensor
 
-from mmbeitv2.checkpoints.architecture import (
-    layer_architecture,
-    num_layers,
-    vit_architecture,
-    with_prefix,
-)
-from mmbeitv2.checkpoints.loading import load_exactly
-from mmbeitv2.checkpoints.reading import read_state_dict
+from mmbeitv2.checkpoints.building import build_pretrained, build_tokenizer
+from mmbeitv2.checkpoints.translation import open_checkpoint
 from mmbeitv2.models import BEiTV2, VQKDTokenizer
 
 
-def load_tokenizer(checkpoint: str, num_heads: int | None = None) -> VQKDTokenizer:
-    """Tokenizer of a VQ-KD checkpoint, frozen, on the CPU.
+def load_tokenizer(
+    checkpoint: str, num_heads: int | None = None, trust: bool = False
+) -> VQKDTokenizer:
+    """Tokenizer of a checkpoint, frozen, on the CPU.
 
     Args:
-        checkpoint: path of a file written by :class:`VQKD` training or of the official release.
+        checkpoint: path or URL of a file of VQ-KD (this project's, the official release's or
+            mmpretrain's) or of pretraining (this project's or mmpretrain's, which hold their
+            tokenizer).
         num_heads: heads of the encoder, which the file does not show; width / 64 unless given.
+        trust: open a file that holds Python objects beside weights, which can run any code.
 
     Returns:
         The tokenizer; sizes are read off the tensors.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a VQ-KD checkpoint.
+        ValueError: no tokenizer in it, or code beside the weights.
     """
-    state = read_state_dict(checkpoint)
-    if 'quantize.embedding.weight' not in state:
-        raise ValueError(
-            f'{checkpoint} is no tokenizer: it has no tensor quantize.embedding.weight; it holds '
-            f'{", ".join(list(state)[:3])}, …'
-        )
-    num_codes, code_dim = state['quantize.embedding.weight'].shape
-    tokenizer = VQKDTokenizer(
-        encoder=vit_architecture(with_prefix(state, 'encoder.'), num_heads),
-        quantizer=dict(num_codes=num_codes, code_dim=code_dim),
-    )
-    load_exactly(tokenizer, state, checkpoint)
-    return tokenizer
+    return build_tokenizer(open_checkpoint(checkpoint, trust), num_heads)
 
 
-def load_pretrained(checkpoint: str, num_heads: int | None = None) -> BEiTV2:
-    """Pretraining model of a checkpoint with its tokenizer, in eval mode, on the CPU.
+def load_pretrained(
+    checkpoint: str,
+    num_heads: int | None = None,
+    tokenizer: str | None = None,
+    trust: bool = False,
+) -> BEiTV2:
+    """Pretraining model of a checkpoint, in eval mode, on the CPU.
 
     Args:
-        checkpoint: path of a file written by :class:`BEiTV2` training.
+        checkpoint: path or URL of a file of pretraining: this project's, the official release's or
+            mmpretrain's.
         num_heads: heads of the tokenizer's encoder, which the file does not show; width / 64 unless
             given.
+        tokenizer: file for :func:`load_tokenizer`; instead of the one in ``checkpoint``, or where
+            that has none (the official release's). Without any the model extracts features and
+            predicts codes, but computes no loss.
+        trust: open files that hold Python objects beside weights, which can run any code.
 
     Returns:
-        The model; sizes are read off the tensors.
+        The model; sizes are read off the tensors. The layer whose patches are aggregated is shown
+        by this project's files alone; for others it is three before the last, as in the paper.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a checkpoint, see above.
+        ValueError: not such a checkpoint, or code beside the weights.
     """
-    state = read_state_dict(checkpoint)
-    if 'backbone.mask_token' not in state or 'target_generator.encoder.cls_token' not in state:
-        raise ValueError(
-            f'{checkpoint} is no pretraining checkpoint of BEiTV2: it holds '
-            f'{", ".join(list(state)[:3])}, …'
-        )
-    backbone = vit_architecture(with_prefix(state, 'backbone.'))
-    num_codes, code_dim = state['target_generator.quantize.embedding.weight'].shape
-    encoder = vit_architecture(with_prefix(state, 'target_generator.encoder.'), num_heads)
-    arch = {k: backbone.pop(k) for k in ('embed_dim', 'depth', 'num_heads', 'mlp_ratio')}
-    neck = None
-    if 'neck._extra_state' in state:
-        neck = dict(
-            type='mmbeitv2.PatchAggregationNeck',
-            embed_dim=arch['embed_dim'],
-            num_heads=arch['num_heads'],
-            layer=int(state['neck._extra_state']),
-            depth=num_layers(state, 'neck.cls_pt_layers'),
-            shared_norm='neck.cls_pt_norm.weight' not in state,
-            **layer_architecture(with_prefix(state, 'neck.cls_pt_layers.0.')),
-        )
-    model = BEiTV2(
-        backbone=dict(type='mmbeitv2.BEiTViT', arch=arch, use_mask_token=True, **backbone),
-        neck=neck,
-        head=dict(
-            type='mmbeitv2.MIMHead',
-            embed_dim=arch['embed_dim'],
-            num_codes=num_codes,
-            shared='head.cls_pt_lm_head.weight' not in state,
-        ),
-        target_generator=dict(
-            type='mmbeitv2.VQKDTokenizer',
-            encoder=encoder,
-            quantizer=dict(num_codes=num_codes, code_dim=code_dim),
-        ),
-    )
-    load_exactly(model, state, checkpoint)
-    return model.eval()
+    opened = open_checkpoint(checkpoint, trust)
+    model = build_pretrained(opened, num_heads, with_tokenizer=tokenizer is None)
+    if tokenizer is not None:
+        model.set_tokenizer(load_tokenizer(tokenizer, num_heads, trust))
+    return model
 
 
 def tokenize(tokenizer: VQKDTokenizer, images: Tensor) -> Tensor:

@@ -11,8 +11,13 @@ import torch.distributed
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from torch import nn
+
+from mmbeitv2.checkpoints.loading import check_fits
+from mmbeitv2.checkpoints.reading import read_state_dict
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +66,27 @@ def build_runner(cfg: Config) -> Runner:
         cfg: a complete config.
     """
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def check_weights(model: nn.Module, checkpoint: str) -> None:
+    """Check that a file holds every weight of a model before it is evaluated.
+
+    mmengine only logs what does not fit, and would evaluate random weights.
+
+    Args:
+        model: of a Runner; a wrapper of test-time augmentation or of distributed runs is looked
+            through.
+        checkpoint: path of the file; an address is left to mmengine.
+
+    Raises:
+        ValueError: a tensor is missing or of another shape; names the file and the tensor.
+    """
+    if not Path(checkpoint).is_file():
+        return
+    while isinstance(model, BaseTTAModel) or is_model_wrapper(model):
+        model = model.module
+    # mmengine opens the file next and unpickles it whatever it holds: refusing here saves nobody.
+    check_fits(model, read_state_dict(checkpoint, trust=True), checkpoint)
 
 
 def exit_on_bad_input(error: Exception) -> None:

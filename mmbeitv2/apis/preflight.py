@@ -9,12 +9,13 @@ from typing import Any
 from mmengine.config import Config
 
 from mmbeitv2.apis.config import TOKENIZER_VARIABLE
+from mmbeitv2.checkpoints.sources import is_missing
 
 TOKENIZER_CONFIG = 'configs/vqkd/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e.py'
 
 
 def check(cfg: Config, phases: Sequence[str] = ('train', 'val')) -> None:
-    """Check that the data and checkpoints a run will read exist.
+    """Check that the data and checkpoints a run will read exist and that class counts agree.
 
     Args:
         cfg: the run's config, overrides applied.
@@ -25,16 +26,22 @@ def check(cfg: Config, phases: Sequence[str] = ('train', 'val')) -> None:
         FileNotFoundError: at the first missing file or folder; the message says which one, who
             asks for it, and what to do.
         ValueError: a data set that is to give labels has no class folders, an empty one, or more
-            than the classifier has classes.
+            than the classifier has classes; or a segmentation head another number.
     """
     if 'train' in phases:
         _check_initial_weights(cfg)
     _check_load_from(cfg)
+    check_data(cfg, phases)
+
+
+def check_data(cfg: Config, phases: Sequence[str]) -> None:
+    """Check the data alone: see :func:`check`."""
     for phase in phases:
         name = f'{phase}_dataloader'
         for dataset in _datasets(cfg.get(name)):
             _check_dataset(dataset, name)
-            _check_classes(dataset, name, cfg)
+            _check_class_folders(dataset, name, cfg)
+            _check_class_count(cfg, dataset, name)
 
 
 def _is_remote(path: str) -> bool:
@@ -79,7 +86,7 @@ def _check_dataset(dataset: Mapping[str, Any], dataloader: str) -> None:
             )
 
 
-def _check_classes(dataset: Mapping[str, Any], dataloader: str, cfg: Config) -> None:
+def _check_class_folders(dataset: Mapping[str, Any], dataloader: str, cfg: Config) -> None:
     """Check the class folders of a labelled data set that is read from them."""
     folder = _class_folder(dataset)
     if folder is None:
@@ -123,6 +130,41 @@ def _class_folder(dataset: Mapping[str, Any]) -> Path | None:
     return Path(root, prefix).expanduser()
 
 
+def segmentation_classes(dataset: Mapping[str, Any]) -> int | None:
+    """Number of classes of a data set of mmsegmentation; None where its config does not tell.
+
+    Args:
+        dataset: its config.
+    """
+    # Optional: only segmentation needs mmsegmentation.
+    import mmseg.datasets  # noqa: F401  registers its data sets
+    from mmseg.registry import DATASETS
+
+    kind = DATASETS.get(dataset['type'])
+    declared = getattr(kind, 'METAINFO', {}).get('classes')
+    classes = (dataset.get('metainfo') or {}).get('classes', declared)
+    return None if classes is None else len(classes)
+
+
+def _check_class_count(cfg: Config, dataset: Mapping[str, Any], dataloader: str) -> None:
+    heads = {
+        f'model.{key}': head['num_classes']
+        for key in ('decode_head', 'auxiliary_head')
+        if isinstance(head := (cfg.get('model') or {}).get(key), Mapping) and 'num_classes' in head
+    }
+    if not heads:
+        return
+    count = segmentation_classes(dataset)
+    for key, found in heads.items():
+        if count is not None and found != count:
+            raise ValueError(
+                f'{key}.num_classes is {found}, but {dataset["type"]} of {dataloader} has {count} '
+                f'classes ({dataset.get("data_root")}): set both heads to '
+                f'`--cfg-options model.decode_head.num_classes={count} '
+                f'model.auxiliary_head.num_classes={count}`, or metainfo.classes of the data set'
+            )
+
+
 def _option(dataset: Mapping[str, Any], key: str) -> str:
     return 'dataset.data_root' if dataset.get('data_root') else f'dataset.{key}'
 
@@ -130,7 +172,7 @@ def _option(dataset: Mapping[str, Any], key: str) -> str:
 def _check_initial_weights(cfg: Config) -> None:
     tokenizer = cfg.get(TOKENIZER_VARIABLE)
     generator = cfg.get('model', {}).get('target_generator') or {}
-    if tokenizer and generator.get('init_cfg') and _is_missing_file(tokenizer):
+    if tokenizer and generator.get('init_cfg') and is_missing(tokenizer):
         raise FileNotFoundError(
             f'the tokenizer {TOKENIZER_VARIABLE}={tokenizer!r} does not exist. Either train it: '
             f'`python tools/train.py {TOKENIZER_CONFIG}`; or download a VQ-KD tokenizer of the '
@@ -138,7 +180,7 @@ def _check_initial_weights(cfg: Config) -> None:
             f'`--cfg-options {TOKENIZER_VARIABLE}=PATH`'
         )
     for key, checkpoint in _pretrained(cfg.get('model'), 'model'):
-        if _is_missing_file(checkpoint):
+        if is_missing(checkpoint):
             raise FileNotFoundError(
                 f'{key} is {checkpoint!r}, which does not exist; set it with '
                 f'`--cfg-options {key}=PATH`, or train that model first'
@@ -147,15 +189,11 @@ def _check_initial_weights(cfg: Config) -> None:
 
 def _check_load_from(cfg: Config) -> None:
     load_from = cfg.get('load_from')
-    if load_from and _is_missing_file(load_from):
+    if load_from and not _is_remote(load_from) and not Path(load_from).expanduser().is_file():
         raise FileNotFoundError(
             f'the checkpoint {load_from!r} to load or resume from does not exist; '
             'plain `--resume` takes the newest one of the work directory'
         )
-
-
-def _is_missing_file(path: str) -> bool:
-    return not _is_remote(path) and not Path(path).expanduser().is_file()
 
 
 def _pretrained(node: Any, key: str) -> Iterator[tuple[str, str]]:

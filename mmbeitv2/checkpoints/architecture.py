@@ -68,3 +68,48 @@ def num_layers(state: dict[str, Tensor], name: str) -> int:
 def with_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Tensors whose name begins with ``prefix``, without it."""
     return {name[len(prefix) :]: v for name, v in state.items() if name.startswith(prefix)}
+
+
+def tokenizer_architecture(state: dict[str, Tensor], num_heads: int | None = None) -> dict:
+    """Arguments of :class:`VQKDTokenizer` for a tokenizer's tensors, see :func:`vit_architecture`.
+
+    Args:
+        state: tensors by our names, without a prefix.
+        num_heads: heads of the encoder; width / 64 unless given.
+    """
+    num_codes, code_dim = state['quantize.embedding.weight'].shape
+    return dict(
+        encoder=vit_architecture(with_prefix(state, 'encoder.'), num_heads),
+        quantizer=dict(num_codes=num_codes, code_dim=code_dim),
+    )
+
+
+def pretraining_architecture(state: dict[str, Tensor]) -> dict:
+    """Arguments of :class:`BEiTV2`, the tokenizer's left out, for a pretraining model's tensors.
+
+    Args:
+        state: tensors by our names.
+    """
+    backbone = vit_architecture(with_prefix(state, 'backbone.'))
+    arch = {k: backbone.pop(k) for k in ('embed_dim', 'depth', 'num_heads', 'mlp_ratio')}
+    neck = None
+    if 'neck._extra_state' in state:
+        neck = dict(
+            type='mmbeitv2.PatchAggregationNeck',
+            embed_dim=arch['embed_dim'],
+            num_heads=arch['num_heads'],
+            layer=int(state['neck._extra_state']),
+            depth=num_layers(state, 'neck.cls_pt_layers'),
+            shared_norm='neck.cls_pt_norm.weight' not in state,
+            **layer_architecture(with_prefix(state, 'neck.cls_pt_layers.0.')),
+        )
+    return dict(
+        backbone=dict(type='mmbeitv2.BEiTViT', arch=arch, use_mask_token=True, **backbone),
+        neck=neck,
+        head=dict(
+            type='mmbeitv2.MIMHead',
+            embed_dim=arch['embed_dim'],
+            num_codes=state['head.lm_head.weight'].shape[0],
+            shared='head.cls_pt_lm_head.weight' not in state,
+        ),
+    )

@@ -1,32 +1,100 @@
 """Load weights into a model: everything fits, or an error names what does not."""
 
+import re
 from collections.abc import Iterable
 
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-# Buffers of the official code that no model here reads.
-OFFICIAL_BUFFERS = ('relative_position_index', 'quantize.cluster_size', 'embedding.embed_avg')
+from mmbeitv2.checkpoints.architecture import with_prefix
+from mmbeitv2.checkpoints.translation import Checkpoint
+
+# Training state of the codebook, which not every project stores.
+OPTIONAL = ('quantize.embedding.cluster_size',)
+NAMES_PER_ROW = 4
 
 
 def load_exactly(
-    model: nn.Module, state: dict[str, Tensor], source: str, may_be_missing: Iterable[str] = ()
+    model: nn.Module,
+    checkpoint: Checkpoint,
+    prefix: str = '',
+    may_be_missing: Iterable[str] = (),
+    report: bool = True,
 ) -> None:
-    """Load ``state`` into ``model``: every tensor of the model is set, or nothing is.
+    """Load a checkpoint into ``model``: every tensor of the model is set, or nothing is.
+
+    A part of the model that has ``expand_shared_bias`` and ``resize_positions`` gets its tensors
+    fitted by them.
 
     Args:
         model: the model; its state dict names what is needed.
-        state: tensors by name; parts that the model does not have are left over, but not tensors
-            of a part it has: a model of fewer layers would drop the others unnoticed.
-        source: where the tensors come from, for messages.
+        checkpoint: parts that the model does not have are left over, but not tensors of a part it
+            has: a model of fewer layers would drop the others unnoticed.
+        prefix: with a dot, name of this model within the checkpoint's.
         may_be_missing: beginnings of names that may keep their initial values.
+        report: log what was loaded, expanded, resized, missing and left over, as one table.
 
     Raises:
         ValueError: a tensor is missing, has another shape, or has no place in a part of the model;
             the message names the first.
     """
+    given = with_prefix(checkpoint.state, prefix)
+    expanded = _fit(model, given, 'expand_shared_bias')
+    fitted = _fit(model, expanded, 'resize_positions')
+    kept = check_fits(model, fitted, str(checkpoint), may_be_missing)
     own = model.state_dict()
-    kept = [n for n in own if n not in state and n.startswith(tuple(may_be_missing))]
+    used = {name: value for name, value in fitted.items() if name in own}
+    model.load_state_dict(used, strict=False)
+    if not report:
+        return
+    filled = {name.removeprefix(prefix) for name in checkpoint.filled}
+    rows = {
+        'loaded': list(used),
+        'of these expanded': [n for n in used if n not in given],
+        'of these resized': [
+            f'{n} {tuple(expanded[n].shape)} → {tuple(value.shape)}'
+            for n, value in used.items()
+            if expanded[n].shape != value.shape
+        ],
+        'of these implied': [n for n in used if n in filled],
+        'missing, initial value kept': kept,
+        'left over': [n for n in fitted if n not in own and n not in filled]
+        + [n for n in checkpoint.state if not n.startswith((prefix, *checkpoint.filled))],
+    }
+    print_log(f'{type(model).__name__} from {checkpoint}\n{_table(rows)}', logger='current')
+
+
+def _fit(model: nn.Module, state: dict[str, Tensor], method: str) -> dict[str, Tensor]:
+    for name, module in model.named_modules():
+        if hasattr(module, method):
+            prefix = f'{name}.' if name else ''
+            part = getattr(module, method)(with_prefix(state, prefix))
+            rest = {n: value for n, value in state.items() if not n.startswith(prefix)}
+            state = rest | {f'{prefix}{n}': value for n, value in part.items()}
+    return state
+
+
+def check_fits(
+    model: nn.Module, state: dict[str, Tensor], source: str, may_be_missing: Iterable[str] = ()
+) -> list[str]:
+    """Check that tensors set every tensor of ``model``, and have no others of its parts.
+
+    Args:
+        model: the model; it stays as it is.
+        state: tensors by the model's names.
+        source: where they come from, for messages.
+        may_be_missing: beginnings of names that may keep their initial values.
+
+    Returns:
+        Names that keep their initial values.
+
+    Raises:
+        ValueError: see :func:`load_exactly`.
+    """
+    own, may_be_missing = model.state_dict(), tuple(may_be_missing)
+    kept = [
+        n for n in own if n not in state and (n.startswith(may_be_missing) or n.endswith(OPTIONAL))
+    ]
     for name, wanted in own.items():
         if name in kept:
             continue
@@ -34,7 +102,7 @@ def load_exactly(
             raise ValueError(
                 f'{source} is a checkpoint of another architecture: it has no tensor {name} of '
                 f'shape {tuple(wanted.shape)} for {type(model).__name__}; it holds '
-                f'{", ".join(list(state)[:3])}, …'
+                f'{", ".join(list(state)[:3]) or "nothing of this model"}, …'
             )
         if state[name].shape != wanted.shape:
             raise ValueError(
@@ -44,16 +112,27 @@ def load_exactly(
             )
     parts = {name.split('.')[0] for name in own}
     for name, value in state.items():
-        if name not in own and name.split('.')[0] in parts and not name.endswith(OFFICIAL_BUFFERS):
+        if name not in own and name.split('.')[0] in parts:
             raise ValueError(
                 f'{source} is a checkpoint of another architecture: {type(model).__name__} has no '
                 f'place for {name} of shape {tuple(value.shape)}: set the model’s depth, layer '
                 'scale (init_values) and positions to those of the file.'
             )
-    used = {name: value for name, value in state.items() if name in own}
-    model.load_state_dict(used, strict=False)
-    print_log(
-        f'{type(model).__name__}: {len(used)} tensors loaded from {source}, {len(kept)} left at '
-        f'their initial values, {len(state) - len(used)} of the file not needed',
-        logger='current',
+    return kept
+
+
+def _table(rows: dict[str, list[str]]) -> str:
+    """One line per row that has tensors: what, how many, and which."""
+    width = max(len(row) for row in rows)
+    return '\n'.join(
+        f'  {row:<{width}}  {len(names):>4}  {_abbreviate(names)}'.rstrip()
+        for row, names in rows.items()
+        if names
     )
+
+
+def _abbreviate(names: list[str]) -> str:
+    """Names with numbers as ``*``, each once, the first few."""
+    patterns = list(dict.fromkeys(re.sub(r'\.\d+(?=\.)', '.*', name) for name in names))
+    more = ', …' if len(patterns) > NAMES_PER_ROW else ''
+    return ', '.join(patterns[:NAMES_PER_ROW]) + more

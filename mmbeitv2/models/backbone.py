@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mmbeitv2.checkpoints.architecture import with_prefix
 from mmbeitv2.checkpoints.loading import load_exactly
-from mmbeitv2.checkpoints.reading import read_state_dict
+from mmbeitv2.checkpoints.translation import open_checkpoint
 from mmbeitv2.models.position import Grid
 from mmbeitv2.models.vit import VisionTransformer
 from mmbeitv2.registry import MODELS
@@ -35,8 +34,8 @@ class BEiTViT(VisionTransformer):
 
     ``final_norm='norm'`` normalises the last layer's tokens before pooling, ``'fc_norm'`` the
     pooled vector (the paper's fine-tuning); earlier layers are returned as they are.
-    ``init_cfg=dict(type='Pretrained', checkpoint=PATH)`` loads a pretraining or fine-tuning
-    checkpoint, see :meth:`load_checkpoint`.
+    ``init_cfg=dict(type='Pretrained', checkpoint=PATH)``, with ``prefix`` and ``trust`` if needed,
+    loads a pretraining or fine-tuning checkpoint, see :meth:`load_checkpoint`.
     """
 
     def __init__(
@@ -78,25 +77,29 @@ class BEiTViT(VisionTransformer):
         super().init_weights()
         self.init_cfg = init_cfg
         if init_cfg is not None:
-            self.load_checkpoint(init_cfg['checkpoint'], init_cfg.get('prefix', 'backbone.'))
+            self.load_checkpoint(
+                init_cfg['checkpoint'], init_cfg.get('prefix', ''), init_cfg.get('trust', False)
+            )
 
-    def load_checkpoint(self, checkpoint: str, prefix: str = 'backbone.') -> None:
-        """Load the backbone's part of a checkpoint, its positions fitted to this backbone.
+    def load_checkpoint(self, checkpoint: str, prefix: str = '', trust: bool = False) -> None:
+        """Load the backbone of a checkpoint, its positions fitted to this backbone.
 
         ``fc_norm`` starts fresh where the file has none (the paper's fine-tuning).
 
         Args:
-            checkpoint: path of the file.
-            prefix: name of the backbone within the checkpoint's model, with a dot; where no tensor
-                has it, names are used as they are.
+            checkpoint: path or URL of a file of this project, the official release, mmpretrain,
+                mmsegmentation, timm or transformers.
+            prefix: with a dot, name of the model within a larger one that the file holds; not
+                needed for ``'backbone.'`` and wrappers such as DDP's ``'module.'``.
+            trust: open a file that holds Python objects beside weights, which can run any code.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: another architecture; names the first differing tensor and both shapes.
+            ValueError: another architecture; names the first differing tensor and both shapes. Or
+                no checkpoint of a known project, or one with code.
         """
-        state = read_state_dict(checkpoint)
-        state = with_prefix(state, prefix) or state
-        load_exactly(self, self.fit_positions(state), checkpoint, may_be_missing=('fc_norm.',))
+        opened = open_checkpoint(checkpoint, trust, prefix)
+        load_exactly(self, opened, 'backbone.', may_be_missing=('fc_norm.',))
 
     def train(self, mode: bool = True) -> 'BEiTViT':
         """Switch the mode; a frozen backbone stays in eval mode."""

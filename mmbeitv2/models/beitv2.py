@@ -5,6 +5,7 @@ from mmpretrain.models.selfsup.base import BaseSelfSupervisor
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from mmbeitv2.models.vqkd import VQKDTokenizer
 from mmbeitv2.registry import MODELS
 
 
@@ -15,7 +16,7 @@ class BEiTV2(BaseSelfSupervisor):
     Args:
         backbone: :class:`BEiTViT` with ``use_mask_token=True`` and ``final_norm='norm'``.
         head: :class:`MIMHead` with as many codes as the tokenizer.
-        target_generator: :class:`VQKDTokenizer`.
+        target_generator: :class:`VQKDTokenizer`; None for a model that is not trained, only used.
         neck: :class:`PatchAggregationNeck`; None trains on the masked patches alone.
         **kwargs: of mmpretrain's ``BaseSelfSupervisor``.
 
@@ -24,21 +25,17 @@ class BEiTV2(BaseSelfSupervisor):
     """
 
     def __init__(
-        self, backbone: dict, head: dict, target_generator: dict, neck: dict | None = None, **kwargs
+        self,
+        backbone: dict,
+        head: dict,
+        target_generator: dict | None = None,
+        neck: dict | None = None,
+        **kwargs,
     ) -> None:
         kwargs.setdefault('data_preprocessor', dict(type='mmbeitv2.BEiTV2DataPreprocessor'))
         super().__init__(backbone, neck, head, target_generator, **kwargs)
-        num_codes = self.target_generator.quantize.num_codes
-        if self.head.num_codes != num_codes:
-            raise ValueError(
-                f'the head predicts {self.head.num_codes} codes but the tokenizer has {num_codes}: '
-                'set num_codes of the head to the tokenizer’s.'
-            )
-        if self.target_generator.encoder.patch_size != self.backbone.patch_size:
-            raise ValueError(
-                f'the backbone has patch_size {self.backbone.patch_size} but the tokenizer '
-                f'{self.target_generator.encoder.patch_size}: they must be equal.'
-            )
+        if target_generator is not None:
+            self.set_tokenizer(self.target_generator)
         if self.backbone.mask_token is None or self.backbone.norm is None:
             raise ValueError(
                 "pretraining needs a backbone with use_mask_token=True and final_norm='norm'."
@@ -48,6 +45,25 @@ class BEiTV2(BaseSelfSupervisor):
                 f'patch aggregation takes patches of layer {self.neck.layer}, allowed: 1 to '
                 f'{self.backbone.depth - 1} for this backbone of {self.backbone.depth} layers.'
             )
+
+    def set_tokenizer(self, tokenizer: VQKDTokenizer) -> None:
+        """Make ``tokenizer`` the target generator.
+
+        Raises:
+            ValueError: it does not fit the head or the backbone; the message names both values.
+        """
+        num_codes = tokenizer.quantize.num_codes
+        if self.head.num_codes != num_codes:
+            raise ValueError(
+                f'the head predicts {self.head.num_codes} codes but the tokenizer has {num_codes}: '
+                'set num_codes of the head to the tokenizer’s.'
+            )
+        if tokenizer.encoder.patch_size != self.backbone.patch_size:
+            raise ValueError(
+                f'the backbone has patch_size {self.backbone.patch_size} but the tokenizer '
+                f'{tokenizer.encoder.patch_size}: they must be equal.'
+            )
+        self.target_generator = tokenizer
 
     def forward(
         self,
@@ -74,7 +90,7 @@ class BEiTV2(BaseSelfSupervisor):
             ``loss_mim``, ``loss_cls`` (with a neck), ``acc_mim``, ``acc_cls`` (0 to 1).
         """
         mask, positions = masked_positions(data_samples)
-        codes = self.target_generator.tokenize_at(inputs[1], positions)
+        codes = self._codes(inputs[1], positions)
         results = {}
         for name, logits in self.predict_codes(inputs[0], mask, positions).items():
             loss, accuracy = self.head.loss(logits, codes)
@@ -117,13 +133,21 @@ class BEiTV2(BaseSelfSupervisor):
         ``pred_codes_mim``, ``pred_codes_cls`` int64 ``(M,)``.
         """
         mask, positions = masked_positions(data_samples)
-        codes = self.target_generator.tokenize_at(inputs[1], positions)
+        codes = self._codes(inputs[1], positions)
         for name, logits in self.predict_codes(inputs[0], mask, positions).items():
             for sample, predicted in zip(data_samples, logits.argmax(-1)):
                 sample.set_field(predicted, f'pred_codes_{name}')
         for sample, code in zip(data_samples, codes):
             sample.set_field(code, 'masked_codes')
         return data_samples
+
+    def _codes(self, images: Tensor, positions: Tensor) -> Tensor:
+        if self.target_generator is None:
+            raise RuntimeError(
+                'this model has no tokenizer to compute codes with: set target_generator in its '
+                'config, or load it by load_pretrained(checkpoint, tokenizer=FILE).'
+            )
+        return self.target_generator.tokenize_at(images, positions)
 
 
 def masked_positions(data_samples: list[DataSample]) -> tuple[Tensor, Tensor]:

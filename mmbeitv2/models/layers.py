@@ -8,20 +8,32 @@ import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from mmbeitv2.models.position import Grid, num_relative_positions, relative_position_bias
+from mmbeitv2.models.position import (
+    Grid,
+    expand_relative_position_bias,
+    num_relative_positions,
+    resize_relative_position_bias,
+)
+from mmbeitv2.models.relative_attention import relative_position_attention
 
 INIT_STD = 0.02
 
 
-def truncated_normal_(weight: Tensor, std: float = INIT_STD) -> None:
-    """Fill with a normal of spread ``std`` cut at one standard deviation, as the official code."""
-    nn.init.trunc_normal_(weight, std=std, a=-std, b=std)
+def init_normal_(weight: Tensor, std: float = INIT_STD, cut: float | None = 1.0) -> None:
+    """Fill with a normal of spread ``std``, cut at ``cut`` standard deviations; None: not cut.
+
+    The official pretraining cuts at one; its tokenizer training does not cut.
+    """
+    if cut is None:
+        nn.init.normal_(weight, std=std)
+    else:
+        nn.init.trunc_normal_(weight, std=std, a=-cut * std, b=cut * std)
 
 
-def init_layer_(module: nn.Module, std: float = INIT_STD) -> None:
+def init_layer_(module: nn.Module, std: float = INIT_STD, cut: float | None = 1.0) -> None:
     """Initialise one linear, convolution or norm layer in place (official ``_init_weights``)."""
     if isinstance(module, nn.Linear | nn.Conv2d):
-        truncated_normal_(module.weight, std)
+        init_normal_(module.weight, std, cut)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.LayerNorm):
@@ -111,28 +123,32 @@ class Attention(nn.Module):
             kv_bias = torch.cat([torch.zeros_like(self.v_bias), self.v_bias])
             q = F.linear(take_tokens(x, queries), q_weight, self.q_bias)
             k, v = F.linear(x, kv_weight, kv_bias).chunk(2, dim=-1)
-        q, k, v = (t.view(batch, -1, self.num_heads, dim // self.num_heads) for t in (q, k, v))
-        x = F.scaled_dot_product_attention(
-            q.transpose(1, 2),
-            k.transpose(1, 2),
-            v.transpose(1, 2),
-            attn_mask=self._attention_bias(grid, shared_bias, queries, q.dtype),
+        q, k, v = (
+            t.view(batch, -1, self.num_heads, dim // self.num_heads).transpose(1, 2)
+            for t in (q, k, v)
         )
+        table = None
+        if self.grid is not None:
+            table = resize_relative_position_bias(
+                self.relative_position_bias_table, self.grid, grid
+            )
+        if table is not None and shared_bias is None and queries is None and x.is_cpu:
+            x = relative_position_attention(q, k, v, table, grid)
+        else:
+            bias = _total_bias(table, grid, shared_bias)
+            if bias is not None:
+                bias = bias.to(q.dtype)
+                bias = bias.unsqueeze(0) if queries is None else bias[:, queries].transpose(0, 1)
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.proj(x.transpose(1, 2).reshape(batch, -1, dim))
 
-    def _attention_bias(
-        self, grid: Grid, shared_bias: Tensor | None, queries: Tensor | None, dtype: torch.dtype
-    ) -> Tensor | None:
-        bias = shared_bias
-        if self.grid is not None:
-            own = relative_position_bias(self.relative_position_bias_table, self.grid, grid)
-            bias = own if bias is None else own + bias
-        if bias is None:
-            return None
-        bias = bias.to(dtype)
-        if queries is not None:
-            return bias[:, queries].transpose(0, 1)
-        return bias.unsqueeze(0)
+
+def _total_bias(table: Tensor | None, grid: Grid, shared_bias: Tensor | None) -> Tensor | None:
+    """Sum ``(heads, T, T)`` of a layer's own bias and the shared one, or None without any."""
+    if table is None:
+        return shared_bias
+    own = expand_relative_position_bias(table, grid)
+    return own if shared_bias is None else own + shared_bias
 
 
 class Mlp(nn.Module):
@@ -201,9 +217,9 @@ class Block(nn.Module):
         x = x + self.drop_path(_scale(attended, self.gamma_1))
         return x + self.drop_path(_scale(self.mlp(self.norm2(x)), self.gamma_2))
 
-    def init_weights(self, layer: int, std: float = INIT_STD) -> None:
+    def init_weights(self, layer: int, std: float = INIT_STD, cut: float | None = 1.0) -> None:
         """Initialise as layer number ``layer`` (from 1): both output weights over √(2·layer)."""
-        self.apply(partial(init_layer_, std=std))
+        self.apply(partial(init_layer_, std=std, cut=cut))
         nn.init.zeros_(self.attn.q_bias)
         nn.init.zeros_(self.attn.v_bias)
         if self.attn.grid is not None:

@@ -24,34 +24,6 @@ def num_relative_positions(grid: Grid) -> int:
     return (2 * grid[0] - 1) * (2 * grid[1] - 1) + NUM_CLS_OFFSETS
 
 
-@lru_cache(maxsize=16)
-@torch.inference_mode(mode=False)  # the cached tensor must serve training too
-def relative_position_index(grid: Grid, device: torch.device | str = 'cpu') -> Tensor:
-    """Row of the bias table for every pair (query token, key token).
-
-    Args:
-        grid: ``(rows, columns)`` of patches.
-        device: where it is needed; kept there, since a copy in every layer would stall a GPU.
-
-    Returns:
-        int64 ``(1 + N, 1 + N)``, token 0 is [CLS], N = rows · columns in row-major order. Official
-        buffer ``relative_position_index``.
-    """
-    rows, columns = grid
-    row = torch.arange(rows, device=device).repeat_interleave(columns)
-    column = torch.arange(columns, device=device).repeat(rows)
-    row_offset = row[:, None] - row[None, :] + rows - 1
-    column_offset = column[:, None] - column[None, :] + columns - 1
-    size = rows * columns + 1
-    index = torch.empty(size, size, dtype=torch.int64, device=device)
-    index[1:, 1:] = row_offset * (2 * columns - 1) + column_offset
-    first_cls_row = num_relative_positions(grid) - NUM_CLS_OFFSETS
-    index[0, 1:] = first_cls_row
-    index[1:, 0] = first_cls_row + 1
-    index[0, 0] = first_cls_row + 2
-    return index
-
-
 def table_grid(table: Tensor) -> Grid:
     """Square grid ``(n, n)`` that a relative position bias table was learned for.
 
@@ -125,21 +97,38 @@ def resize_relative_position_bias(table: Tensor, source: Grid, target: Grid) -> 
     return torch.cat([resized.reshape(-1, heads), cls_rows])
 
 
-def relative_position_bias(table: Tensor, table_grid: Grid, grid: Grid) -> Tensor:
-    """Attention bias of every head for an image of ``grid`` patches.
+def expand_relative_position_bias(table: Tensor, grid: Grid) -> Tensor:
+    """Attention bias of every pair of tokens.
+
+    A pair of patches differs by a number of rows and a number of columns, so the table is expanded
+    along one axis after the other, in blocks; an index of all pairs, as the official buffer
+    ``relative_position_index``, costs more to follow than the bias itself.
 
     Args:
-        table: float ``(num_relative_positions(table_grid), heads)``.
-        table_grid: grid that the table was learned for.
-        grid: grid of the image at hand.
+        table: float ``(num_relative_positions(grid), heads)``.
+        grid: ``(rows, columns)`` of patches.
 
     Returns:
-        float ``(heads, 1 + N, 1 + N)``, to be added to the attention logits.
+        float ``(heads, 1 + N, 1 + N)`` for query and key, token 0 is [CLS], N = rows · columns in
+        row-major order; to be added to the attention logits.
     """
-    table = resize_relative_position_bias(table, table_grid, grid)
-    index = relative_position_index(grid, table.device)
-    size = index.shape[0]
-    return table[index.flatten()].view(size, size, -1).permute(2, 0, 1).contiguous()
+    rows, columns = grid
+    num_patches, heads = rows * columns, table.shape[1]
+    offsets = table[:-NUM_CLS_OFFSETS].t().reshape(heads, 2 * rows - 1, 2 * columns - 1)
+    cls_to_patch, patch_to_cls, cls_to_cls = table[-NUM_CLS_OFFSETS:].unsqueeze(-1).unbind(0)
+    pairs = offsets.index_select(2, _pair_offsets(columns, table.device))
+    pairs = pairs.index_select(1, _pair_offsets(rows, table.device))
+    pairs = pairs.view(heads, rows, rows, columns, columns).transpose(2, 3)
+    first_column = patch_to_cls.unsqueeze(-1).expand(-1, num_patches, -1)
+    patch_rows = torch.cat([first_column, pairs.reshape(heads, num_patches, num_patches)], dim=2)
+    cls_row = torch.cat([cls_to_cls, cls_to_patch.expand(-1, num_patches)], dim=1)
+    return torch.cat([cls_row.unsqueeze(1), patch_rows], dim=1)
+
+
+def _pair_offsets(length: int, device: torch.device) -> Tensor:
+    """Place, among the ``2 · length − 1`` offsets of an axis, of each pair (query, key)."""
+    places = torch.arange(length, device=device)
+    return (places[:, None] - places + length - 1).flatten()
 
 
 class RelativePositionBias(nn.Module):
@@ -159,7 +148,8 @@ class RelativePositionBias(nn.Module):
 
     def forward(self, grid: Grid) -> Tensor:
         """Bias ``(heads, 1 + N, 1 + N)`` for an image of ``grid`` patches."""
-        return relative_position_bias(self.relative_position_bias_table, self.grid, grid)
+        table = resize_relative_position_bias(self.relative_position_bias_table, self.grid, grid)
+        return expand_relative_position_bias(table, grid)
 
 
 def resize_absolute_position(pos_embed: Tensor, source: Grid, target: Grid) -> Tensor:

@@ -11,7 +11,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmbeitv2.models.layers import INIT_STD, Block, PatchEmbed, init_layer_, truncated_normal_
+from mmbeitv2.checkpoints.architecture import SHARED_TABLE, TABLE
+from mmbeitv2.models.layers import INIT_STD, Block, PatchEmbed, init_layer_, init_normal_
 from mmbeitv2.models.position import (
     Grid,
     RelativePositionBias,
@@ -21,11 +22,10 @@ from mmbeitv2.models.position import (
 )
 from mmbeitv2.registry import MODELS
 
-BIAS_TABLE = 'relative_position_bias_table'
 # What learned positions are called in a state dict, and the arguments that make a model have them.
 POSITION_OPTIONS = {
     'pos_embed': 'use_abs_pos_emb=True',
-    BIAS_TABLE: 'use_shared_rel_pos_bias=True or use_rel_pos_bias=True',
+    TABLE: 'use_shared_rel_pos_bias=True or use_rel_pos_bias=True',
 }
 
 
@@ -52,6 +52,8 @@ class VisionTransformer(BaseModule):
         norm_eps: epsilon of the norms.
         init_std: spread of the initial weights (official flag ``--init_std``); narrow models learn
             faster from larger weights than the paper's 0.02.
+        init_cut: where the initial weights' normal is cut, in ``init_std``. None, as in the
+            official tokenizer training: not cut, and the patch embedding starts as PyTorch's.
         with_cp: recompute activations in the backward pass to save memory.
         init_cfg: mmengine's initialisation config.
 
@@ -77,6 +79,7 @@ class VisionTransformer(BaseModule):
         final_norm: str | None = 'norm',
         norm_eps: float = 1e-6,
         init_std: float = INIT_STD,
+        init_cut: float | None = 1.0,
         with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
@@ -103,6 +106,7 @@ class VisionTransformer(BaseModule):
         self.init_values = init_values
         self.norm_eps = norm_eps
         self.init_std = init_std
+        self.init_cut = init_cut
         self.with_cp = with_cp
         self.grid = (height // patch_size, width // patch_size)
 
@@ -133,33 +137,33 @@ class VisionTransformer(BaseModule):
         self.fc_norm = nn.LayerNorm(embed_dim, eps=norm_eps) if final_norm == 'fc_norm' else None
 
     def init_weights(self) -> None:
-        """Initialise as the official release: truncated normal, outputs of layer i over √(2i)."""
+        """Initialise as the official release: normal weights, outputs of layer i over √(2i)."""
         if self.init_cfg is not None:
             super().init_weights()
             return
+        how = dict(std=self.init_std, cut=self.init_cut)
         for module in (self.patch_embed, self.norm, self.fc_norm):
             if module is not None:
-                module.apply(partial(init_layer_, std=self.init_std))
+                module.apply(partial(init_layer_, **how))
+        if self.init_cut is None:
+            self.patch_embed.proj.reset_parameters()
         for token in (self.cls_token, self.mask_token, self.pos_embed):
             if token is not None:
-                truncated_normal_(token, self.init_std)
+                init_normal_(token, **how)
         if self.rel_pos_bias is not None:
             nn.init.zeros_(self.rel_pos_bias.relative_position_bias_table)
         for i, block in enumerate(self.blocks):
-            block.init_weights(i + 1, self.init_std)
+            block.init_weights(i + 1, **how)
         self._is_init = True
 
-    def fit_positions(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Fit the positions among a checkpoint's tensors to this model.
-
-        A shared relative position bias is copied to every layer where this model has one per layer;
-        tables and embeddings learned for another (square) grid are resized to this one's.
+    def expand_shared_bias(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Copy a checkpoint's shared relative position bias to layers with a bias of their own.
 
         Args:
             state: tensors by official name.
 
         Returns:
-            The same tensors, positions replaced where they differ.
+            The tensors, with a table per layer instead of the shared one where this model has them.
 
         Raises:
             ValueError: the tensors hold positions of a kind that this model does not have.
@@ -170,14 +174,27 @@ class VisionTransformer(BaseModule):
                 raise ValueError(
                     f'the checkpoint holds {kind}, which this model would drop: set {option}.'
                 )
-        shared = state.get(f'rel_pos_bias.{BIAS_TABLE}')
-        for name, wanted in own.items():
-            if shared is not None and name.endswith(f'attn.{BIAS_TABLE}'):
-                state.setdefault(name, shared.clone())
+        tables = [name for name in own if name.endswith(f'attn.{TABLE}')]
+        if tables and SHARED_TABLE in state and SHARED_TABLE not in own:
+            shared = state.pop(SHARED_TABLE)
+            state.update({name: shared.clone() for name in tables if name not in state})
+        return state
+
+    def resize_positions(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Resize a checkpoint's positions that were learned for another (square) grid.
+
+        Args:
+            state: tensors by official name.
+
+        Returns:
+            The same tensors, bias tables and position embeddings resized where they differ.
+        """
+        state = dict(state)
+        for name, wanted in self.state_dict().items():
             value = state.get(name)
             if value is None or value.shape == wanted.shape:
                 continue
-            if name.endswith(BIAS_TABLE) and value.shape[1] == wanted.shape[1]:
+            if name.endswith(TABLE) and value.shape[1] == wanted.shape[1]:
                 state[name] = resize_relative_position_bias(value, table_grid(value), self.grid)
             elif name == 'pos_embed' and value.shape[2] == wanted.shape[2]:
                 side = math.isqrt(value.shape[1] - 1)

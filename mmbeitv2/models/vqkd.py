@@ -1,14 +1,15 @@
 """VQ-KD (section 2.2): the visual tokenizer, and its training by distilling a teacher."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel, BaseModule
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from mmbeitv2.checkpoints.architecture import with_prefix
 from mmbeitv2.checkpoints.loading import load_exactly
-from mmbeitv2.checkpoints.reading import read_state_dict
+from mmbeitv2.checkpoints.translation import open_checkpoint, tokenizer_prefix
 from mmbeitv2.models.layers import init_layer_
 from mmbeitv2.models.position import Grid
 from mmbeitv2.models.quantizer import NormEMAQuantizer, perplexity
@@ -38,7 +39,7 @@ class VQKDEncoder(BaseModule):
 
     def __init__(self, encoder: dict, quantizer: dict, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.encoder = VisionTransformer(**encoder, final_norm='fc_norm')
+        self.encoder = VisionTransformer(**encoder, final_norm='fc_norm', init_cut=None)
         self.quantize = NormEMAQuantizer(**quantizer)
         self.encode_task_layer = task_layer(self.encoder.embed_dim, self.quantize.code_dim)
 
@@ -63,8 +64,8 @@ class VQKDTokenizer(VQKDEncoder):
     Args:
         encoder: arguments of :class:`VisionTransformer`.
         quantizer: arguments of :class:`NormEMAQuantizer`.
-        init_cfg: ``dict(type='Pretrained', checkpoint=PATH)`` with a checkpoint of :class:`VQKD`
-            or of the official release.
+        init_cfg: ``dict(type='Pretrained', checkpoint=PATH)``, with ``trust=True`` if needed, see
+            :meth:`load_checkpoint`.
     """
 
     def __init__(self, encoder: dict, quantizer: dict, init_cfg: dict | None = None) -> None:
@@ -75,23 +76,26 @@ class VQKDTokenizer(VQKDEncoder):
     def init_weights(self) -> None:
         """Load the checkpoint that ``init_cfg`` names; without one the weights stay as they are."""
         if self.init_cfg is not None:
-            self.load_checkpoint(self.init_cfg['checkpoint'])
+            self.load_checkpoint(
+                self.init_cfg['checkpoint'], trust=self.init_cfg.get('trust', False)
+            )
         self._is_init = True
 
-    def load_checkpoint(self, checkpoint: str) -> None:
-        """Load a checkpoint of :class:`VQKD` or of the official release.
+    def load_checkpoint(self, checkpoint: str, trust: bool = False) -> None:
+        """Load the tokenizer of a checkpoint, its positions fitted to this encoder.
 
         Args:
-            checkpoint: path of the file.
+            checkpoint: path or URL of a file of VQ-KD or pretraining, of this project or
+                mmpretrain, or of the official release's VQ-KD.
+            trust: open a file that holds Python objects beside weights, which can run any code.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: another architecture; names the first differing tensor and both shapes.
+            ValueError: another architecture; names the first differing tensor and both shapes. Or
+                no checkpoint of a tokenizer, or one with code.
         """
-        state = read_state_dict(checkpoint)
-        encoder = self.encoder.fit_positions(with_prefix(state, 'encoder.'))
-        state.update({f'encoder.{name}': value for name, value in encoder.items()})
-        load_exactly(self, state, checkpoint)
+        opened = open_checkpoint(checkpoint, trust)
+        load_exactly(self, opened, tokenizer_prefix(opened))
 
     def train(self, mode: bool = True) -> 'VQKDTokenizer':
         """Stay in eval mode whatever ``mode`` says."""
@@ -166,6 +170,7 @@ class VQKD(VQKDEncoder, BaseModel):
             patch_size=1,
             in_chans=self.quantize.code_dim,
             final_norm='fc_norm',
+            init_cut=None,
         )
         self.teacher = MODELS.build(teacher)
         self.decode_task_layer = task_layer(self.decoder.embed_dim, self.teacher.embed_dim)
@@ -174,8 +179,8 @@ class VQKD(VQKDEncoder, BaseModel):
         """Initialise encoder, decoder and both heads as the official release."""
         self.encoder.init_weights()
         self.decoder.init_weights()
-        self.encode_task_layer.apply(init_layer_)
-        self.decode_task_layer.apply(init_layer_)
+        for head in (self.encode_task_layer, self.decode_task_layer):
+            head.apply(partial(init_layer_, cut=None))
         self._is_init = True
 
     def decode(self, z_q: Tensor) -> Tensor:

@@ -86,14 +86,15 @@ def test_heads_of_64_need_no_argument(vqkd_config, tmp_path, images):
     assert torch.equal(tokenize(tokenizer, images), model.eval()(images, mode='tensor'))
 
 
-@pytest.mark.parametrize(('load', 'kind'), [(load_tokenizer, 'no tokenizer')])
-def test_pretraining_file_is_no_tokenizer(load, kind, pretrained_file):
-    with pytest.raises(ValueError, match=rf'epoch_1\.pth is {kind}: it has no tensor quantize'):
-        load(str(pretrained_file))
+def test_tokenizer_of_a_pretraining_run(beitv2, pretrained_file, images):
+    tokenizer = load_tokenizer(str(pretrained_file), num_heads=4)
+    assert torch.equal(tokenize(tokenizer, images), beitv2.target_generator.tokenize(images))
 
 
 def test_tokenizer_file_is_no_pretrained_model(vqkd_file):
-    with pytest.raises(ValueError, match=r'is no pretraining checkpoint of BEiTV2: it holds'):
+    with pytest.raises(
+        ValueError, match=r'\(mmbeitv2 tokenizer\) is no pretraining checkpoint of BEiTV2'
+    ):
         load_pretrained(str(vqkd_file))
 
 

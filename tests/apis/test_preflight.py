@@ -140,3 +140,24 @@ class TestClassFolders:
     def test_a_list_is_not_looked_into(self, tmp_path):
         (tmp_path / 'list.txt').touch()
         preflight.check(self.config(tmp_path, ann_file='list.txt'))
+
+
+@pytest.mark.parametrize('head', ['decode_head', 'auxiliary_head'])
+def test_segmentation_head_with_other_classes_than_the_data_names_both(head, tmp_path):
+    for folder in ('images', 'annotations'):
+        (tmp_path / folder).mkdir()
+    dataset = {
+        'type': 'ADE20KDataset',
+        'data_root': str(tmp_path),
+        'data_prefix': {'img_path': 'images', 'seg_map_path': 'annotations'},
+    }
+    model = {'decode_head': {'num_classes': 150}, 'auxiliary_head': {'num_classes': 150}}
+    cfg = Config({'default_scope': 'mmseg', 'train_dataloader': {'dataset': dataset}})
+    cfg.model = model
+    preflight.check(cfg)
+    cfg.model[head].num_classes = 19
+    with pytest.raises(ValueError, match=rf'{head}\.num_classes is 19, but ADE20KDataset.* 150 cl'):
+        preflight.check(cfg)
+    cfg.train_dataloader.dataset.metainfo = {'classes': ('wall', 'sky')}
+    with pytest.raises(ValueError, match=r'of train_dataloader has 2 classes'):
+        preflight.check(cfg)

@@ -1,13 +1,16 @@
 """Weights are read as weights: from every usual container, and never by running code."""
 
+import argparse
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.serialization import get_safe_globals
 
-from mmbeitv2.checkpoints.reading import read_state_dict
+from mmbeitv2.checkpoints.reading import read_state_dict, read_weights
 
 WEIGHTS = {'a.weight': torch.arange(6.0).view(2, 3), 'a.bias': torch.ones(2)}
 
@@ -54,9 +57,44 @@ def test_training_checkpoint_of_a_runner(vqkd, make_runner, tmp_path):
 
 def test_code_is_refused_and_not_run(tmp_path):
     torch.save(dict(state_dict=WEIGHTS, extra=Touch(tmp_path / 'touched')), tmp_path / 'file.pth')
-    with pytest.raises(ValueError, match=r'file\.pth cannot be read as weights only.*save its'):
+    with pytest.raises(ValueError, match=r'file\.pth cannot be read as weights only.*trust=True'):
         read_state_dict(tmp_path / 'file.pth')
     assert not (tmp_path / 'touched').exists()
+
+
+def test_trusted_file_is_opened(tmp_path):
+    torch.save(dict(state_dict=WEIGHTS, extra=Touch(tmp_path / 'touched')), tmp_path / 'file.pth')
+    assert_weights(read_state_dict(tmp_path / 'file.pth', trust=True))
+    assert (tmp_path / 'touched').exists()
+
+
+def test_command_line_of_the_official_training_is_no_code(tmp_path):
+    torch.save(dict(model=WEIGHTS, args=argparse.Namespace(lr=0.1)), tmp_path / 'file.pth')
+    before = set(get_safe_globals())
+    assert_weights(read_state_dict(tmp_path / 'file.pth'))
+    assert set(get_safe_globals()) == before
+
+
+def test_metadata_of_this_project(tmp_path):
+    metadata = {'layer': '9'}
+    torch.save({'mmbeitv2': metadata, 'model': WEIGHTS}, tmp_path / 'file.pth')
+    save_file(WEIGHTS, tmp_path / 'file.safetensors', metadata)
+    assert read_weights(tmp_path / 'file.pth')[1] == metadata
+    assert read_weights(tmp_path / 'file.safetensors')[1] == metadata
+
+
+def test_safetensors_are_known_by_their_content(tmp_path):
+    save_file(WEIGHTS, tmp_path / 'file.safetensors')
+    shutil.move(tmp_path / 'file.safetensors', tmp_path / 'download')
+    assert_weights(read_state_dict(tmp_path / 'download'))
+
+
+def test_truncated_safetensors_are_refused(tmp_path):
+    save_file(WEIGHTS, tmp_path / 'whole.safetensors')
+    content = (tmp_path / 'whole.safetensors').read_bytes()
+    (tmp_path / 'half.safetensors').write_bytes(content[:-8])
+    with pytest.raises(ValueError, match=r'half\.safetensors is a damaged safetensors file'):
+        read_state_dict(tmp_path / 'half.safetensors')
 
 
 def test_plain_pickle_is_refused_and_not_run(tmp_path):

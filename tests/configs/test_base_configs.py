@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS as ROOT_MODELS
-from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
+from mmengine.registry import DefaultScope
 from mmpretrain.structures import DataSample
 
 from mmbeitv2.apis.config import load_config
@@ -95,40 +95,6 @@ def test_missing_tokenizer_is_an_error_before_training(tmp_path):
     tokenizer = ROOT_MODELS.build(generator)
     with pytest.raises(FileNotFoundError, match=r'none\.pth'):
         tokenizer.init_weights()
-
-
-@pytest.mark.parametrize(
-    ('config', 'kind', 'epoch_length'),
-    [
-        ('beitv2_vit-b16_300e.py', 'pretrain', 2),
-        ('finetune/beitv2_vit-b16_300e_in1k-224.py', 'fine-tune', 3),
-    ],
-)
-def test_learning_rate_of_every_iteration_is_the_official_one(
-    schedules, config, kind, epoch_length
-):
-    (name,) = [n for n in schedules['learning rate per iteration'] if n.startswith(kind)]
-    expected = schedules['learning rate per iteration'][name]
-    cfg = load_config(CONFIGS / config)
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.AdamW([parameter], lr=cfg.optim_wrapper.optimizer.lr)
-    schedulers = []
-    for scheduler in cfg.param_scheduler:
-        options = dict(scheduler)
-        schedule = PARAM_SCHEDULERS.get(options.pop('type'))
-        assert options.pop('convert_to_iter_based')
-        schedulers.append(
-            schedule.build_iter_from_epoch(
-                optimizer=optimizer, epoch_length=epoch_length, **options
-            )
-        )
-    found = []
-    for _ in expected:
-        found.append(optimizer.param_groups[0]['lr'])
-        optimizer.step()
-        for scheduler in schedulers:
-            scheduler.step()
-    assert found == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.slow

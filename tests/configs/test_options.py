@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.runner import Runner
 
 from mmbeitv2.apis.config import load_config
@@ -74,7 +75,14 @@ def compiles(runner):
     assert all(block._compiled_call_impl for block in runner.model.backbone.blocks)
 
 
+def in_bfloat16(runner):
+    with runner.optim_wrapper.optim_context(runner.model):
+        assert torch.get_autocast_dtype('cpu') is torch.bfloat16
+        assert torch.is_autocast_enabled('cpu')
+
+
 EFFECTS = {
+    'BFloat16OptimWrapper': in_bfloat16,
     'accumulative_counts': accumulates,
     'with_cp': recomputes,
     'CompileHook': compiles,

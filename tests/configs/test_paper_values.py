@@ -16,7 +16,7 @@ from mmbeitv2.apis.config import load_config
 from mmbeitv2.models import TimmViT
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-# Not the paper's experiments: tested by the demo's chain, and by the segmentation tests.
+# Tested by the demo's chain and by the segmentation tests.
 ELSEWHERE = ('_base_', 'demo', 'segmentation')
 
 

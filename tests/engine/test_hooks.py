@@ -149,35 +149,6 @@ def test_run_record_says_what_ran(vqkd, make_runner):
         assert re.fullmatch(r'[0-9a-f]{40}', state['commit'])
 
 
-class TestExactCheckpoint:
-    @pytest.fixture
-    def load(self, vqkd, make_runner, tmp_path):
-        """Load what a change makes of the model's own weights."""
-
-        def load(change):
-            state = vqkd.state_dict()
-            change(state)
-            torch.save(dict(state_dict=state, meta={}), tmp_path / 'changed.pth')
-            runner = make_runner(vqkd, hooks=[dict(type='mmbeitv2.ExactCheckpointHook')])
-            runner.load_checkpoint(str(tmp_path / 'changed.pth'))
-
-        return load
-
-    def test_own_weights_are_loaded(self, load):
-        load(lambda state: None)
-
-    def test_another_number_of_codes_is_refused(self, load):
-        def widen(state):
-            state['quantize.embedding.weight'] = torch.zeros(65, 8)
-
-        with pytest.raises(ValueError, match=r'shape \(65, 8\) in the checkpoint but \(64, 8\)'):
-            load(widen)
-
-    def test_a_missing_tensor_is_refused(self, load):
-        with pytest.raises(ValueError, match=r'has no tensor encoder\.cls_token of VQKD'):
-            load(lambda state: state.pop('encoder.cls_token'))
-
-
 def test_resumed_run_equals_the_uninterrupted_one(
     vqkd_config, timm_teacher_config, make_runner, tmp_path
 ):

@@ -139,6 +139,26 @@ def test_weights_without_the_prefix_load_too(pretraining_file, tmp_path, images)
     assert_close(backbone(images)[0], pretrained(images)[0])
 
 
+def test_prefix_names_the_model_within_a_larger_one(pretraining_file, tmp_path, images):
+    pretrained, _ = pretraining_file
+    state = {f'student.{name}': value for name, value in pretrained.state_dict().items()}
+    torch.save(state, tmp_path / 'student.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'student.pth'), prefix='student.')
+    backbone = make_backbone(use_abs_pos_emb=False, use_shared_rel_pos_bias=True, init_cfg=init_cfg)
+    assert_close(backbone(images)[0], pretrained(images)[0])
+
+
+def test_file_with_code_needs_trust(pretraining_file, tmp_path, images):
+    pretrained, _ = pretraining_file
+    torch.save(dict(model=pretrained.state_dict(), hook=print), tmp_path / 'code.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'code.pth'))
+    options = dict(use_abs_pos_emb=False, use_shared_rel_pos_bias=True)
+    with pytest.raises(ValueError, match='refused'):
+        make_backbone(init_cfg=init_cfg, **options)
+    backbone = make_backbone(init_cfg=dict(init_cfg, trust=True), **options)
+    assert_close(backbone(images)[0], pretrained(images)[0])
+
+
 def test_positions_are_resized_at_load(pretraining_file):
     pretrained, path = pretraining_file
     backbone = make_backbone(img_size=96, use_abs_pos_emb=False, use_shared_rel_pos_bias=True)

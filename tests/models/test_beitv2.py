@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 from mmpretrain.structures import DataSample
 from torch.testing import assert_close
 
@@ -34,25 +33,6 @@ def block_gradients(model):
     ]
 
 
-def loss_of_everything(model, views, mask):
-    """Both losses from all tokens of all layers, as the paper writes them."""
-    backbone, neck = model.backbone, model.neck
-    codes = model.target_generator.tokenize(views[1]).flatten(1)[mask]
-    x, grid = backbone.embed(views[0], mask)
-    bias = backbone.shared_bias(grid)
-    for i, block in enumerate(backbone.blocks):
-        if i == neck.layer:
-            x_l = x
-        x = block(x, grid, bias)
-    aggregated = torch.cat([x[:, :1], x_l[:, 1:]], dim=1)
-    for block in neck.cls_pt_layers:
-        aggregated = block(aggregated, grid, bias)
-    logits = [model.head.lm_head(backbone.norm(t)[:, 1:][mask]) for t in (x, aggregated)]
-    return dict(
-        loss_mim=F.cross_entropy(logits[0], codes), loss_cls=F.cross_entropy(logits[1], codes)
-    )
-
-
 @pytest.mark.parametrize('rates', [0.3, (0.2, 0.3)])
 def test_aggregation_layers_drop_at_their_own_rate(beitv2_config, rates):
     beitv2_config['neck']['drop_path'] = rates
@@ -71,20 +51,6 @@ def test_losses_and_accuracies(beitv2, views, masked_samples):
     assert set(losses) == {'loss_mim', 'loss_cls', 'acc_mim', 'acc_cls'}
     assert losses['loss_mim'].item() == pytest.approx(math.log(64), rel=0.1)
     assert 0 <= losses['acc_mim'] <= 1
-
-
-def test_work_left_out_changes_neither_loss_nor_gradient(beitv2, views, masked_samples, mask):
-    losses = beitv2(views, masked_samples, mode='loss')
-    total(losses).backward()
-    found = gradients(beitv2)
-    beitv2.zero_grad()
-    expected = loss_of_everything(beitv2, views, mask)
-    total(expected).backward()
-    for name, value in expected.items():
-        assert_close(losses[name], value, atol=1e-6, rtol=1e-6)
-    assert found.keys() == gradients(beitv2).keys()
-    for name, value in gradients(beitv2).items():
-        assert_close(found[name], value, atol=1e-6, rtol=1e-4, msg=name)
 
 
 def test_one_masked_patch_is_enough(beitv2, views):
@@ -140,16 +106,6 @@ class TestBottleneck:
 
 
 class TestNeck:
-    def test_starts_as_layers_after_l(self, beitv2):
-        """After init_weights() of the whole model, which must not overwrite it."""
-        cut_std = 0.02 * 0.5396  # of a normal cut at one standard deviation
-        for i, block in enumerate(beitv2.neck.cls_pt_layers, start=beitv2.neck.layer + 1):
-            for weight in (block.attn.proj.weight, block.mlp.fc2.weight):
-                expected = cut_std / math.sqrt(2 * i)
-                assert weight.std().item() == pytest.approx(expected, rel=0.05)
-            assert block.mlp.fc1.weight.std().item() == pytest.approx(cut_std, rel=0.05)
-            assert block.gamma_2.unique().item() == pytest.approx(0.1)
-
     def test_refuses_weights_of_another_l(self, beitv2_config):
         state = BEiTV2(**beitv2_config).state_dict()
         assert state['neck._extra_state'] == 3

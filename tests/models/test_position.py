@@ -6,19 +6,25 @@ from torch.testing import assert_close
 
 from mmbeitv2.models.position import (
     RelativePositionBias,
+    expand_relative_position_bias,
     num_relative_positions,
-    relative_position_bias,
-    relative_position_index,
     resize_absolute_position,
     resize_relative_position_bias,
     table_grid,
 )
 
 
-@pytest.mark.parametrize('grid', [(4, 4), (3, 5)])
-def test_same_offset_gives_same_row(grid):
+def bias_rows(grid):
+    """Row of the table that every pair (query, key) reads."""
+    rows = torch.arange(num_relative_positions(grid), dtype=torch.float32)
+    return expand_relative_position_bias(torch.stack([rows, -rows], dim=1), grid)
+
+
+@pytest.mark.parametrize('grid', [(4, 4), (3, 5), (1, 3)])
+def test_same_offset_reads_same_row(grid):
     rows, columns = grid
-    index = relative_position_index(grid)
+    index, negative = bias_rows(grid)
+    assert torch.equal(negative, -index)
     assert index.shape == (1 + rows * columns, 1 + rows * columns)
     row_of_offset = {}
     for query in range(rows * columns):
@@ -26,11 +32,14 @@ def test_same_offset_gives_same_row(grid):
             offset = (query // columns - key // columns, query % columns - key % columns)
             found = index[1 + query, 1 + key].item()
             assert row_of_offset.setdefault(offset, found) == found
-    assert len(set(row_of_offset.values())) == num_relative_positions(grid) - 3
+    # In the order of the official table: by rows, then columns, of query minus key.
+    assert [row_of_offset[offset] for offset in sorted(row_of_offset)] == list(
+        range(num_relative_positions(grid) - 3)
+    )
 
 
 def test_cls_has_three_rows_of_its_own():
-    index = relative_position_index((3, 5))
+    index = bias_rows((3, 5))[0]
     total = num_relative_positions((3, 5))
     assert index[0, 1:].unique().tolist() == [total - 3]
     assert index[1:, 0].unique().tolist() == [total - 2]
@@ -79,16 +88,16 @@ def test_gradient_passes_through_the_resize():
 def test_training_works_after_a_first_use_in_inference_mode():
     table = torch.randn(num_relative_positions((7, 7)), 2, requires_grad=True)
     with torch.inference_mode():
-        relative_position_bias(table, (7, 7), (9, 11))
-    relative_position_bias(table, (7, 7), (9, 11)).sum().backward()
+        resize_relative_position_bias(table, (7, 7), (9, 11))
+    resize_relative_position_bias(table, (7, 7), (9, 11)).sum().backward()
     assert table.grad is not None
 
 
 def test_use_on_one_device_leaves_others_alone():
     table = torch.randn(num_relative_positions((5, 7)), 2)
     with torch.device('meta'):
-        assert relative_position_bias(table.to('meta'), (5, 7), (6, 8)).is_meta
-    assert relative_position_bias(table, (5, 7), (6, 8)).isfinite().all()
+        assert resize_relative_position_bias(table.to('meta'), (5, 7), (6, 8)).is_meta
+    assert resize_relative_position_bias(table, (5, 7), (6, 8)).isfinite().all()
 
 
 def test_absolute_positions_keep_cls_and_follow_the_grid():

@@ -172,20 +172,19 @@ class TestMixedPrecision:
 
         return apply
 
-    def test_is_bfloat16_without_loss_scaling(self, optim_wrapper):
-        assert optim_wrapper('cuda') == {
-            'type': 'AmpOptimWrapper',
-            'dtype': 'bfloat16',
-            'loss_scale': {'enabled': False},
-        }
+    @pytest.mark.parametrize('device', ['cpu', 'cuda'])
+    def test_is_bfloat16_on_every_device(self, optim_wrapper, device):
+        assert optim_wrapper(device) == {'type': 'mmbeitv2.BFloat16OptimWrapper'}
+        found = optim_wrapper(device, dtype='bfloat16')
+        assert found == {'type': 'mmbeitv2.BFloat16OptimWrapper'}
 
     def test_float16_keeps_mmengines_loss_scaling(self, optim_wrapper):
         found = optim_wrapper('cuda', dtype='float16')
         assert found == {'type': 'AmpOptimWrapper', 'dtype': 'float16'}
 
-    def test_needs_a_gpu(self, optim_wrapper):
-        with pytest.raises(ValueError, match='--amp needs a GPU'):
-            optim_wrapper('cpu')
+    def test_float16_needs_a_gpu(self, optim_wrapper):
+        with pytest.raises(ValueError, match='dtype=float16 needs a GPU'):
+            optim_wrapper('cpu', dtype='float16')
 
 
 @pytest.mark.parametrize('processes', ['0', 'two', '-1'])

@@ -10,7 +10,7 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(
         type='LinearLR',
-        start_factor=1e-6,
+        start_factor=1e-9,
         by_epoch=True,
         begin=0,
         end=10,

@@ -1,7 +1,9 @@
 """DINO's vision Transformers as teachers."""
 
 import timm
+from torch import Tensor
 
+from mmbeitv2.checkpoints.reading import WEIGHT_KEYS
 from mmbeitv2.models.teachers.timm import TimmTeacher
 from mmbeitv2.registry import MODELS
 
@@ -16,17 +18,20 @@ class DINOTeacher(TimmTeacher):
     Args:
         model: name of a plain ViT in ``timm.list_models()``, with timm's weight tag.
         checkpoint: weight file: timm's, the official backbone release, or a state dict of its
-            whole teacher (``backbone.`` and ``head.``, the projection head is dropped); path or
-            ``package://MODULE/FILE``. None downloads timm's copy at first use.
+            whole teacher (``backbone.`` and ``head.``, the projection head is dropped); path,
+            URL or ``package://MODULE/FILE``. None downloads timm's copy at first use.
         image_size: side in pixels to which images are resized first; None keeps their size.
         mean: in 0..255 units; default: what the weights were trained with.
         std: in 0..255 units; default likewise.
+        trust: open a file that holds Python objects beside weights, which can run any code.
 
     Raises:
         ValueError: if the model or the file does not fit.
         FileNotFoundError: if ``checkpoint`` does not exist.
         RuntimeError: if no file is given and the weights can be neither found nor downloaded.
     """
+
+    weight_keys = ('teacher', *WEIGHT_KEYS)
 
     def __init__(
         self,
@@ -35,6 +40,7 @@ class DINOTeacher(TimmTeacher):
         image_size: int | None = None,
         mean: float | list[float] | None = None,
         std: float | list[float] | None = None,
+        trust: bool = False,
     ) -> None:
         base = model.partition('.')[0]
         if base in set(timm.list_models()) - set(timm.list_models(module='vision_transformer')):
@@ -50,11 +56,11 @@ class DINOTeacher(TimmTeacher):
             mean=mean,
             std=std,
             model_args={'num_classes': 0, 'dynamic_img_size': True},
+            trust=trust,
         )
 
     @staticmethod
-    def _select_weights(weights: dict) -> dict:
-        weights = weights.get('teacher', weights)
+    def _select_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         weights = {
             name.removeprefix('module.').removeprefix('backbone.'): value
             for name, value in weights.items()

@@ -6,8 +6,9 @@ from timm.layers import PatchEmbed
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
+from mmbeitv2.checkpoints.reading import WEIGHT_KEYS, read_state_dict
 from mmbeitv2.models.teachers.base import FrozenTeacher, check_model_name
-from mmbeitv2.models.teachers.weights import load_weights, read_weights
+from mmbeitv2.models.teachers.weights import load_weights
 from mmbeitv2.registry import MODELS
 
 # The stride of the paper's patches: coarser features would only be blurred onto the student's grid.
@@ -22,7 +23,7 @@ class TimmTeacher(FrozenTeacher):
         model: name in ``timm.list_models()``, with or without a weight tag
             (``timm.list_pretrained()``).
         checkpoint: weight file of the whole network, its classifier included (a network without
-            one: ``model_args=dict(num_classes=0)``); path or ``package://MODULE/FILE``. If its
+            one: ``model_args=dict(num_classes=0)``); path, URL or ``package://MODULE/FILE``. If its
             names are not timm's, it is loaded by order where every shape agrees. None downloads
             timm's weights at first use.
         out_index: level of ``timm.models.FeatureInfo``, negative from the end; default: the last
@@ -32,12 +33,16 @@ class TimmTeacher(FrozenTeacher):
         mean: in 0..255 units; default: from timm's ``pretrained_cfg``.
         std: in 0..255 units; default likewise.
         model_args: further arguments of ``timm.create_model``.
+        trust: open a file that holds Python objects beside weights, which can run any code.
 
     Raises:
         ValueError: if the model, the level or the file does not fit.
         FileNotFoundError: if ``checkpoint`` does not exist.
         RuntimeError: if no file is given and the weights can be neither found nor downloaded.
     """
+
+    # Where weights lie in a file.
+    weight_keys = WEIGHT_KEYS
 
     def __init__(
         self,
@@ -48,6 +53,7 @@ class TimmTeacher(FrozenTeacher):
         mean: float | list[float] | None = None,
         std: float | list[float] | None = None,
         model_args: dict | None = None,
+        trust: bool = False,
     ) -> None:
         _check_name(model, needs_tag=checkpoint is None)
         model_args = model_args or {}
@@ -55,7 +61,8 @@ class TimmTeacher(FrozenTeacher):
             network = _download(model, model_args)
         else:
             network = timm.create_model(model, **model_args)
-            load_weights(network, self._select_weights(read_weights(checkpoint)), checkpoint)
+            weights = read_state_dict(checkpoint, trust, self.weight_keys)
+            load_weights(network, self._select_weights(weights), checkpoint)
         if not hasattr(network, 'forward_intermediates') or not hasattr(network, 'feature_info'):
             raise ValueError(
                 f'model={model!r} offers no feature grid (timm: forward_intermediates): choose '
@@ -76,7 +83,7 @@ class TimmTeacher(FrozenTeacher):
         self.out_index = level
 
     @staticmethod
-    def _select_weights(weights: dict) -> dict:
+    def _select_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         return weights
 
     def extract(self, pixels: Tensor) -> Tensor:

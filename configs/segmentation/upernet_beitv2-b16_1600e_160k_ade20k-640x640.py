@@ -1,0 +1,28 @@
+"""ADE20K with UperNet at 640×640 pixels, ViT-B/16 pretrained for 1600 epochs.
+
+    tools/dist_train.sh configs/segmentation/upernet_beitv2-b16_1600e_160k_ade20k-640x640.py 8
+
+Total batch 16 = 8 GPUs × 2.
+
+Paper: none.
+Published: nothing to compare with.
+"""
+
+_base_ = [
+    '../_base_/models/upernet_beitv2.py',
+    '../_base_/datasets/ade20k_640x640.py',
+    '../_base_/schedules/segmentation_160k.py',
+    '../_base_/segmentation_runtime.py',
+]
+
+crop_size = (640, 640)
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+    backbone=dict(
+        img_size=crop_size,
+        init_cfg=dict(
+            type='Pretrained', checkpoint='work_dirs/beitv2_vit-b16_1600e/epoch_1600.pth'
+        ),
+    ),
+    test_cfg=dict(crop_size=crop_size, stride=(426, 426)),
+)

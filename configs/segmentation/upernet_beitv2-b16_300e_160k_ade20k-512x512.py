@@ -1,0 +1,22 @@
+"""ADE20K with UperNet, ViT-B/16 pretrained for 300 epochs.
+
+    tools/dist_train.sh configs/segmentation/upernet_beitv2-b16_300e_160k_ade20k-512x512.py 8
+
+Total batch 16 = 8 GPUs × 2.
+
+Paper: Table 11.
+Published: none from this start (53.1 mIoU from 1600 epochs).
+"""
+
+_base_ = [
+    '../_base_/models/upernet_beitv2.py',
+    '../_base_/datasets/ade20k_512x512.py',
+    '../_base_/schedules/segmentation_160k.py',
+    '../_base_/segmentation_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(type='Pretrained', checkpoint='work_dirs/beitv2_vit-b16_300e/epoch_300.pth')
+    )
+)

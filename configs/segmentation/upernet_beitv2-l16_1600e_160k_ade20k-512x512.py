@@ -1,0 +1,23 @@
+"""ADE20K with UperNet, ViT-L/16 pretrained for 1600 epochs.
+
+    tools/dist_train.sh configs/segmentation/upernet_beitv2-l16_1600e_160k_ade20k-512x512.py 8
+
+Total batch 16 = 8 GPUs × 2.
+
+Paper: Table 11.
+Published: 56.7 mIoU.
+"""
+
+_base_ = [
+    '../_base_/models/upernet_beitv2-l16.py',
+    '../_base_/datasets/ade20k_512x512.py',
+    '../_base_/schedules/segmentation_160k.py',
+    '../_base_/segmentation_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(type='Pretrained', checkpoint='work_dirs/beitv2_vit-l16_1600e/epoch_1600.pth')
+    )
+)
+optim_wrapper = dict(optimizer=dict(lr=4e-5), paramwise_cfg=dict(layer_decay_rate=0.9))

@@ -1,0 +1,134 @@
+"""Convert a checkpoint file, and check the result by reading and running it."""
+
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from mmbeitv2.checkpoints.equality import (
+    Difference,
+    differences,
+    differing_tensors,
+    random_images,
+    run_here,
+    run_there,
+)
+from mmbeitv2.checkpoints.exporting import Export, export
+from mmbeitv2.checkpoints.peers import PEERS
+from mmbeitv2.checkpoints.sources import local_file, sha256
+from mmbeitv2.checkpoints.translation import AGGREGATION_LAYER, Checkpoint, open_checkpoint
+from mmbeitv2.checkpoints.writing import (
+    check_destination,
+    transformers_config,
+    write_file,
+    write_transformers,
+)
+from mmbeitv2.version import __version__
+
+# Of outputs computed twice in float32, in other orders of summation.
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was converted and how the result compares; ``str`` of it is the table of equality.
+
+    Attributes:
+        source: the checkpoint that was read.
+        destination: what was written.
+        project: for which project.
+        export: the tensors written.
+        differing: names of tensors that the way back does not give exactly as they were.
+        differences: of the outputs; None where the project is not installed.
+    """
+
+    source: Checkpoint
+    destination: Path
+    project: str
+    export: Export
+    differing: list[str]
+    differences: list[Difference] | None
+
+    @property
+    def equal(self) -> bool:
+        """Whether every tensor comes back exactly and outputs agree within ``TOLERANCE``."""
+        differences = self.differences or []
+        return not self.differing and all(d.relative <= TOLERANCE for d in differences)
+
+    def __str__(self) -> str:
+        parts = dict.fromkeys('.'.join(n.split('.')[:2]) for n in self.export.left_out)
+        lines = [
+            f'{self.source} → {self.destination} ({self.project})',
+            f'  {len(self.export.state)} tensors written, {len(self.export.left_out)} left out'
+            + (f': {", ".join(parts)}' if parts else ''),
+            f'  {"output":<12} {"shape":<16} {"largest difference":>18} {"relative":>9}',
+        ]
+        for d in self.differences or []:
+            lines.append(f'  {d.output:<12} {d.shape!s:<16} {d.absolute:>18.1e} {d.relative:>9.1e}')
+        if self.differences is None:
+            lines.append(f'  outputs not compared: {self.project} is not installed')
+        total = len(self.export.kept)
+        lines.append(
+            f'  way back: {total - len(self.differing)} of {total} tensors exactly equal'
+            + (f'; not {self.differing[0]}' if self.differing else '')
+        )
+        return '\n'.join(lines)
+
+
+def convert(
+    source: str | Path,
+    destination: str | Path,
+    project: str,
+    num_heads: int | None = None,
+    overwrite: bool = False,
+    trust: bool = False,
+) -> Conversion:
+    """Write a checkpoint for another project, then read and run what was written.
+
+    Args:
+        source: see :func:`mmbeitv2.checkpoints.sources.local_file`.
+        destination: file to write, by its suffix safetensors or PyTorch; for transformers a folder.
+        project: a key of ``TARGETS``.
+        num_heads: heads, where the tensors do not show them; width / 64 unless given.
+        overwrite: replace an existing destination.
+        trust: open a source that holds Python objects beside weights, which can run any code.
+
+    Raises:
+        FileNotFoundError: no source.
+        FileExistsError: there is a destination already.
+        ValueError: the project has no such model, or the source is refused.
+    """
+    destination = Path(destination)
+    check_destination(destination, project, overwrite)
+    checkpoint = open_checkpoint(source, trust)
+    exported = export(checkpoint, project)
+    # Before anything is written: a checkpoint that does not run here is not worth converting.
+    images = random_images(checkpoint, num_heads)
+    ours = run_here(checkpoint, images, num_heads)
+    metadata = _metadata(source, checkpoint)
+    if project == 'transformers':
+        config = transformers_config(exported.kept, num_heads)
+        write_transformers(destination, exported.state, metadata, config)
+    else:
+        write_file(destination, project, exported.state, metadata)
+    found = None
+    if project not in PEERS or find_spec(project):
+        target = replace(checkpoint, state=exported.kept)
+        theirs = run_there(destination, project, target, images, num_heads)
+        found = differences(ours, theirs)
+    differing = differing_tensors(destination, exported)
+    return Conversion(checkpoint, destination, project, exported, differing, found)
+
+
+def _metadata(source: str | Path, checkpoint: Checkpoint) -> dict[str, str]:
+    """What the converted file says of its origin, and of what its tensors do not show."""
+    with local_file(source) as path:
+        metadata = {
+            'source': path.name,
+            'source_sha256': sha256(path),
+            'source_project': checkpoint.project,
+            'kind': checkpoint.kind,
+            'converted_by': f'mmbeitv2 {__version__}',
+        }
+    if AGGREGATION_LAYER in checkpoint.state:
+        metadata['layer'] = str(int(checkpoint.state[AGGREGATION_LAYER]))
+    return metadata

@@ -1,0 +1,205 @@
+"""Take a checkpoint to another project: its names, and what only it stores."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mmbeitv2.checkpoints.architecture import SHARED_TABLE, TABLE, num_layers
+from mmbeitv2.checkpoints.building import FC_NORM, NORM
+from mmbeitv2.checkpoints.layouts import (
+    MMPRETRAIN_BACKBONE,
+    MMPRETRAIN_PRETRAINING,
+    MMPRETRAIN_TOKENIZER,
+    OFFICIAL,
+    OFFICIAL_SEGMENTATION,
+    OFFICIAL_TOKENIZER,
+    TRANSFORMERS_FILE_VIT,
+    TRANSFORMERS_HEADS,
+)
+from mmbeitv2.checkpoints.naming import Rules, rename_to_theirs, within
+from mmbeitv2.checkpoints.translation import AGGREGATION_LAYER, INDEX, Checkpoint, split_qkv
+from mmbeitv2.models.position import relative_position_index, table_grid
+
+BACKBONE = ('backbone.',)
+CLASSIFIER = ('backbone.', 'head.fc.')
+# timm's model has no mask token.
+TIMM = tuple(
+    f'backbone.{part}'
+    for part in ('cls_token', 'pos_embed', 'patch_embed', 'rel_pos_bias', 'blocks', 'norm', 'fc_')
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """How one kind of checkpoint is written for one project.
+
+    Attributes:
+        rules: table of (ours, theirs).
+        parts: beginnings of the tensors, ours, that the project has a place for.
+        needs: tensors, ours, of which at least one must be there.
+        refuses: tensors, ours, of models that the project cannot build.
+        expand: the project's model has a relative position bias in every layer only.
+        index: the project stores the index of every relative position bias.
+        split: the project has three projections instead of ``attn.qkv``.
+        complete: adds tensors, theirs, that the project stores and we do not.
+    """
+
+    rules: Rules = ()
+    parts: tuple[str, ...] = ('',)
+    needs: tuple[str, ...] = ()
+    refuses: tuple[str, ...] = ()
+    expand: bool = False
+    index: bool = False
+    split: bool = False
+    complete: Callable[[dict[str, Tensor]], None] | None = None
+
+
+@dataclass(frozen=True)
+class Export:
+    """A checkpoint for another project.
+
+    Attributes:
+        state: tensors by their names.
+        kept: the tensors of the source in it, by our names: what the way back gives.
+        left_out: names, ours, that the project has no place for.
+    """
+
+    state: dict[str, Tensor]
+    kept: dict[str, Tensor]
+    left_out: list[str]
+
+
+def _complete_codebook(state: dict[str, Tensor]) -> None:
+    """Two tensors that the official quantizer keeps and does not read."""
+    state['quantize.embedding.cluster_size'] = state['quantize.cluster_size'].clone()
+    state['quantize.embedding.embed_avg'] = state['quantize.embedding.weight'].clone()
+
+
+_OURS = {
+    kind: Target()
+    for kind in ('pretraining', 'tokenizer', 'segmentation', 'classifier', 'backbone')
+}
+TARGETS: dict[str, dict[str, Target]] = {
+    'mmbeitv2': _OURS,
+    'safetensors': _OURS,
+    'official': {
+        'pretraining': Target(OFFICIAL, ('backbone.', 'neck.cls_pt_', 'head.'), index=True),
+        'tokenizer': Target(
+            OFFICIAL_TOKENIZER,
+            ('encoder.', 'decoder.', 'quantize.', 'encode_task_layer.', 'decode_task_layer.'),
+            complete=_complete_codebook,
+        ),
+        'segmentation': Target(
+            OFFICIAL_SEGMENTATION,
+            ('backbone.', 'neck.', 'decode_head.', 'auxiliary_head.'),
+            index=True,
+        ),
+        'classifier': Target(OFFICIAL, CLASSIFIER, needs=(FC_NORM,), index=True),
+        'backbone': Target(OFFICIAL, BACKBONE, index=True),
+    },
+    'timm': {
+        'pretraining': Target(OFFICIAL, TIMM, expand=True),
+        'classifier': Target(OFFICIAL, (*TIMM, 'head.fc.'), needs=(FC_NORM,), expand=True),
+        'backbone': Target(OFFICIAL, TIMM, needs=(NORM, FC_NORM), expand=True),
+    },
+    'transformers': {
+        'pretraining': Target(within('backbone', '', TRANSFORMERS_FILE_VIT), BACKBONE, split=True),
+        'classifier': Target(
+            (*within('backbone', 'beit', TRANSFORMERS_FILE_VIT), *TRANSFORMERS_HEADS),
+            CLASSIFIER,
+            needs=(FC_NORM,),
+            split=True,
+        ),
+        'backbone': Target(
+            within('backbone', '', TRANSFORMERS_FILE_VIT),
+            BACKBONE,
+            needs=(NORM, FC_NORM),
+            split=True,
+        ),
+    },
+    'mmpretrain': {
+        'pretraining': Target(
+            MMPRETRAIN_PRETRAINING,
+            ('backbone.', 'neck.cls_pt_layers.', 'head.', 'target_generator.'),
+            needs=('neck.cls_pt_layers.0.norm1.weight',),
+            refuses=('neck.cls_pt_norm.weight', 'head.cls_pt_lm_head.weight'),
+            index=True,
+        ),
+        'tokenizer': Target(
+            MMPRETRAIN_TOKENIZER, ('encoder.', 'quantize.', 'encode_task_layer.'), index=True
+        ),
+        'classifier': Target(
+            within('backbone', 'backbone', MMPRETRAIN_BACKBONE),
+            CLASSIFIER,
+            needs=(FC_NORM,),
+            index=True,
+        ),
+        'backbone': Target(
+            within('backbone', 'backbone', MMPRETRAIN_BACKBONE),
+            BACKBONE,
+            needs=(NORM, FC_NORM),
+            index=True,
+        ),
+    },
+}
+
+
+def export(checkpoint: Checkpoint, project: str) -> Export:
+    """Bring a checkpoint under the names of ``project``, a key of ``TARGETS``.
+
+    Raises:
+        ValueError: the project has no model of this kind.
+    """
+    kinds = TARGETS[project]
+    if checkpoint.kind not in kinds:
+        others = [name for name, known in TARGETS.items() if checkpoint.kind in known]
+        raise ValueError(
+            f'{project} has no model for {checkpoint}: it takes {", ".join(kinds)}; for a '
+            f'{checkpoint.kind} choose one of {", ".join(others)}.'
+        )
+    target = kinds[checkpoint.kind]
+    _check(checkpoint, project, target)
+    kept = {n: v for n, v in checkpoint.state.items() if n.startswith(target.parts)}
+    if target.expand:
+        kept = _expand_shared_bias(kept)
+    state = kept | (_indices(kept) if target.index else {})
+    state = rename_to_theirs(split_qkv(state) if target.split else state, target.rules)
+    if target.complete is not None:
+        target.complete(state)
+    if any(name.startswith('neck.cls_pt_layers.') for name in kept):
+        kept[AGGREGATION_LAYER] = checkpoint.state[AGGREGATION_LAYER]
+    left_out = [n for n in checkpoint.state if not n.startswith((*target.parts, AGGREGATION_LAYER))]
+    return Export(state, kept, left_out)
+
+
+def _check(checkpoint: Checkpoint, project: str, target: Target) -> None:
+    if target.needs and not any(name in checkpoint.state for name in target.needs):
+        raise ValueError(
+            f'{checkpoint} cannot become a checkpoint of {project}, whose {checkpoint.kind} model '
+            f'needs a tensor {" or ".join(target.needs)}.'
+        )
+    for name in target.refuses:
+        if name in checkpoint.state:
+            raise ValueError(
+                f'{checkpoint} cannot become a checkpoint of {project}, whose {checkpoint.kind} '
+                f'model has no place for {name}.'
+            )
+
+
+def _expand_shared_bias(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The shared relative position bias as a table of its own in every layer."""
+    state = dict(state)
+    shared = state.pop(f'backbone.{SHARED_TABLE}', None)
+    if shared is not None:
+        for i in range(num_layers(state, 'backbone.blocks')):
+            state[f'backbone.blocks.{i}.attn.{TABLE}'] = shared.clone()
+    return state
+
+
+def _indices(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.replace(TABLE, INDEX): relative_position_index(table_grid(table)).clone()
+        for name, table in state.items()
+        if name.endswith(TABLE)
+    }

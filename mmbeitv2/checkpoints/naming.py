@@ -1,0 +1,60 @@
+"""Tables of tensor names in two namings, and renaming by them in either direction.
+
+A rule is a pair (ours, theirs) of beginnings of names, cut at a dot; ``*`` stands for a number, the
+same on both sides. The first rule that fits a name is used; a name that none fits is kept.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+Rules = tuple[tuple[str, str], ...]
+
+
+def within(ours: str, theirs: str, rules: Iterable[tuple[str, str]]) -> Rules:
+    """Rules of a part, which is called ``ours`` and ``theirs`` in the whole (empty: no prefix)."""
+    return tuple((_join(ours, a), _join(theirs, b)) for a, b in rules)
+
+
+def rename_to_ours(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
+    """Tensors by our names.
+
+    Raises:
+        ValueError: two tensors get the same name.
+    """
+    return _rename(state, [(theirs, ours) for ours, theirs in rules])
+
+
+def rename_to_theirs(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
+    """Tensors by their names.
+
+    Raises:
+        ValueError: two tensors get the same name.
+    """
+    return _rename(state, rules)
+
+
+def _rename(state: Mapping[str, Tensor], rules: Iterable[tuple[str, str]]) -> dict[str, Tensor]:
+    compiled = [(_pattern(old), _template(new)) for old, new in rules]
+    renamed: dict[str, Tensor] = {}
+    for name, value in state.items():
+        match = next(((m, t) for p, t in compiled if (m := p.match(name))), None)
+        new = name if match is None else match[0].expand(match[1]) + name[match[0].end() :]
+        if new in renamed:
+            raise ValueError(f'two tensors of the checkpoint are called {new} here.')
+        renamed[new] = value
+    return renamed
+
+
+def _join(prefix: str, name: str) -> str:
+    return f'{prefix}.{name}' if prefix else name
+
+
+def _pattern(beginning: str) -> re.Pattern:
+    return re.compile(re.escape(beginning).replace(r'\*', r'(\d+)') + r'(?=\.|$)')
+
+
+def _template(beginning: str) -> str:
+    numbers = iter(range(1, beginning.count('*') + 1))
+    return re.sub(r'\*', lambda _: rf'\g<{next(numbers)}>', beginning)

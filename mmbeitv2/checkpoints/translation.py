@@ -1,0 +1,183 @@
+"""Any known project's checkpoint under our names, recognised by its tensors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mmbeitv2.checkpoints.architecture import num_layers, with_prefix
+from mmbeitv2.checkpoints.layouts import NAMINGS, Naming
+from mmbeitv2.checkpoints.naming import rename_to_ours
+from mmbeitv2.checkpoints.reading import read_weights
+
+# Buffers that are computed from the size of the grid.
+INDEX = 'relative_position_index'
+# Names of wrappers around a whole model: DDP, torch.compile.
+WRAPPERS = ('module.', '_orig_mod.')
+AGGREGATION_LAYER = 'neck._extra_state'
+CODEBOOK = 'quantize.embedding.weight'
+# The tokenizer inside a pretraining model.
+TOKENIZER_PART = 'target_generator.'
+# What a checkpoint holds, by a tensor (ours) that only this kind has; a backbone has none.
+KINDS = {
+    'head.lm_head.weight': 'pretraining',
+    CODEBOOK: 'tokenizer',
+    'decode_head.conv_seg.weight': 'segmentation',
+    'head.fc.weight': 'classifier',
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint under our names.
+
+    Attributes:
+        source: where it was read, for messages.
+        project: whose naming it came in.
+        kind: ``'pretraining'``, ``'tokenizer'``, ``'segmentation'``, ``'classifier'`` or
+            ``'backbone'``.
+        state: tensors by our names.
+        filled: names of tensors that the file leaves out because they follow from the others.
+    """
+
+    source: str
+    project: str
+    kind: str
+    state: dict[str, Tensor]
+    filled: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f'{self.source} ({self.project} {self.kind})'
+
+
+def open_checkpoint(source: str | Path, trust: bool = False, prefix: str = '') -> Checkpoint:
+    """Read a checkpoint of any known project.
+
+    Args:
+        source: see :func:`mmbeitv2.checkpoints.sources.local_file`.
+        trust: open a file that holds Python objects beside weights, which can run any code.
+        prefix: with a dot, name of the model within a larger one that the file holds; where no
+            tensor has it, the whole file is taken.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file holds code, or tensors of no known naming.
+    """
+    state, metadata = read_weights(source, trust)
+    return translate(with_prefix(state, prefix) or state, str(source), metadata)
+
+
+def translate(
+    state: dict[str, Tensor], source: str, metadata: dict[str, str] | None = None
+) -> Checkpoint:
+    """Bring tensors of any known project under our names, see :func:`open_checkpoint`."""
+    for wrapper in WRAPPERS:
+        state = {name.removeprefix(wrapper): value for name, value in state.items()}
+    naming = recognise(state, source)
+    state = {n: v for n, v in state.items() if n not in naming.unread and not n.endswith(INDEX)}
+    state = merge_qkv(rename_to_ours(state, naming.rules))
+    kind = next((kind for name, kind in KINDS.items() if name in state), 'backbone')
+    before = set(state)
+    for fill in (_fill_qv_bias, _fill_initted, _aggregation_layer_filler(metadata or {})):
+        fill(state)
+    filled = [name for name in state if name not in before]
+    return Checkpoint(source, naming.project, kind, state, filled)
+
+
+def recognise(state: dict[str, Tensor], source: str) -> Naming:
+    """Find the naming of a checkpoint.
+
+    Raises:
+        ValueError: none of the known ones.
+    """
+    for naming in NAMINGS:
+        if naming.signature in state:
+            return naming
+    projects = ', '.join(dict.fromkeys(naming.project for naming in NAMINGS))
+    raise ValueError(
+        f'{source} is no checkpoint of a BEiT model that is known here ({projects}): it holds '
+        f'{", ".join(list(state)[:3])}, …'
+    )
+
+
+def tokenizer_prefix(checkpoint: Checkpoint) -> str:
+    """Name of the tokenizer within a checkpoint's model, with a dot: itself or a part.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for prefix in ('', TOKENIZER_PART):
+        if f'{prefix}{CODEBOOK}' in checkpoint.state:
+            return prefix
+    raise ValueError(
+        f'{checkpoint} holds no tokenizer: it has no tensor {CODEBOOK}; it holds '
+        f'{", ".join(list(checkpoint.state)[:3])}, …'
+    )
+
+
+def merge_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Join projections ``attn.q``, ``attn.k``, ``attn.v`` into ``attn.qkv`` and two biases.
+
+    A bias on keys is dropped: it adds the same number to all logits of a query, which softmax does
+    not see.
+    """
+    merged = {}
+    for name, value in state.items():
+        part, _, leaf = name.rpartition('attn.')
+        attention = f'{part}attn.'
+        if leaf == 'q.weight':
+            others = (state[f'{attention}{x}.weight'] for x in 'kv')
+            merged[f'{attention}qkv.weight'] = torch.cat([value, *others])
+        elif leaf in ('q.bias', 'v.bias'):
+            merged[f'{attention}{leaf[0]}_bias'] = value
+        elif leaf == 'qkv.bias':
+            merged[f'{attention}q_bias'], _, merged[f'{attention}v_bias'] = value.chunk(3)
+        elif leaf not in ('k.weight', 'k.bias', 'v.weight'):
+            merged[name] = value
+    return merged
+
+
+def split_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Inverse of :func:`merge_qkv`."""
+    split = {}
+    for name, value in state.items():
+        if name.endswith('attn.qkv.weight'):
+            for x, weight in zip('qkv', value.chunk(3)):
+                split[name.replace('qkv', x)] = weight
+        elif name.endswith(('attn.q_bias', 'attn.v_bias')):
+            split[name.replace('_bias', '.bias')] = value
+        else:
+            split[name] = value
+    return split
+
+
+def _fill_qv_bias(state: dict[str, Tensor]) -> None:
+    """Attention without biases is attention with biases of zero."""
+    for name in [n for n in state if n.endswith('attn.qkv.weight')]:
+        for bias in ('q_bias', 'v_bias'):
+            state.setdefault(
+                name.replace('qkv.weight', bias), state[name].new_zeros(state[name].shape[1])
+            )
+
+
+def _fill_initted(state: dict[str, Tensor]) -> None:
+    """A codebook in a file has been set, whether the file says so or not."""
+    for name in [n for n in state if n.endswith(CODEBOOK)]:
+        state.setdefault(name.replace('weight', 'initted'), torch.ones(1))
+
+
+def _aggregation_layer_filler(metadata: dict[str, str]) -> Callable[[dict[str, Tensor]], None]:
+    """Filler for l, the layer whose patches are aggregated, which no other project's tensors show.
+
+    It is what our conversion noted in the file, else three layers before the last, as in the
+    paper's models (9 of 12, 21 of 24).
+    """
+
+    def fill(state: dict[str, Tensor]) -> None:
+        if any(name.startswith('neck.cls_pt_layers.') for name in state):
+            layer = int(metadata.get('layer', num_layers(state, 'backbone.blocks') - 3))
+            state.setdefault(AGGREGATION_LAYER, torch.tensor(layer))
+
+    return fill

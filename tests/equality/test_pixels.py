@@ -1,0 +1,162 @@
+"""Both views of real photos are those of PIL and torchvision; the crop has no favourite place."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import Compose
+from mmengine.registry import MODELS, TRANSFORMS
+from PIL import Image
+from torchvision.transforms import InterpolationMode, RandomResizedCrop
+from torchvision.transforms.functional import resized_crop
+
+from mmbeitv2.apis.config import load_config
+from mmbeitv2.datasets.sampling import SampleIndex, SampleSeeded
+
+pytestmark = [pytest.mark.equality, pytest.mark.usefixtures('mmpretrain_scope')]
+ROOT = Path(__file__).parents[2]
+PHOTOS = sorted((ROOT / 'demo/assets/backgrounds').glob('*/*.jpg'))
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406])
+IMAGENET_STD = np.array([0.229, 0.224, 0.225])
+
+
+@pytest.fixture(scope='module')
+def cfg():
+    return load_config(ROOT / 'configs/beitv2_vit-b16_300e.py')
+
+
+def seeded_transforms(cfg):
+    """The random transforms of the paper's pipeline, by their name."""
+    (seeded,) = [t for t in cfg.train_pipeline if t['type'].endswith('SampleSeeded')]
+    return {t['type'].rsplit('/')[-1]: t for t in seeded['transforms']}
+
+
+def our_views(cfg, pipeline):
+    """Both views of every photo, float64 grey levels (photos, 224, 224, 3), 0 to 255."""
+    pipeline = Compose(pipeline)
+    samples = [
+        pipeline(dict(img_path=str(path), sample_idx=SampleIndex(i, seed=0, epoch=0)))
+        for i, path in enumerate(PHOTOS)
+    ]
+    preprocessor = MODELS.build(cfg.data_preprocessor)
+    student, tokenizer = preprocessor(dict(inputs=[s['inputs'] for s in samples]))['inputs']
+    student, tokenizer = (
+        view.double().permute(0, 2, 3, 1).numpy() for view in (student, tokenizer)
+    )
+    return {
+        "student's view": (student * IMAGENET_STD + IMAGENET_MEAN) * 255,
+        "tokenizer's view": (tokenizer + 1) * 127.5,
+    }
+
+
+class FlipAndCrop:
+    """The peer: flip, draw the paper's box with torchvision, and ``resize`` what it holds."""
+
+    def __init__(self, resize):
+        self.resize = resize
+
+    def __call__(self, results):
+        photo = results['img']
+        if torch.rand(1) < 0.5:
+            photo = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        top, left, height, width = RandomResizedCrop.get_params(photo, (0.2, 1.0), (3 / 4, 4 / 3))
+        return dict(img=self.resize(photo, top, left, height, width))
+
+
+def with_pil(photo, top, left, height, width):
+    box = (left, top, left + width, top + height)
+    return np.asarray(photo.crop(box).resize((224, 224), Image.Resampling.BICUBIC))
+
+
+def with_torchvision(photo, top, left, height, width):
+    return np.asarray(
+        resized_crop(photo, top, left, height, width, [224, 224], InterpolationMode.BICUBIC)
+    )
+
+
+@pytest.mark.parametrize(('peer', 'resize'), [('PIL', with_pil), ('torchvision', with_torchvision)])
+def test_training_views(peer, resize, cfg, assert_equal_within):
+    random = seeded_transforms(cfg)
+    del random['ColorJitter'], random['mmbeitv2.BlockMask']
+    load, _, _ = cfg.train_pipeline
+    found = our_views(
+        cfg,
+        [
+            load,
+            dict(type='mmbeitv2.SampleSeeded', transforms=list(random.values())),
+            dict(type='PackInputs'),
+        ],
+    )
+    peer_crop = SampleSeeded([FlipAndCrop(resize)])
+    expected = np.stack(
+        [
+            peer_crop(
+                dict(
+                    img=Image.open(path).convert('RGB'),
+                    sample_idx=SampleIndex(i, seed=0, epoch=0),
+                )
+            )['img']
+            for i, path in enumerate(PHOTOS)
+        ]
+    )
+    compare(found, expected, f'{peer}, {len(PHOTOS)} photos', 'random', assert_equal_within)
+
+
+def test_validation_views(cfg, assert_equal_within):
+    found = our_views(cfg, cfg.val_pipeline)
+    expected = []
+    for path in PHOTOS:
+        photo = Image.open(path).convert('RGB')
+        scale = 224 / min(photo.size)
+        photo = photo.resize(
+            [max(224, int(side * scale)) for side in photo.size], Image.Resampling.BICUBIC
+        )
+        left, top = (round((side - 224) / 2) for side in photo.size)
+        expected.append(np.asarray(photo.crop((left, top, left + 224, top + 224))))
+    compare(found, np.stack(expected), f'PIL, {len(PHOTOS)} photos', 'centre', assert_equal_within)
+
+
+def compare(found, expected, peer, crop, assert_equal_within):
+    """At most one grey level of difference, 0.2 on average."""
+    expected = torch.from_numpy(expected.astype(np.float64))
+    for view, values in found.items():
+        values = torch.from_numpy(values)
+        assert_equal_within(f'{view}, {crop} crop, grey levels', peer, values, expected, atol=1)
+        mean = (values - expected).abs().mean()
+        assert_equal_within(
+            f'{view}, {crop} crop, mean over pixels', peer, mean, torch.tensor(0.0), atol=0.2
+        )
+
+
+def test_crop_is_unbiased(cfg, assert_equal_within):
+    """The mean of a crop of a picture of coordinates tells its centre, its extremes the sides."""
+    width, height = 48, 32
+    column, row = np.meshgrid(np.arange(width), np.arange(height))
+    picture = np.stack([4 * column, 4 * row, 0 * row], axis=-1).astype(np.uint8)
+    crop = TRANSFORMS.build({**seeded_transforms(cfg)['RandomResizedCrop'], 'size': 32})
+    crops = np.stack(
+        [np.asarray(crop(dict(img=Image.fromarray(picture)))['img']) for _ in range(4000)]
+    )
+    coordinates = crops[..., :2].astype(np.float64) / 4
+    centres = coordinates.mean(axis=(1, 2))
+    expected = np.array([(width - 1) / 2, (height - 1) / 2])
+    standard_error = centres.std(axis=0) / len(centres) ** 0.5
+    assert_equal_within(
+        'mean centre of the random crop, in standard errors',
+        'centre of the photo, 4,000 crops',
+        torch.from_numpy(centres.mean(axis=0) / standard_error),
+        torch.from_numpy(expected / standard_error),
+        atol=4,
+    )
+    # Every side of the photo is reached, and opposite sides equally often.
+    first = (coordinates.min(axis=(1, 2)) == 0).sum(axis=0)
+    last = (coordinates.max(axis=(1, 2)) == [width - 1, height - 1]).sum(axis=0)
+    assert first.min() > 0
+    assert_equal_within(
+        'crops that reach the last row or column, in standard errors',
+        'the first, 4,000 crops',
+        torch.from_numpy(last / np.sqrt(first + last)),
+        torch.from_numpy(first / np.sqrt(first + last)),
+        atol=4,
+    )

@@ -1,0 +1,72 @@
+"""Take a checkpoint to another project and show that it computes the same there.
+
+    python tools/convert_checkpoint.py work_dirs/finetune/epoch_100.pth out --to transformers
+
+The source may come from this project, the official release, mmpretrain, mmsegmentation, timm or
+transformers; which one is seen from its tensors. After writing, the table of equality is printed:
+outputs of the source here beside those of the written file in its own project, and the tensors
+after the way back. See docs/checkpoints.md.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmbeitv2.apis.launch import exit_on_bad_input
+from mmbeitv2.checkpoints.conversion import convert
+from mmbeitv2.checkpoints.exporting import TARGETS
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description='Convert a checkpoint and check the result')
+    parser.add_argument('source', metavar='SRC', help='file, folder of transformers, or URL')
+    parser.add_argument(
+        'destination',
+        metavar='DST',
+        type=Path,
+        help='file to write (.pth or .safetensors); for transformers a folder',
+    )
+    parser.add_argument(
+        '--to',
+        required=True,
+        choices=list(TARGETS),
+        help="project to write for; 'safetensors' keeps this project's names, 'mmbeitv2' too, as a "
+        "file that this project's tools load",
+    )
+    parser.add_argument('--overwrite', action='store_true', help='replace an existing DST')
+    parser.add_argument(
+        '--trust',
+        action='store_true',
+        help='open a SRC that holds Python objects beside weights, which can run any code',
+    )
+    parser.add_argument(
+        '--num-heads',
+        type=int,
+        help='heads, where the tensors do not show them (default: width / 64)',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(argv)
+    try:
+        conversion = convert(
+            args.source,
+            args.destination,
+            args.to,
+            num_heads=args.num_heads,
+            overwrite=args.overwrite,
+            trust=args.trust,
+        )
+    except (OSError, ValueError) as error:
+        exit_on_bad_input(error)
+    print(conversion)
+    if not conversion.equal:
+        sys.exit('error: the converted checkpoint does not compute what the source does')
+
+
+if __name__ == '__main__':
+    main()
