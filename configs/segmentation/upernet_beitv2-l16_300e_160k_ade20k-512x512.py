@@ -1,9 +1,11 @@
-"""ADE20K with UperNet, ViT-L/16 pretrained for 300 epochs (Table 11).
+"""ADE20K with UperNet, ViT-L/16 pretrained for 300 epochs.
 
     tools/dist_train.sh configs/segmentation/upernet_beitv2-l16_300e_160k_ade20k-512x512.py 8
 
-Total batch 16 = 8 GPUs × 2. Published: none from this start
-(56.7 mIoU from 1600 epochs).
+Total batch 16 = 8 GPUs × 2.
+
+Paper: Table 11.
+Published: none from this start (56.7 mIoU from 1600 epochs).
 """
 
 _base_ = [

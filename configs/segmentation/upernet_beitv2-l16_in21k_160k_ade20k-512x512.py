@@ -1,9 +1,11 @@
-"""ADE20K with UperNet, ViT-L/16 pretrained for 1600 epochs, then on 21k (Table 11).
+"""ADE20K with UperNet, ViT-L/16 pretrained for 1600 epochs, then on 21k.
 
     tools/dist_train.sh configs/segmentation/upernet_beitv2-l16_in21k_160k_ade20k-512x512.py 8
 
-Total batch 16 = 8 GPUs × 2. Published: 57.5 mIoU, with the
-official weights.
+Total batch 16 = 8 GPUs × 2.
+
+Paper: Table 11.
+Published: 57.5 mIoU, with the official weights.
 """
 
 _base_ = [

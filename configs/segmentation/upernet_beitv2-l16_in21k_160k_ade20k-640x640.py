@@ -2,8 +2,10 @@
 
     tools/dist_train.sh configs/segmentation/upernet_beitv2-l16_in21k_160k_ade20k-640x640.py 8
 
-Total batch 16 = 8 GPUs × 2. The paper has no results
-at this size.
+Total batch 16 = 8 GPUs × 2.
+
+Paper: none.
+Published: nothing to compare with.
 """
 
 _base_ = [

@@ -2,7 +2,10 @@
 
     tools/dist_train.sh configs/vqkd/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e.py 8
 
-Total batch 512 = 8 GPUs × 64. Published: 95 % (paper) or 97 % (official log) of 8192 codes used.
+Total batch 512 = 8 GPUs × 64.
+
+Paper: Table 8.
+Published: 95 % (paper) or 97 % (official log) of 8192 codes used.
 """
 
 _base_ = [

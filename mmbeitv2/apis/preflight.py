@@ -1,5 +1,6 @@
 """Checks of a config that need no model: missing files are reported before anything is built."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,8 @@ def check(cfg: Config, phases: Sequence[str] = ('train', 'val')) -> None:
     Raises:
         FileNotFoundError: at the first missing file or folder; the message says which one, who
             asks for it, and what to do.
-        ValueError: a segmentation head has another number of classes than a data set.
+        ValueError: a data set that is to give labels has no class folders, an empty one, or more
+            than the classifier has classes; or a segmentation head another number.
     """
     if 'train' in phases:
         _check_initial_weights(cfg)
@@ -38,6 +40,7 @@ def check_data(cfg: Config, phases: Sequence[str]) -> None:
         name = f'{phase}_dataloader'
         for dataset in _datasets(cfg.get(name)):
             _check_dataset(dataset, name)
+            _check_class_folders(dataset, name, cfg)
             _check_class_count(cfg, dataset, name)
 
 
@@ -81,6 +84,50 @@ def _check_dataset(dataset: Mapping[str, Any], dataloader: str) -> None:
                 f'`--cfg-options {dataloader}.{_option(dataset, key)}=PATH` '
                 'or in an inheriting config'
             )
+
+
+def _check_class_folders(dataset: Mapping[str, Any], dataloader: str, cfg: Config) -> None:
+    """Check the class folders of a labelled data set that is read from them."""
+    folder = _class_folder(dataset)
+    if folder is None:
+        return
+    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    if not classes:
+        raise ValueError(
+            f'{dataloader}: {str(folder)!r} has no class folders, but its dataset is to give '
+            'labels. Put the images of each class into a folder of their own, or give an ann_file '
+            'with lines `FILE LABEL`. Images without labels serve for pretraining only '
+            '(with_label=False)'
+        )
+    for name in classes:
+        if not any(files for _, _, files in os.walk(folder / name, followlinks=True)):
+            raise ValueError(
+                f'{dataloader}: the class folder {str(folder / name)!r} is empty. Remove it, or '
+                'restore its images'
+            )
+    head = cfg.get('model', {}).get('head') or {}
+    if len(classes) > head.get('num_classes', len(classes)):
+        raise ValueError(
+            f'{dataloader}: {str(folder)!r} has {len(classes)} class folders, but the head '
+            f'{head["num_classes"]} classes: set model.head.num_classes={len(classes)} and '
+            f'data_preprocessor.num_classes={len(classes)}'
+        )
+
+
+def _class_folder(dataset: Mapping[str, Any]) -> Path | None:
+    """Folder of mmpretrain's labelled data sets, None for others, lists and remote ones."""
+    kind = str(dataset['type']).split('.')[-1]
+    if kind not in ('CustomDataset', 'ImageNet', 'ImageNet21k'):
+        return None
+    root, split = dataset.get('data_root') or '', dataset.get('split') or ''
+    prefix = dataset.get('data_prefix') or split
+    if dataset.get('ann_file') or not dataset.get('with_label', True) or split == 'test':
+        return None
+    if not isinstance(prefix, str) or _is_remote(root) or _is_remote(prefix):
+        return None
+    if split and Path(root, 'meta', f'{split}.txt').is_file():
+        return None
+    return Path(root, prefix).expanduser()
 
 
 def segmentation_classes(dataset: Mapping[str, Any]) -> int | None:

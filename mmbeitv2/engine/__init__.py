@@ -2,15 +2,19 @@
 
 from mmbeitv2.engine.checkpoint_hook import PlainCheckpointHook
 from mmbeitv2.engine.codebook_hooks import CodebookInitHook, CodebookUsageHook
+from mmbeitv2.engine.compile_hook import CompileHook
 from mmbeitv2.engine.loss_hook import FiniteLossHook
 from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
 from mmbeitv2.engine.optim_wrapper import BFloat16OptimWrapper
+from mmbeitv2.engine.record_hook import RunRecordHook
 
 __all__ = [
     'BFloat16OptimWrapper',
     'CodebookInitHook',
     'CodebookUsageHook',
+    'CompileHook',
     'FiniteLossHook',
     'LayerDecayOptimWrapperConstructor',
     'PlainCheckpointHook',
+    'RunRecordHook',
 ]

@@ -1,5 +1,6 @@
-"""Metrics of tokenizers, of pretraining and of linear probes."""
+"""Metrics of tokenizers, of pretraining, of linear probes and of robustness."""
 
 from mmbeitv2.evaluation.metrics import LinearProbeMetric, MaskedCodeMetric, TokenizerMetric
+from mmbeitv2.evaluation.robustness import ImageNetSubsetAccuracy
 
-__all__ = ['LinearProbeMetric', 'MaskedCodeMetric', 'TokenizerMetric']
+__all__ = ['ImageNetSubsetAccuracy', 'LinearProbeMetric', 'MaskedCodeMetric', 'TokenizerMetric']

@@ -7,6 +7,7 @@ from mmbeitv2.models.mim_head import MIMHead
 from mmbeitv2.models.patch_aggregation import PatchAggregationNeck
 from mmbeitv2.models.quantizer import NormEMAQuantizer
 from mmbeitv2.models.teachers import CLIPTeacher, DINOTeacher, TimmTeacher
+from mmbeitv2.models.timm_vit import TimmViT
 from mmbeitv2.models.vit import VisionTransformer
 from mmbeitv2.models.vqkd import VQKD, VQKDTokenizer
 
@@ -21,6 +22,7 @@ __all__ = [
     'NormEMAQuantizer',
     'PatchAggregationNeck',
     'TimmTeacher',
+    'TimmViT',
     'VQKDTokenizer',
     'VisionTransformer',
 ]

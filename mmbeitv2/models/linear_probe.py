@@ -1,5 +1,7 @@
 """Linear probing of several frozen features at once."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -8,42 +10,86 @@ from torch import Tensor, nn
 
 from mmbeitv2.registry import MODELS
 
+FEATURES = ('cls', 'avg')
+
 
 @MODELS.register_module()
 class LinearProbeHead(BaseModule):
     """One linear classifier for each feature of a backbone with ``out_type='cls_and_avg'``.
 
     Every feature is standardised by a batch norm without parameters, as usual for probes: the
-    scales of features differ between models. The classifiers do not influence one another.
+    scales of features differ between models. The classifiers do not influence one another, so many
+    features and learning rates are compared in one run, at the cost of one pass of the backbone.
+
+    A classifier is called by its layer, feature and rate, as far as there are several:
+    ``layer9_cls_lr4e-3``.
 
     Args:
         in_channels: width C of a feature.
         num_classes: number of classes.
-        features: names of the backbone's features, in its order.
+        features: of ``'cls'`` ([CLS]) and ``'avg'`` (mean of the patch tokens), those to probe.
+        layers: a name for each of the backbone's ``out_indices``, all of which are then probed;
+            None probes the last alone.
+        rates: names of learning rates: each gets a classifier of its own for every feature, whose
+            rate is set by ``paramwise_cfg=dict(custom_keys={NAME: dict(lr_mult=...)})``; None for
+            one rate.
+
+    Raises:
+        ValueError: an unknown or no feature, a name with a dot, or, when first used, another number
+            of layers than the backbone gives.
     """
 
     def __init__(
         self,
         in_channels: int,
         num_classes: int,
-        features: tuple[str, ...] = ('cls', 'avg'),
+        features: Sequence[str] = FEATURES,
+        layers: Sequence[str] | None = None,
+        rates: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
+        if not features or not set(features) <= set(FEATURES):
+            raise ValueError(f'features is {tuple(features)}, allowed: one or more of {FEATURES}.')
+        for name in (*(layers or ()), *(rates or ())):
+            if '.' in name:
+                raise ValueError(f"the name {name!r} has a dot: write a rate 0.004 as 'lr4e-3'.")
         self.num_classes = num_classes
+        self.features = tuple(features)
+        self.layers = layers
+        self.rates = rates
         self.classifiers = nn.ModuleDict(
             {
-                name: nn.Sequential(
+                '_'.join(part for part in (layer, feature, rate) if part): nn.Sequential(
                     nn.BatchNorm1d(in_channels, affine=False), nn.Linear(in_channels, num_classes)
                 )
-                for name in features
+                for layer in layers or ('',)
+                for feature in self.features
+                for rate in rates or ('',)
             }
         )
 
     def forward(self, feats: tuple) -> dict[str, Tensor]:
-        """Logits ``(B, num_classes)`` by feature name."""
+        """Logits ``(B, num_classes)`` by classifier name.
+
+        Args:
+            feats: for each layer of the backbone a pair, [CLS] and mean of the patch tokens, both
+                float ``(B, C)``.
+        """
+        if self.layers is not None and len(feats) != len(self.layers):
+            raise ValueError(
+                f'layers names {len(self.layers)} layers but the backbone gives {len(feats)}: name '
+                'each of its out_indices.'
+            )
+        inputs = [
+            feature
+            for pair in (feats[-1:] if self.layers is None else feats)
+            for name, feature in zip(FEATURES, pair)
+            if name in self.features
+            for _ in self.rates or ('',)
+        ]
         return {
             name: classifier(feature)
-            for (name, classifier), feature in zip(self.classifiers.items(), feats[-1])
+            for (name, classifier), feature in zip(self.classifiers.items(), inputs)
         }
 
     def loss(self, feats: tuple, data_samples: list[DataSample], **kwargs) -> dict[str, Tensor]:

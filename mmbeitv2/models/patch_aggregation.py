@@ -1,5 +1,7 @@
 """Patch aggregation (section 2.3): a bottleneck that teaches [CLS] the whole image."""
 
+from collections.abc import Sequence
+
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -22,7 +24,8 @@ class PatchAggregationNeck(BaseModule):
         depth: number of layers here.
         mlp_ratio: hidden width of the MLP over ``embed_dim``.
         init_values: start of the layer scale; None for no layer scale.
-        drop_path: probability of dropping a branch, the same in every layer.
+        drop_path: probability of dropping a branch, one for every layer or one for each; the
+            official run continues the backbone's line of probabilities from layer l on.
         shared_norm: use the backbone's final norm for the output; otherwise learn one here.
         norm_eps: epsilon of the norms.
         init_std: spread of the initial weights; the backbone's.
@@ -36,7 +39,7 @@ class PatchAggregationNeck(BaseModule):
         depth: int = 2,
         mlp_ratio: float = 4.0,
         init_values: float | None = 0.1,
-        drop_path: float = 0.0,
+        drop_path: float | Sequence[float] = 0.0,
         shared_norm: bool = True,
         norm_eps: float = 1e-6,
         init_std: float = INIT_STD,
@@ -47,11 +50,17 @@ class PatchAggregationNeck(BaseModule):
                 f'depth is {depth}, allowed: 1 or more; for pretraining without patch aggregation '
                 'set neck=None.'
             )
+        rates = [drop_path] * depth if isinstance(drop_path, int | float) else list(drop_path)
+        if len(rates) != depth:
+            raise ValueError(
+                f'drop_path has {len(rates)} values but the neck {depth} layers: give one for '
+                'each, or one number.'
+            )
         self.layer = layer
         self.init_std = init_std
         self.cls_pt_layers = nn.ModuleList(
-            Block(embed_dim, num_heads, mlp_ratio, init_values, drop_path, norm_eps=norm_eps)
-            for _ in range(depth)
+            Block(embed_dim, num_heads, mlp_ratio, init_values, rate, norm_eps=norm_eps)
+            for rate in rates
         )
         self.cls_pt_norm = None if shared_norm else nn.LayerNorm(embed_dim, eps=norm_eps)
 

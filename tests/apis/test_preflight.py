@@ -42,7 +42,8 @@ def test_missing_data_root_names_path_dataloader_and_cure(tmp_path):
 def test_missing_split_of_imagenet_is_found(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"split of ImageNet is '.*train'"):
         preflight.check(classification(tmp_path, split='train'))
-    (tmp_path / 'train').mkdir()
+    (tmp_path / 'train' / 'cat').mkdir(parents=True)
+    (tmp_path / 'train' / 'cat' / 'photo.jpg').touch()
     preflight.check(classification(tmp_path, split='train'))
 
 
@@ -100,6 +101,45 @@ def test_evaluation_needs_no_initial_weights():
 def test_missing_checkpoint_to_resume_from_is_found():
     with pytest.raises(FileNotFoundError, match=r"'nowhere\.pth' to load or resume from"):
         preflight.check(Config({'load_from': 'nowhere.pth', 'resume': True}))
+
+
+class TestClassFolders:
+    """Labels that folders are to give."""
+
+    @pytest.fixture
+    def photos(self, tmp_path):
+        for name in ('cat', 'dog'):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / 'photo.jpg').touch()
+        return tmp_path
+
+    @staticmethod
+    def config(folder, num_classes=2, **dataset):
+        cfg = classification(folder, type='CustomDataset', **dataset)
+        cfg.model = dict(head=dict(num_classes=num_classes))
+        return cfg
+
+    def test_one_folder_for_each_class_is_right(self, photos):
+        preflight.check(self.config(photos))
+
+    def test_unlabelled_photos_are_refused(self, tmp_path):
+        (tmp_path / 'photo.jpg').touch()
+        with pytest.raises(ValueError, match=r'has no class folders.*ann_file'):
+            preflight.check(self.config(tmp_path))
+        preflight.check(self.config(tmp_path, with_label=False))
+
+    def test_empty_class_is_refused(self, photos):
+        (photos / 'emu').mkdir()
+        with pytest.raises(ValueError, match=r"class folder '.*emu' is empty"):
+            preflight.check(self.config(photos, num_classes=3))
+
+    def test_more_classes_than_the_head_has_are_refused(self, photos):
+        with pytest.raises(ValueError, match=r'2 class folders, but the head 1.*num_classes=2'):
+            preflight.check(self.config(photos, num_classes=1))
+
+    def test_a_list_is_not_looked_into(self, tmp_path):
+        (tmp_path / 'list.txt').touch()
+        preflight.check(self.config(tmp_path, ann_file='list.txt'))
 
 
 @pytest.mark.parametrize('head', ['decode_head', 'auxiliary_head'])

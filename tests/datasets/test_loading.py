@@ -1,6 +1,9 @@
+from pathlib import Path
+
+import lmdb
 import numpy as np
 import pytest
-from mmengine.registry import TRANSFORMS
+from mmengine.registry import DATASETS, TRANSFORMS
 from PIL import Image
 from torchvision.datasets.folder import default_loader
 
@@ -109,3 +112,38 @@ def test_random_crop_reaches_every_row_and_column_evenly(mmpretrain_scope):
         starts[0, pixels[0, 0, 0]] += 1
         starts[1, pixels[0, 0, 1]] += 1
     assert starts.min() > 140
+
+
+def test_photos_are_read_from_a_database(photo, tmp_path, mmpretrain_scope):
+    """A list of keys and an LMDB file instead of a tree of millions of files."""
+    content = photo.read_bytes()
+    with (
+        lmdb.open(str(tmp_path / 'photos.lmdb'), map_size=2**24) as database,
+        database.begin(write=True) as transaction,
+    ):
+        transaction.put(b'a/photo.jpg', content)
+    (tmp_path / 'keys.txt').write_text('a/photo.jpg\n')
+    backend = dict(backend='lmdb', db_path=str(tmp_path / 'photos.lmdb'))
+    dataset = DATASETS.build(
+        dict(
+            type='CustomDataset',
+            ann_file=str(tmp_path / 'keys.txt'),
+            with_label=False,
+            pipeline=[dict(type='mmbeitv2.LoadImage', backend_args=backend)],
+        )
+    )
+    np.testing.assert_array_equal(np.asarray(dataset[0]['img']), np.asarray(default_loader(photo)))
+
+
+def test_a_list_names_unlabelled_photos(photo, mmpretrain_scope, tmp_path):
+    (tmp_path / 'list.txt').write_text(f'{photo.name}\n')
+    dataset = DATASETS.build(
+        dict(
+            type='CustomDataset',
+            data_prefix=str(photo.parent),
+            ann_file=str(tmp_path / 'list.txt'),
+            with_label=False,
+            pipeline=[dict(type='mmbeitv2.LoadImage')],
+        )
+    )
+    assert [Path(info['img_path']) for info in dataset] == [photo]

@@ -1,12 +1,15 @@
 """Hooks: a codebook well begun and watched, runs that stop on nonsense, plain checkpoints."""
 
+import importlib.metadata
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from torch.testing import assert_close
 
+import mmbeitv2
 from mmbeitv2.models import VQKD
 from mmbeitv2.models.quantizer import perplexity
 
@@ -130,6 +133,20 @@ class TestPlainCheckpoint:
         assert len(continued[0]) == 8
         for before, after in zip(history, continued):
             assert after[:4].tolist() == before.tolist()
+
+
+def test_run_record_says_what_ran(vqkd, make_runner):
+    runner = make_runner(vqkd, hooks=[dict(type='mmbeitv2.RunRecordHook')])
+    runner.train()
+    (path,) = Path(runner.work_dir).rglob('run.json')
+    record = json.loads(path.read_text())
+    assert record['seed'] == 0
+    assert record['processes'] == 1
+    assert record['packages']['torch'] == importlib.metadata.version('torch')
+    state = record['mmbeitv2']
+    assert state['version'] == mmbeitv2.__version__
+    if (Path(mmbeitv2.__file__).parents[1] / '.git').exists():
+        assert re.fullmatch(r'[0-9a-f]{40}', state['commit'])
 
 
 def test_resumed_run_equals_the_uninterrupted_one(

@@ -18,18 +18,7 @@ pytestmark = pytest.mark.equality
 OFFICIAL = 'official'
 CONFIGS = Path(__file__).parents[2] / 'configs'
 PRETRAINING = CONFIGS / 'beitv2_vit-b16_300e.py'
-# The paper's numbers in the scheduler of our fine-tuning: 100 epochs, 20 of warm-up.
-FINE_TUNING = CONFIGS / 'demo/finetune_demo.py'
-FINE_TUNING_OPTIONS = {
-    'optim_wrapper.optimizer.lr': 5e-4,
-    'optim_wrapper.paramwise_cfg': dict(layer_decay_rate=0.65),
-    'max_epochs': 100,
-    'param_scheduler.0.end': 20,
-    'param_scheduler.1.begin': 20,
-    'param_scheduler.1.end': 100,
-    'param_scheduler.1.eta_min_ratio': 1e-6 / 5e-4,
-    'train_cfg.max_epochs': 100,
-}
+FINE_TUNING = CONFIGS / 'finetune/beitv2_vit-b16_300e_in1k-224.py'
 # The depth of ViT-B, on which layer decay depends.
 TINY = dict(embed_dim=8, depth=12, num_heads=2)
 
@@ -88,19 +77,19 @@ def run(cfg, epoch_length, work_dir):
 
 
 @pytest.mark.parametrize(
-    ('name', 'config', 'options', 'epoch_length', 'layer_decay'),
+    ('name', 'config', 'epoch_length', 'layer_decay'),
     [
-        ('pretrain', PRETRAINING, {}, 2, 1.0),
-        ('fine-tune', FINE_TUNING, FINE_TUNING_OPTIONS, 3, 0.65),
+        ('pretrain', PRETRAINING, 2, 1.0),
+        ('fine-tune', FINE_TUNING, 3, 0.65),
     ],
     ids=['pretraining', 'fine-tuning'],
 )
 def test_learning_rate_of_every_iteration(
-    name, config, options, epoch_length, layer_decay, schedules, tmp_path, assert_equal_within
+    name, config, epoch_length, layer_decay, schedules, tmp_path, assert_equal_within
 ):
     rates = schedules['learning rate per iteration']
     (expected,) = [value for title, value in rates.items() if title.startswith(name)]
-    found = run(load_config(config, options), epoch_length, tmp_path)
+    found = run(load_config(config), epoch_length, tmp_path)
     expected = torch.tensor(expected, dtype=torch.float64)
     peak = expected.max()
     # Two groups, decayed or not, of every depth; the deepest learn at the full rate.
@@ -142,7 +131,7 @@ def test_layer_decay_of_every_parameter(schedules, assert_equal_within):
     expected = schedules['layer-decay scale, ViT-B/16 classifier, decay 0.65']
     with torch.device('meta'):
         model = Classifier('base', img_size=224)
-    found, groups = settings(model, load_config(FINE_TUNING, FINE_TUNING_OPTIONS).optim_wrapper)
+    found, groups = settings(model, load_config(FINE_TUNING).optim_wrapper)
     assert len(groups) == 2 * 14  # decayed or not, in 14 depths
     found = {name.removeprefix('backbone.'): scale for name, (scale, _) in found.items()}
     # The golden list lacks these two of every layer: they learn as their layer does.

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mmbeitv2.evaluation import LinearProbeMetric, MaskedCodeMetric, TokenizerMetric
+from mmbeitv2.evaluation.metrics import normalized_mutual_information
 
 
 def evaluate(metric, *batches):
@@ -94,3 +95,35 @@ def test_metrics_take_what_the_models_predict(vqkd, beitv2, images, masked_sampl
         'masked_codes/acc_mim',
         'masked_codes/acc_cls',
     }
+
+
+class TestCodesAndClasses:
+    """Normalised mutual information."""
+
+    @pytest.mark.parametrize(
+        ('codes', 'labels', 'expected'),
+        [
+            ([5, 5, 2, 2], [0, 0, 1, 1], 1.0),  # codes are classes
+            ([0, 1, 0, 1], [0, 0, 1, 1], 0.0),  # codes know nothing of classes
+            # I = H(class) = ln 2, H(code) = ln 4.
+            ([0, 1, 2, 3], [0, 0, 1, 1], 2**-0.5),
+            ([7, 7, 7, 7], [0, 0, 1, 1], 0.0),
+            ([0, 1, 2, 3], [3, 3, 3, 3], 0.0),
+        ],
+    )
+    def test_value(self, codes, labels, expected):
+        found = normalized_mutual_information(torch.tensor(codes), torch.tensor(labels))
+        assert found == pytest.approx(expected)
+
+    def test_tokenizer_metric_gives_it_for_labelled_images(self):
+        def image(codes, label):
+            return dict(
+                codes=torch.tensor(codes),
+                reconstruction_loss=torch.tensor(0.5),
+                commitment_loss=torch.tensor(0.1),
+                gt_label=torch.tensor([label]),
+            )
+
+        batch = [image([[0, 0], [0, 0]], 2), image([[3, 3], [3, 3]], 1)]
+        found = evaluate(TokenizerMetric(num_codes=4), batch)
+        assert found['tokenizer/class_nmi'] == pytest.approx(1)

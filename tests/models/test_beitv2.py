@@ -33,6 +33,19 @@ def block_gradients(model):
     ]
 
 
+@pytest.mark.parametrize('rates', [0.3, (0.2, 0.3)])
+def test_aggregation_layers_drop_at_their_own_rate(beitv2_config, rates):
+    beitv2_config['neck']['drop_path'] = rates
+    found = [block.drop_path.drop_prob for block in BEiTV2(**beitv2_config).neck.cls_pt_layers]
+    assert found == ([0.3, 0.3] if rates == 0.3 else [0.2, 0.3])
+
+
+def test_a_rate_for_every_aggregation_layer(beitv2_config):
+    beitv2_config['neck']['drop_path'] = (0.1, 0.1, 0.1)
+    with pytest.raises(ValueError, match='drop_path has 3 values but the neck 2 layers'):
+        BEiTV2(**beitv2_config)
+
+
 def test_losses_and_accuracies(beitv2, views, masked_samples):
     losses = beitv2(views, masked_samples, mode='loss')
     assert set(losses) == {'loss_mim', 'loss_cls', 'acc_mim', 'acc_cls'}

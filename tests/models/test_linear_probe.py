@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.optim import build_optim_wrapper
 from mmpretrain.structures import DataSample
 from torch.testing import assert_close
 
@@ -61,3 +62,48 @@ def test_labels_survive_half_precision_features():
 def test_label_outside_the_classes_is_refused(head, features):
     with pytest.raises(ValueError, match=r'a label is 3, allowed: 0 to 2'):
         head.loss(features, labelled(0, 1, 2, 3))
+
+
+def test_layers_features_and_rates_are_probed_at_once(features):
+    head = LinearProbeHead(6, 3, features=['avg'], layers=['layer1', 'layer2'], rates=['a', 'b'])
+    first = (torch.randn(4, 6), torch.randn(4, 6))
+    logits = head.eval()((first, features[0]))
+    assert list(logits) == ['layer1_avg_a', 'layer1_avg_b', 'layer2_avg_a', 'layer2_avg_b']
+    assert_close(logits['layer1_avg_b'], head.classifiers['layer1_avg_b'](first[1]))
+    assert_close(logits['layer2_avg_a'], head.classifiers['layer2_avg_a'](features[0][1]))
+
+
+def test_each_rate_is_the_optimisers(features):
+    head = LinearProbeHead(6, 3, rates=['lr1e-3', 'lr1e-2'])
+    wrapper = build_optim_wrapper(
+        head,
+        dict(
+            optimizer=dict(type='SGD', lr=1e-3),
+            paramwise_cfg=dict(
+                custom_keys={'lr1e-3': dict(lr_mult=1.0), 'lr1e-2': dict(lr_mult=10.0)}
+            ),
+        ),
+    )
+    names = {id(p): n for n, p in head.named_parameters()}
+    for group in wrapper.optimizer.param_groups:
+        (parameter,) = group['params']
+        assert group['lr'] == pytest.approx(1e-2 if 'lr1e-2' in names[id(parameter)] else 1e-3)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(features=['max']), r"features is \('max',\), allowed"),
+        (dict(features=[]), r'features is \(\), allowed'),
+        (dict(rates=['0.1']), r"name '0\.1' has a dot"),
+    ],
+)
+def test_bad_probes_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        LinearProbeHead(6, 3, **options)
+
+
+def test_every_layer_needs_a_name(features):
+    head = LinearProbeHead(6, 3, layers=['layer1', 'layer2'])
+    with pytest.raises(ValueError, match='layers names 2 layers but the backbone gives 1'):
+        head(features)

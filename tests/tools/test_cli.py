@@ -92,6 +92,7 @@ def test_two_cpu_processes_train_with_gloo(project):
     log = (project / 'training.log').read_text()
     assert 'gloo instead of nccl' in log
     assert 'Iter(train) [2/2]' in log
+    assert 'total batch 4 = 2 processes × 2 images × 1 steps' in log
     assert (project / 'work_dirs' / 'tiny' / 'iter_2.pth').is_file()
 
 

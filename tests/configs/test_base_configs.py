@@ -124,3 +124,22 @@ def test_one_training_step_of_the_base_config(tmp_path):
         second = model(**model.data_preprocessor(batch, True), mode='loss')
     assert second['loss_mim'] < first['loss_mim']
     assert all(torch.equal(before[n], v) for n, v in model.target_generator.state_dict().items())
+
+
+@pytest.mark.parametrize('name', ['no-aggregation', 'random-mask', 'low-level'])
+def test_demo_ablation_changes_one_thing(name):
+    base = load_config(CONFIGS / 'demo/beitv2_demo.py')
+    ablation = load_config(CONFIGS / f'demo/beitv2_demo_{name}.py')
+    changed = {
+        'no-aggregation': lambda cfg: cfg.model.update(neck=None),
+        'random-mask': lambda cfg: [
+            loader.update(dataset=None)
+            for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
+        ],
+        'low-level': lambda cfg: cfg.model.target_generator.update(init_cfg=None),
+    }[name]
+    assert base.model != ablation.model or base.train_dataloader != ablation.train_dataloader
+    for cfg in (base, ablation):
+        changed(cfg)
+    for part in ('model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg'):
+        assert base[part] == ablation[part]

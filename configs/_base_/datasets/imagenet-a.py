@@ -1,0 +1,15 @@
+"""ImageNet-A as test set: the 1000 logits are restricted to its 200 classes."""
+
+_base_ = 'imagenet_finetune.py'
+
+test_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='CustomDataset',
+        data_root='data/imagenet-a/',
+        pipeline=_base_.val_pipeline,
+    )
+)
+test_evaluator = dict(
+    _delete_=True, type='mmbeitv2.ImageNetSubsetAccuracy', num_classes=200, topk=(1, 5)
+)

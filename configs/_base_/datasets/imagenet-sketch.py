@@ -1,0 +1,15 @@
+"""ImageNet-Sketch as test set: all 1000 classes."""
+
+_base_ = 'imagenet_finetune.py'
+
+test_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='CustomDataset',
+        data_root='data/imagenet-sketch/',
+        pipeline=_base_.val_pipeline,
+    )
+)
+test_evaluator = dict(
+    _delete_=True, type='mmbeitv2.ImageNetSubsetAccuracy', num_classes=1000, topk=(1, 5)
+)

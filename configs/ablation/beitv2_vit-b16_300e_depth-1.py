@@ -1,0 +1,13 @@
+"""Patch aggregation by 1 layer instead of 2.
+
+    tools/dist_train.sh configs/ablation/beitv2_vit-b16_300e_depth-1.py 8
+
+Total batch 2048 = 8 GPUs × 256.
+
+Paper: Table 5.
+Published: not recorded here.
+"""
+
+_base_ = '../beitv2_vit-b16_300e.py'
+
+model = dict(neck=dict(depth=1))

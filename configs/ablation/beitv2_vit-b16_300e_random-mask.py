@@ -1,0 +1,20 @@
+"""Pretraining with masks of single random patches instead of blocks.
+
+    tools/dist_train.sh configs/ablation/beitv2_vit-b16_300e_random-mask.py 8
+
+Total batch 2048 = 8 GPUs × 256.
+
+Paper: none (the paper masks blocks).
+Published: not recorded here.
+"""
+
+_base_ = '../beitv2_vit-b16_300e.py'
+
+random_mask = dict(type='mmbeitv2.RandomMask', grid_size=14, num_masked=75)
+train_pipeline = _base_.train_pipeline
+train_pipeline[1]['transforms'][-1] = random_mask
+val_pipeline = _base_.val_pipeline
+val_pipeline[3]['transforms'][0] = random_mask
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
+test_dataloader = val_dataloader

@@ -1,0 +1,20 @@
+"""Pretraining on 4096 codes.
+
+    tools/dist_train.sh configs/ablation/beitv2_vit-b16_300e_tokenizer-codes-4096.py 8
+
+Total batch 2048 = 8 GPUs × 256.
+
+Paper: Table 4.
+Published: not recorded here.
+"""
+
+_base_ = '../beitv2_vit-b16_300e.py'
+
+tokenizer_checkpoint = 'work_dirs/vqkd_codes-4096/epoch_100.pth'
+
+model = dict(
+    head=dict(num_codes=4096),
+    target_generator=dict(
+        quantizer=dict(num_codes=4096), init_cfg=dict(checkpoint=tokenizer_checkpoint)
+    ),
+)

@@ -1,0 +1,15 @@
+"""Pretraining on the codes of a tokenizer with a decoder of six layers.
+
+    tools/dist_train.sh configs/ablation/beitv2_vit-b16_300e_tokenizer-decoder-6.py 8
+
+Total batch 2048 = 8 GPUs × 256.
+
+Paper: Table 4.
+Published: not recorded here.
+"""
+
+_base_ = '../beitv2_vit-b16_300e.py'
+
+tokenizer_checkpoint = 'work_dirs/vqkd_decoder-6/epoch_100.pth'
+
+model = dict(target_generator=dict(init_cfg=dict(checkpoint=tokenizer_checkpoint)))

@@ -1,0 +1,19 @@
+"""Pretraining on codes of width 64.
+
+    tools/dist_train.sh configs/ablation/beitv2_vit-b16_300e_tokenizer-dim-64.py 8
+
+Total batch 2048 = 8 GPUs × 256.
+
+Paper: Table 4.
+Published: not recorded here.
+"""
+
+_base_ = '../beitv2_vit-b16_300e.py'
+
+tokenizer_checkpoint = 'work_dirs/vqkd_dim-64/epoch_100.pth'
+
+model = dict(
+    target_generator=dict(
+        quantizer=dict(code_dim=64), init_cfg=dict(checkpoint=tokenizer_checkpoint)
+    )
+)

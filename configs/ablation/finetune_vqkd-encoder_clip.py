@@ -1,0 +1,25 @@
+"""Fine-tune the tokenizer's encoder itself (CLIP teacher): what pretraining adds to it.
+
+    tools/dist_train.sh configs/ablation/finetune_vqkd-encoder_clip.py 8
+
+Total batch 1024 = 8 GPUs × 128; otherwise as ViT-B/16 of 300 epochs.
+
+Paper: Table 6.
+Published: not recorded here.
+"""
+
+_base_ = '../finetune/beitv2_vit-b16_300e_in1k-224.py'
+
+model = dict(
+    backbone=dict(
+        init_values=None,
+        use_abs_pos_emb=True,
+        use_rel_pos_bias=False,
+        init_cfg=dict(
+            checkpoint='work_dirs/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e/epoch_100.pth',
+            prefix='encoder.',
+        ),
+    )
+)
+# The tokenizer sees RGB in [−1, 1].
+data_preprocessor = dict(mean=[127.5] * 3, std=[127.5] * 3)

@@ -1,0 +1,19 @@
+"""Fine-tune the tokenizer's encoder itself (DINO teacher): what pretraining adds to it.
+
+    tools/dist_train.sh configs/ablation/finetune_vqkd-encoder_dino.py 8
+
+Total batch 1024 = 8 GPUs × 128; otherwise as ViT-B/16 of 300 epochs.
+
+Paper: Table 6.
+Published: not recorded here.
+"""
+
+_base_ = 'finetune_vqkd-encoder_clip.py'
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            checkpoint='work_dirs/vqkd_encoder-b16_decoder-1x768x12_dino-b16_100e/epoch_100.pth'
+        )
+    )
+)

@@ -1,0 +1,25 @@
+"""Fine-tune ViT-B/16 on ImageNet-1k at 224 pixels, after ImageNet-21k.
+
+    tools/dist_train.sh configs/finetune/beitv2_vit-b16_in21k_in1k-224.py 8
+
+Total batch 1024 = 8 GPUs × 128.
+
+Paper: Table 10.
+Published: 86.5 top-1.
+"""
+
+_base_ = 'beitv2_vit-b16_300e_in1k-224.py'
+
+lr = 5e-5
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(checkpoint='work_dirs/beitv2_vit-b16_1600e_in21k/epoch_90.pth'),
+    ),
+    # Neither mixup nor cutmix.
+    train_cfg=None,
+)
+optim_wrapper = dict(optimizer=dict(lr=lr), paramwise_cfg=dict(layer_decay_rate=0.75))
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].update(end=30, eta_min_ratio=1e-6 / lr)
+train_cfg = dict(max_epochs=30)

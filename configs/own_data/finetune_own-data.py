@@ -1,0 +1,44 @@
+"""Fine-tuning on one's own classes: one folder of photos for each.
+
+    python tools/train.py configs/own_data/finetune_own-data.py --auto-scale-lr
+
+The learning rate belongs to a total batch of 1024.
+
+Paper: none.
+Published: nothing to compare with.
+"""
+
+# Elsewhere, 'mmbeitv2::' replaces '../'.
+_base_ = '../finetune/beitv2_vit-b16_300e_in1k-224.py'
+
+pretrained_checkpoint = 'work_dirs/beitv2_own-data/epoch_300.pth'
+data_root = 'data/own_classes/'  # train/CLASS/*.jpg and val/CLASS/*.jpg
+num_classes = 10
+
+model = dict(
+    backbone=dict(init_cfg=dict(checkpoint=pretrained_checkpoint)),
+    head=dict(num_classes=num_classes),
+)
+data_preprocessor = dict(num_classes=num_classes)
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='CustomDataset',
+        data_root=data_root,
+        data_prefix='train',
+        pipeline=_base_.train_pipeline,
+    )
+)
+val_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='CustomDataset',
+        data_root=data_root,
+        data_prefix='val',
+        pipeline=_base_.val_pipeline,
+    )
+)
+test_dataloader = val_dataloader
+# Top-5 needs more than five classes.
+val_evaluator = dict(topk=(1,))
+test_evaluator = val_evaluator

@@ -1,0 +1,34 @@
+"""A tokenizer for a folder of one's own photos, without labels: fewer codes, other image sizes.
+
+    python tools/train.py configs/own_data/vqkd_own-data.py --auto-scale-lr
+
+For a few thousand photos or more; docs/own_data.md says what to change. The learning rate belongs
+to a total batch of 512.
+
+Paper: none.
+Published: nothing to compare with.
+"""
+
+# Elsewhere, 'mmbeitv2::' replaces '../'.
+_base_ = '../vqkd/vqkd_encoder-b16_decoder-1x768x12_clip-b16_100e.py'
+
+data_root = 'data/own/'  # with the folders train and val, photos at any depth
+image_size = 224  # a multiple of 16
+num_codes = 1024  # some hundred patches for each in an epoch, and few enough that all are used
+
+model = dict(
+    encoder=dict(img_size=image_size),
+    # A code that less than one patch in ten steps chooses starts anew.
+    quantizer=dict(num_codes=num_codes, revive_below=0.1),
+)
+data_preprocessor = dict(image_size=image_size)
+train_pipeline = _base_.train_pipeline
+train_pipeline[1]['transforms'][0]['size'] = image_size
+val_pipeline = _base_.val_pipeline
+val_pipeline[1]['size'] = image_size
+val_pipeline[2]['size'] = image_size
+train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(data_root=data_root, pipeline=val_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(num_codes=num_codes)
+test_evaluator = val_evaluator

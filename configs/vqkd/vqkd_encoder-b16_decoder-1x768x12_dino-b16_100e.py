@@ -1,0 +1,15 @@
+"""VQ-KD without CLIP: DINO ViT-B/16 teacher, decoder of one layer.
+
+    tools/dist_train.sh configs/vqkd/vqkd_encoder-b16_decoder-1x768x12_dino-b16_100e.py 8
+
+Total batch 512 = 8 GPUs × 64.
+
+Paper: Table 6 (teachers), Table 8.
+Published: 100 % of 8192 codes used (official release).
+"""
+
+_base_ = 'vqkd_encoder-b16_decoder-1x768x12_clip-b16_100e.py'
+
+model = dict(
+    teacher=dict(_delete_=True, type='mmbeitv2.DINOTeacher', model='vit_base_patch16_224.dino')
+)

@@ -1,0 +1,92 @@
+"""Every option of docs/options.md, as it stands there, trains on the CPU."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.runner import Runner
+
+from mmbeitv2.apis.config import load_config
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(r'```python\n(.+?)```', (ROOT / 'docs/options.md').read_text(), re.DOTALL)
+SMALL = dict(embed_dim=32, depth=2, num_heads=2)
+NEEDS = {'TensorboardVisBackend': 'tensorboard', 'WandbVisBackend': 'wandb'}
+
+
+def small_pretraining(data_root):
+    """The base run with a small model, four photos and two images a step."""
+    cfg = load_config(ROOT / 'configs/beitv2_vit-b16_300e.py')
+    model = cfg.model
+    model.backbone.arch = dict(SMALL)
+    model.neck.update(embed_dim=32, num_heads=2, layer=1)
+    model.head.update(embed_dim=32, num_codes=32)
+    model.target_generator.update(init_cfg=None)
+    model.target_generator.encoder.update(SMALL)
+    model.target_generator.quantizer.update(num_codes=32, kmeans_init=False)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.update(num_workers=0, persistent_workers=False, pin_memory=False, batch_size=2)
+        loader.dataset.update(data_root=str(data_root), indices=4)
+    cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
+    cfg.train_cfg.update(max_epochs=1, val_interval=1)
+    cfg.default_hooks.logger.interval = 1
+    return cfg
+
+
+def description(block):
+    return ' '.join(re.findall(r"\w+=(?:'\w+'|\w+)|\w+VisBackend", block))[-40:]
+
+
+@pytest.mark.parametrize('block', BLOCKS, ids=description)
+def test_option_trains_and_validates(block, demo_data, tmp_path, monkeypatch):
+    for name, package in NEEDS.items():
+        if name in block and importlib.util.find_spec(package) is None:
+            pytest.skip(f'{package} is not installed')
+    monkeypatch.setenv('WANDB_SILENT', 'true')
+    small_pretraining(demo_data / 'imagenet').dump(tmp_path / 'base.py')
+    (tmp_path / 'mine.py').write_text(f"_base_ = 'base.py'\n{block}")
+    cfg = load_config(tmp_path / 'mine.py')
+    cfg.work_dir = str(tmp_path / 'run')
+    cfg.experiment_name = tmp_path.name
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert runner.iter == 2
+    assert (tmp_path / 'run/epoch_1.pth').is_file()
+    EFFECTS[next(name for name in EFFECTS if name in block)](runner)
+
+
+def accumulates(runner):
+    steps = [state['step'] for state in runner.optim_wrapper.optimizer.state.values()]
+    assert {float(step) for step in steps} == {1.0}
+
+
+def averages(runner):
+    (hook,) = [h for h in runner.hooks if type(h).__name__ == 'EMAHook']
+    assert hook.ema_model.steps == 2
+
+
+def recomputes(runner):
+    assert runner.model.backbone.with_cp
+
+
+def compiles(runner):
+    assert all(block._compiled_call_impl for block in runner.model.backbone.blocks)
+
+
+def in_bfloat16(runner):
+    with runner.optim_wrapper.optim_context(runner.model):
+        assert torch.get_autocast_dtype('cpu') is torch.bfloat16
+        assert torch.is_autocast_enabled('cpu')
+
+
+EFFECTS = {
+    'BFloat16OptimWrapper': in_bfloat16,
+    'accumulative_counts': accumulates,
+    'with_cp': recomputes,
+    'CompileHook': compiles,
+    'EMAHook': averages,
+    'TensorboardVisBackend': lambda r: next(Path(r.work_dir).rglob('events.out.tfevents*')),
+    'WandbVisBackend': lambda r: next(Path(r.work_dir).rglob('*.wandb')),
+}

@@ -1,0 +1,97 @@
+"""Print every experiment: config, table of the paper, published result, our result.
+
+    python tools/list_experiments.py [WORD] [--update docs/experiments.md]
+
+Read from the docstrings of the configs, paragraphs ``Paper:``, ``Published:`` and ``Measured:``.
+"""
+
+import argparse
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+FIELDS = ('Paper', 'Published', 'Measured')
+BEGIN, END = '<!-- experiments -->', '<!-- end of experiments -->'
+
+
+class Experiment(NamedTuple):
+    """One row; texts are on one line, and empty where the docstring has no such paragraph."""
+
+    config: str
+    paper: str
+    published: str
+    measured: str
+
+
+def experiments(configs: Path = CONFIGS) -> Iterator[Experiment]:
+    """Yield a row for each config that can be started, in the order of their paths.
+
+    Args:
+        configs: folder of configs; those below ``_base_`` and ``demo`` are left out.
+
+    Raises:
+        ValueError: a config without a docstring.
+    """
+    for path in sorted(configs.rglob('*.py'), key=lambda p: (p.parent, p.name)):
+        relative = path.relative_to(configs)
+        if relative.parts[0] in ('_base_', 'demo'):
+            continue
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8')))
+        if docstring is None:
+            raise ValueError(f'{path} has no docstring: say what it is and what to expect.')
+        yield Experiment(str(relative), *(_field(docstring, name) for name in FIELDS))
+
+
+def _field(docstring: str, name: str) -> str:
+    """Text after ``name:``, up to an empty line or the next field."""
+    stop = '|'.join(f'{other}:' for other in FIELDS)
+    found = re.search(rf'\b{name}: (.+?)(?=\n\n|\n(?:{stop})|\Z)', docstring, re.DOTALL)
+    return ' '.join(found[1].split()).rstrip('.') if found else ''
+
+
+def table(rows: Sequence[Experiment]) -> str:
+    """The rows as a Markdown table."""
+    lines = ['| config | paper | published | measured here |', '| --- | --- | --- | --- |']
+    for row in rows:
+        values = (
+            f'`{row.config}`',
+            row.paper or '–',
+            row.published or '–',
+            row.measured or 'none yet',
+        )
+        lines.append(f'| {" | ".join(values)} |')
+    return '\n'.join(lines)
+
+
+def update(page: Path, content: str) -> None:
+    """Replace what stands between the two markers of a Markdown page.
+
+    Raises:
+        ValueError: the page lacks the markers.
+    """
+    text = page.read_text(encoding='utf-8')
+    if BEGIN not in text or END not in text:
+        raise ValueError(f'{page} has no place for the table: add the lines {BEGIN} and {END}.')
+    before, rest = text.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    page.write_text(f'{before}{BEGIN}\n{content}\n{END}{after}', encoding='utf-8')
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool."""
+    parser = argparse.ArgumentParser(description='Print every experiment of the configs')
+    parser.add_argument('word', nargs='?', default='', help='only configs whose path has this word')
+    parser.add_argument('--update', type=Path, metavar='PAGE.md', help='write into this page')
+    args = parser.parse_args(argv)
+    rows = [row for row in experiments() if args.word in row.config]
+    if args.update is None:
+        print(table(rows))
+    else:
+        update(args.update, table(rows))
+
+
+if __name__ == '__main__':
+    main()
