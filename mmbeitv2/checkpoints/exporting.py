@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from mmbeitv2.checkpoints.architecture import SHARED_TABLE, TABLE, num_layers
@@ -19,7 +20,7 @@ from mmbeitv2.checkpoints.layouts import (
 )
 from mmbeitv2.checkpoints.naming import Rules, rename_to_theirs, within
 from mmbeitv2.checkpoints.translation import AGGREGATION_LAYER, INDEX, Checkpoint, split_qkv
-from mmbeitv2.models.position import relative_position_index, table_grid
+from mmbeitv2.models.position import expand_relative_position_bias, table_grid
 
 BACKBONE = ('backbone.',)
 CLASSIFIER = ('backbone.', 'head.fc.')
@@ -198,8 +199,12 @@ def _expand_shared_bias(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _indices(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.replace(TABLE, INDEX): relative_position_index(table_grid(table)).clone()
-        for name, table in state.items()
-        if name.endswith(TABLE)
-    }
+    """Buffers int64 ``(1 + N, 1 + N)`` of other projects: the row of the table for every pair."""
+    indices = {}
+    for name, table in state.items():
+        if name.endswith(TABLE):
+            # What a table of its own row numbers expands to.
+            rows = torch.arange(table.shape[0]).unsqueeze(1)
+            (index,) = expand_relative_position_bias(rows, table_grid(table))
+            indices[name.replace(TABLE, INDEX)] = index.contiguous()
+    return indices
