@@ -63,7 +63,7 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
         else:
             cfg.optim_wrapper.type = 'AmpOptimWrapper'
     if args.auto_scale_lr:
-        cfg.setdefault('auto_scale_lr', {})['enable'] = True
+        cfg.auto_scale_lr = {**cfg.get('auto_scale_lr', {}), 'enable': True}
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
