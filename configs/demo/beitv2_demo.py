@@ -78,6 +78,7 @@ test_dataloader = dict(
     dataset=dict(data_root=data_root, data_prefix='val_unseen', pipeline=val_pipeline),
 )
 
+auto_scale_lr = dict(base_batch_size=64)
 max_epochs = 12
 optim_wrapper = dict(optimizer=dict(lr=3e-3))
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)
