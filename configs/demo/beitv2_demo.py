@@ -79,7 +79,7 @@ test_dataloader = dict(
 )
 
 auto_scale_lr = dict(base_batch_size=64)
-max_epochs = 12
+max_epochs = 8
 optim_wrapper = dict(optimizer=dict(lr=3e-3))
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)
 param_scheduler = [

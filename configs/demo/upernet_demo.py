@@ -47,7 +47,7 @@ model = dict(
         drop_path_rate=0.0,
         out_indices=(1, 2, 3, 5),
         init_cfg=dict(
-            type='Pretrained', checkpoint='work_dirs/quickstart/seed0/pretrain/epoch_12.pth'
+            type='Pretrained', checkpoint='work_dirs/quickstart/seed0/pretrain/epoch_8.pth'
         ),
     ),
     neck=dict(embed_dim=width),

@@ -114,7 +114,8 @@ def configured(trained: Path, options: dict, tmp_path: Path):
         cfg = load_config(CONFIG, options)
         tool['apply_arguments'](cfg, args)
         cfg.work_dir = str(tmp_path)
-        cfg.experiment_name = tmp_path.name
+        # mmengine's instances are global by name: another test's would keep its folder.
+        cfg.experiment_name = cfg.visualizer.name = tmp_path.name
         return cfg
 
     return configure

@@ -10,7 +10,7 @@ model = dict(
         init_std=0.08,
         use_abs_pos_emb=False,
         init_cfg=dict(
-            type='Pretrained', checkpoint='work_dirs/quickstart/seed0/pretrain/epoch_12.pth'
+            type='Pretrained', checkpoint='work_dirs/quickstart/seed0/pretrain/epoch_8.pth'
         ),
     ),
 )
