@@ -48,7 +48,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--size', type=int, default=512, help='side of the images in pixels')
-    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument('--batch', type=int, default=2, help='images a step')
     parser.add_argument('--pairs', type=int, default=3, help='turns of each peer')
     parser.add_argument(
         '--steps', type=int, default=2, help='timed steps a turn, after one untimed'
@@ -63,7 +63,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--threads', type=int, help='CPU threads of each process')
     parser.add_argument('--json', metavar='FILE', help='write all measurements to this file')
     parser.add_argument('--child', nargs=2, help=argparse.SUPPRESS)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.part == 'upernet' and args.batch < 2:
+        parser.error(
+            f'--batch is {args.batch}, but UperNet pools an image to one pixel and its batch norm '
+            'needs 2 or more: give --batch 2, or --part backbone'
+        )
+    return args
 
 
 def mmseg_config(backbone: dict) -> dict:
