@@ -139,8 +139,12 @@ def peak_memory(device: str) -> float:
     """Highest memory so far in MB: of the process, or allocated on the GPU."""
     if device != 'cpu':
         return torch.cuda.max_memory_allocated() / 1e6
-    unit = 1 if sys.platform == 'darwin' else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    status = Path('/proc/self/status')
+    if status.is_file():
+        # Not ru_maxrss, which a process on Linux starts with the peak of the one that started it.
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith('VmHWM')]
+        return int(line.split()[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS: in bytes
 
 
 def run_child(args: argparse.Namespace) -> None:
