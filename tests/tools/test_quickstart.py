@@ -1,6 +1,7 @@
 """The quick start's own work: which runs a stage has, which are finished, how far they are."""
 
 import importlib.util
+import json
 import shlex
 import subprocess
 import sys
@@ -15,12 +16,29 @@ from mmbeitv2.apis.config import load_config
 ROOT = Path(mmbeitv2.__file__).resolve().parents[1]
 
 
+def load(name):
+    """A tool as a module, which finds its neighbours as when it is run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / 'tools')
+        spec = importlib.util.spec_from_file_location(name, ROOT / f'tools/{name}.py')
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope='module')
 def quickstart():
-    spec = importlib.util.spec_from_file_location('quickstart', ROOT / 'tools/quickstart.py')
-    module = sys.modules['quickstart'] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load('quickstart')
+
+
+@pytest.fixture(scope='module')
+def demo_runs(quickstart):
+    return sys.modules['demo_runs']
+
+
+@pytest.fixture(scope='module')
+def ablations():
+    return load('demo_ablations')
 
 
 @pytest.fixture
@@ -69,38 +87,38 @@ def test_a_stage_before_its_input_names_the_stage_to_run(quickstart, tmp_path):
         list(quickstart.jobs_of('pretrain', Namespace(work_dir=tmp_path, long=False)))
 
 
-def test_a_job_is_finished_only_by_its_own_command(quickstart, tmp_path):
-    job = quickstart.Job('configs/demo/vqkd_demo.py', tmp_path, 1, ('randomness.seed=0',), 3)
-    other = quickstart.Job('configs/demo/vqkd_demo.py', tmp_path, 1, ('randomness.seed=1',), 3)
+def test_a_job_is_finished_only_by_its_own_command(demo_runs, tmp_path):
+    job = demo_runs.Job('configs/demo/vqkd_demo.py', tmp_path, 1, ('randomness.seed=0',), 3)
+    other = demo_runs.Job('configs/demo/vqkd_demo.py', tmp_path, 1, ('randomness.seed=1',), 3)
     assert not job.is_finished()
     job.finished.write_text(shlex.join(job.command()))
     assert job.is_finished()
     assert not other.is_finished()
 
 
-def test_progress_is_read_off_the_log_of_this_start(quickstart, tmp_path):
-    job = quickstart.Job('configs/demo/vqkd_demo.py', tmp_path, 1, (), 4)
+def test_progress_is_read_off_the_log_of_this_start(demo_runs, tmp_path):
+    job = demo_runs.Job('configs/demo/vqkd_demo.py', tmp_path, 1, (), 4)
     earlier = 'INFO - Epoch(train) [1][20/50]  lr: 1e-3  loss: 9.0\n'
     now = 'INFO - Epoch(train) [3][25/50]  lr: 1e-3  loss: 0.5  loss_rec: 0.4\n'
     (tmp_path / 'log.txt').write_text(earlier + now)
-    assert quickstart.done(job, len(earlier)) == (2.5 / 4, 'loss 0.5')
-    assert quickstart.done(job, len(earlier + now)) == (0.0, '')
+    assert demo_runs.done(job, len(earlier)) == (2.5 / 4, 'loss 0.5')
+    assert demo_runs.done(job, len(earlier + now)) == (0.0, '')
 
 
-def test_progress_of_a_run_that_counts_iterations(quickstart, tmp_path):
-    job = quickstart.Job('configs/demo/upernet_demo.py', tmp_path, 1, (), None)
+def test_progress_of_a_run_that_counts_iterations(demo_runs, tmp_path):
+    job = demo_runs.Job('configs/demo/upernet_demo.py', tmp_path, 1, (), None)
     (tmp_path / 'log.txt').write_text('INFO - Iter(train) [ 30/120]  loss: 1.5\n')
-    assert quickstart.done(job, 0) == (0.25, 'loss 1.5')
+    assert demo_runs.done(job, 0) == (0.25, 'loss 1.5')
 
 
-def test_a_failed_run_shows_its_log_and_ends_the_quick_start(quickstart, tmp_path, capsys):
-    class Broken(quickstart.Job):
+def test_a_failed_run_shows_its_log_and_ends_the_quick_start(demo_runs, tmp_path, capsys):
+    class Broken(demo_runs.Job):
         def command(self):
             return [sys.executable, '-c', 'raise SystemExit("no such thing")']
 
     job = Broken('configs/demo/vqkd_demo.py', tmp_path, 1, (), 1)
     with pytest.raises(SystemExit, match=r'failed; the whole output is in .*log\.txt'):
-        quickstart.run_together([job])
+        demo_runs.run_together([job])
     assert 'no such thing' in capsys.readouterr().err
     assert not job.is_finished()
 
@@ -114,3 +132,32 @@ def test_unknown_stage_lists_the_stages():
     )
     assert result.returncode == 2
     assert "unknown stage 'paint', allowed: data, tokenizer, pretrain" in result.stderr
+
+
+def test_every_ablation_starts_from_the_tokenizer_of_its_teacher(ablations, tmp_path):
+    for variant, (config, tokenizer) in ablations.VARIANTS.items():
+        (tmp_path / tokenizer).mkdir(exist_ok=True)
+        (tmp_path / tokenizer / 'last_checkpoint').write_text(str(tmp_path / tokenizer / '3.pth'))
+        job = ablations.pretraining(variant, 1, tmp_path)
+        assert job.epochs == load_config(ROOT / job.config).train_cfg.max_epochs
+        assert job.work_dir == tmp_path / config / 'seed1' / 'pretrain'
+        assert job.command()[-1].endswith(f'{tokenizer}/3.pth')
+
+
+def test_table_of_ablations_has_mean_and_spread_of_the_seeds(ablations, tmp_path):
+    for number, variant in enumerate(ablations.VARIANTS):
+        for seed in range(2):
+            for stage, key in ablations.FIGURES.values():
+                start = ablations.stage_folder(variant, seed, tmp_path) / stage / '20260101_000000'
+                (start / 'vis_data').mkdir(parents=True, exist_ok=True)
+                with (start / 'vis_data/scalars.json').open('a') as file:
+                    file.write(json.dumps({key: (10 * number + 2 * seed) / 100}) + '\n')
+                (start / '20260101_000000.json').write_text(
+                    json.dumps({k: 0.5 for _, k in ablations.FIGURES.values()})
+                )
+    rows = [
+        r for d in (ablations.KNOWN, ablations.UNSEEN) for r in ablations.measure(tmp_path, 2, d)
+    ]
+    lines = ablations.table(rows).splitlines()
+    assert lines[3] == '| no aggregation | ' + ' | '.join(['11.0 ± 1.4 %'] * 4) + ' |'
+    assert lines[9] == '| none | ' + ' | '.join(['50.0 ± 0.0 %'] * 4) + ' |'
