@@ -8,15 +8,6 @@ Paper: Table 11.
 Published: none from this start (53.1 mIoU from 1600 epochs).
 """
 
-_base_ = [
-    '../_base_/models/upernet_beitv2.py',
-    '../_base_/datasets/ade20k_512x512.py',
-    '../_base_/schedules/segmentation_160k.py',
-    '../_base_/segmentation_runtime.py',
-]
+_base_ = 'upernet_beitv2-b16_1600e_160k_ade20k-512x512.py'
 
-model = dict(
-    backbone=dict(
-        init_cfg=dict(type='Pretrained', checkpoint='work_dirs/beitv2_vit-b16_300e/epoch_300.pth')
-    )
-)
+model = dict(backbone=dict(init_cfg=dict(checkpoint='work_dirs/beitv2_vit-b16_300e/epoch_300.pth')))

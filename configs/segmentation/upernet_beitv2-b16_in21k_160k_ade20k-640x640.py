@@ -8,22 +8,9 @@ Paper: none.
 Published: nothing to compare with.
 """
 
-_base_ = [
-    '../_base_/models/upernet_beitv2.py',
-    '../_base_/datasets/ade20k_640x640.py',
-    '../_base_/schedules/segmentation_160k.py',
-    '../_base_/segmentation_runtime.py',
-]
+_base_ = 'upernet_beitv2-b16_1600e_160k_ade20k-640x640.py'
 
-crop_size = (640, 640)
 model = dict(
-    data_preprocessor=dict(size=crop_size),
-    backbone=dict(
-        img_size=crop_size,
-        init_cfg=dict(
-            type='Pretrained', checkpoint='work_dirs/beitv2_vit-b16_1600e_in21k/epoch_90.pth'
-        ),
-    ),
-    test_cfg=dict(crop_size=crop_size, stride=(426, 426)),
+    backbone=dict(init_cfg=dict(checkpoint='work_dirs/beitv2_vit-b16_1600e_in21k/epoch_90.pth'))
 )
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.85))

@@ -8,18 +8,9 @@ Paper: Table 11.
 Published: 57.5 mIoU, with the official weights.
 """
 
-_base_ = [
-    '../_base_/models/upernet_beitv2-l16.py',
-    '../_base_/datasets/ade20k_512x512.py',
-    '../_base_/schedules/segmentation_160k.py',
-    '../_base_/segmentation_runtime.py',
-]
+_base_ = 'upernet_beitv2-l16_1600e_160k_ade20k-512x512.py'
 
 model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained', checkpoint='work_dirs/beitv2_vit-l16_1600e_in21k/epoch_90.pth'
-        )
-    )
+    backbone=dict(init_cfg=dict(checkpoint='work_dirs/beitv2_vit-l16_1600e_in21k/epoch_90.pth'))
 )
-optim_wrapper = dict(optimizer=dict(lr=3e-5), paramwise_cfg=dict(layer_decay_rate=0.9))
+optim_wrapper = dict(optimizer=dict(lr=3e-5))
