@@ -68,7 +68,10 @@ def test_missing_annotation_file_is_found(tmp_path):
 
 
 def test_data_of_other_phases_is_not_asked_for(tmp_path):
-    preflight.check(classification(tmp_path / 'missing'), phases=('test',))
+    cfg = classification(tmp_path / 'missing')
+    preflight.check(cfg, phases=('test',))
+    with pytest.raises(FileNotFoundError, match='train_dataloader: the data_root'):
+        preflight.check(cfg, phases=('train', 'test'))
 
 
 def test_missing_tokenizer_names_both_ways_to_get_one(tmp_path):
@@ -85,6 +88,9 @@ def test_tokenizer_may_be_a_file_or_a_url(tmp_path):
     file.touch()
     preflight.check(pretraining(str(file)))
     preflight.check(pretraining('https://example.org/tokenizer.pth'))
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=r'tokenizer\.pth'):
+        preflight.check(pretraining(str(file)))
 
 
 def test_missing_checkpoint_of_any_part_names_its_key():
@@ -95,7 +101,10 @@ def test_missing_checkpoint_of_any_part_names_its_key():
 
 def test_evaluation_needs_no_initial_weights():
     """The checkpoint under test holds all weights, also on a machine that has no other."""
-    preflight.check(pretraining('nowhere.pth'), phases=('test',))
+    cfg = pretraining('nowhere.pth')
+    preflight.check(cfg, phases=('test',))
+    with pytest.raises(FileNotFoundError, match=r'nowhere\.pth'):
+        preflight.check(cfg, phases=('train', 'test'))
 
 
 def test_missing_checkpoint_to_resume_from_is_found():
@@ -119,9 +128,6 @@ class TestClassFolders:
         cfg.model = dict(head=dict(num_classes=num_classes))
         return cfg
 
-    def test_one_folder_for_each_class_is_right(self, photos):
-        preflight.check(self.config(photos))
-
     def test_unlabelled_photos_are_refused(self, tmp_path):
         (tmp_path / 'photo.jpg').touch()
         with pytest.raises(ValueError, match=r'has no class folders.*ann_file'):
@@ -134,12 +140,15 @@ class TestClassFolders:
             preflight.check(self.config(photos, num_classes=3))
 
     def test_more_classes_than_the_head_has_are_refused(self, photos):
+        preflight.check(self.config(photos, num_classes=2))
         with pytest.raises(ValueError, match=r'2 class folders, but the head 1.*num_classes=2'):
             preflight.check(self.config(photos, num_classes=1))
 
     def test_a_list_is_not_looked_into(self, tmp_path):
         (tmp_path / 'list.txt').touch()
         preflight.check(self.config(tmp_path, ann_file='list.txt'))
+        with pytest.raises(ValueError, match='has no class folders'):
+            preflight.check(self.config(tmp_path))
 
 
 @pytest.mark.parametrize('head', ['decode_head', 'auxiliary_head'])
