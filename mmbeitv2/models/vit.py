@@ -85,18 +85,7 @@ class VisionTransformer(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-        if height % patch_size or width % patch_size:
-            raise ValueError(
-                f'img_size {(height, width)} must be a multiple of patch_size {patch_size}: choose '
-                f'for instance {(height // patch_size + 1) * patch_size}.'
-            )
-        if embed_dim % num_heads:
-            raise ValueError(
-                f'embed_dim {embed_dim} must be a multiple of num_heads {num_heads}; the official '
-                'models use embed_dim / 64 heads.'
-            )
-        if final_norm not in ('norm', 'fc_norm', None):
-            raise ValueError(f"final_norm is {final_norm!r}, allowed: 'norm', 'fc_norm', None.")
+        _check_arguments((height, width), patch_size, embed_dim, num_heads, final_norm)
         self.img_size = (height, width)
         self.patch_size = patch_size
         self.embed_dim = embed_dim
@@ -282,3 +271,25 @@ class VisionTransformer(BaseModule):
 
 def _has(state: dict[str, Tensor], kind: str) -> bool:
     return any(name.split('.')[-1] == kind for name in state)
+
+
+def _check_arguments(
+    img_size: tuple[int, int],
+    patch_size: int,
+    embed_dim: int,
+    num_heads: int,
+    final_norm: str | None,
+) -> None:
+    height, width = img_size
+    if height % patch_size or width % patch_size:
+        raise ValueError(
+            f'img_size {img_size} must be a multiple of patch_size {patch_size}: choose '
+            f'for instance {(height // patch_size + 1) * patch_size}.'
+        )
+    if embed_dim % num_heads:
+        raise ValueError(
+            f'embed_dim {embed_dim} must be a multiple of num_heads {num_heads}; the official '
+            'models use embed_dim / 64 heads.'
+        )
+    if final_norm not in ('norm', 'fc_norm', None):
+        raise ValueError(f"final_norm is {final_norm!r}, allowed: 'norm', 'fc_norm', None.")

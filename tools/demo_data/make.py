@@ -2,15 +2,25 @@
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from .assets import CLASSES, assets_digest, find_assets
 from .errors import DemoDataError
-from .jobs import plan
+from .jobs import Job, plan
 from .manifest import MANIFEST, is_made, make_manifest
 from .write import write_pictures, write_sources
 
 SOURCES = 'sources.csv'
+# Smallest values; classification and validation sets need a picture of every class.
+LEAST = {
+    'image_size': 32,
+    'train': len(CLASSES),
+    'seg_train': 1,
+    'val': len(CLASSES),
+    'seed': 0,
+    'workers': 1,
+}
 
 
 def make_demo_data(
@@ -44,18 +54,9 @@ def make_demo_data(
     Raises:
         DemoDataError: bad parameter, missing assets, or ``out`` holds something else.
     """
-    limits = {
-        'image-size': (image_size, 32),
-        'train': (train, len(CLASSES)),
-        'seg-train': (seg_train, 1),
-        'val': (val, len(CLASSES)),
-        'seed': (seed, 0),
-        'workers': (workers, 1),
-    }
-    for name, (value, least) in limits.items():
-        if value < least:
-            raise DemoDataError(f'--{name} {value} is too small: it must be at least {least}.')
-
+    _check_least(
+        image_size=image_size, train=train, seg_train=seg_train, val=val, seed=seed, workers=workers
+    )
     # A link to a larger disk stays a link: its target is replaced.
     out = out.resolve()
     assets = find_assets(assets_root)
@@ -71,7 +72,21 @@ def make_demo_data(
     manifest = make_manifest(parameters, [name for job in jobs for name in job.files])
     if is_made(out, manifest, overwrite):
         return False
+    _write(out, jobs, manifest, image_size, workers)
+    return True
 
+
+def _check_least(**values: int) -> None:
+    for name, value in values.items():
+        if value < LEAST[name]:
+            raise DemoDataError(
+                f'--{name.replace("_", "-")} {value} is too small: '
+                f'it must be at least {LEAST[name]}.'
+            )
+
+
+def _write(out: Path, jobs: Sequence[Job], manifest: dict, image_size: int, workers: int) -> None:
+    """Write into a scratch folder beside ``out``, which takes its place once complete."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f'.{out.name}.', dir=out.parent) as scratch:
         fresh = Path(scratch, 'new')
@@ -82,4 +97,3 @@ def make_demo_data(
         if out.exists():
             out.rename(Path(scratch, 'old'))
         fresh.rename(out)
-    return True
