@@ -16,7 +16,7 @@ class BFloat16OptimWrapper(OptimWrapper):
 
     bfloat16 has the range of float32, so losses need no scaling, and weights and optimiser state
     stay float32. mmengine's ``AmpOptimWrapper`` does the same on accelerators but refuses CPUs,
-    many of which multiply bfloat16 matrices two or more times as fast as float32 ones.
+    many of which have instructions for bfloat16 matrices.
 
     Args:
         **kwargs: of mmengine's ``OptimWrapper``.
