@@ -2,6 +2,7 @@
 
 import csv
 import signal
+import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -71,5 +72,12 @@ def _write_picture(job: Job, root: Path, image_size: int) -> None:
 
 
 def _consume(results: Iterable[None], total: int) -> None:
-    for _ in tqdm(results, total=total, desc='demo data', unit=' pictures'):
+    for _ in tqdm(
+        results,
+        total=total,
+        desc='demo data',
+        unit=' pictures',
+        # A file or a pipe keeps every line that a terminal would overwrite.
+        mininterval=1 if sys.stderr.isatty() else 30,
+    ):
         pass
