@@ -1,9 +1,10 @@
 """The wheel and the checkout give the same configs; importing says what is missing."""
 
 import importlib.metadata
+import json
+import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,15 @@ import mmbeitv2
 ROOT = Path(mmbeitv2.__file__).resolve().parents[1]
 
 
-def run_python(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
+def run_python(*arguments: str, **options) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=False
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, **options
     )
 
 
 @pytest.fixture(scope='module')
 def wheel_folder(tmp_path_factory):
-    """The folder of a wheel built from a copy of what the repository tracks, unpacked."""
+    """The folder into which pip installs a wheel built from a copy of the repository's files."""
     folder = tmp_path_factory.mktemp('wheel')
     build = run_python(
         *('-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '--no-index'),
@@ -29,8 +30,13 @@ def wheel_folder(tmp_path_factory):
     )
     assert build.returncode == 0, build.stderr
     (wheel,) = folder.glob('mmbeitv2-*.whl')
-    zipfile.ZipFile(wheel).extractall(folder / 'site')
-    return folder / 'site'
+    site = folder / 'site'
+    install = run_python(
+        *('-m', 'pip', 'install', '-q', '--no-deps', '--no-index', '--no-compile'),
+        *('--target', str(site), str(wheel)),
+    )
+    assert install.returncode == 0, install.stderr
+    return site
 
 
 def _copy_sources(destination: Path) -> Path:
@@ -71,21 +77,32 @@ def test_wheel_carries_every_module(wheel_folder):
     assert shipped == expected
 
 
-def test_wheel_config_is_inherited_from_an_empty_folder(wheel_folder, tmp_path):
+def test_installed_config_is_inherited_from_an_empty_folder(wheel_folder, tmp_path):
     (tmp_path / 'mine.py').write_text(
-        "_base_ = 'mmbeitv2::beitv2_vit-b16_300e.py'\nwork_dir = 'elsewhere'\n"
+        "_base_ = 'mmbeitv2::beitv2_vit-b16_300e.py'\n"
+        "data_root = 'my_photos/'\n"
+        'train_dataloader = dict(batch_size=3, dataset=dict(data_root=data_root))\n'
+        'val_dataloader = dict(dataset=dict(data_root=data_root))\n'
+        "work_dir = 'elsewhere'\n"
     )
     script = (
-        f'import sys; sys.path.insert(0, {str(wheel_folder)!r})\n'
+        'import json\n'
+        'import mmbeitv2\n'
         'from mmbeitv2.apis.config import find_config, load_config\n'
-        "cfg = load_config('mine.py')\n"
-        "print(find_config('beitv2_vit-b16_300e.py'), cfg.model.type, cfg.work_dir)\n"
+        "base = find_config('beitv2_vit-b16_300e.py')\n"
+        "cfg = load_config('mine.py').to_dict()\n"
+        'print(json.dumps([mmbeitv2.__file__, str(base), cfg]))\n'
     )
-    result = run_python('-c', script, cwd=tmp_path)
+    environment = os.environ | {'PYTHONPATH': str(wheel_folder)}
+    result = run_python('-c', script, cwd=tmp_path, env=environment)
     assert result.returncode == 0, result.stderr
-    config, model, work_dir = result.stdout.splitlines()[-1].split()
-    assert Path(config).is_relative_to(wheel_folder)
-    assert (model, work_dir) == ('mmbeitv2.BEiTV2', 'elsewhere')
+    package, base, cfg = json.loads(result.stdout.splitlines()[-1])
+    assert Path(package).is_relative_to(wheel_folder)
+    assert Path(base).is_relative_to(wheel_folder)
+    assert cfg['train_dataloader']['batch_size'] == 3
+    assert cfg['train_dataloader']['dataset']['data_root'] == 'my_photos/'
+    assert cfg['model']['type'] == 'mmbeitv2.BEiTV2'
+    assert cfg['train_cfg']['max_epochs'] == 300
 
 
 def test_import_loads_neither_torch_nor_mmengine():
