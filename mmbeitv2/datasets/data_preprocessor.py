@@ -34,7 +34,8 @@ class _CropPreprocessor(BaseDataPreprocessor):
             training: Has no effect; part of mmengine's interface.
 
         Returns:
-            dict: ``inputs``: the views, float32; ``data_samples``: on the device, or None.
+            dict: ``inputs``: the views, float32; ``data_samples``: as they are, or None. The
+            models list the masked patches on the CPU, where no device has to be waited for.
 
         Raises:
             ValueError: If the inputs are not uint8 RGB images of one size, ``image_size`` if given.
@@ -45,7 +46,7 @@ class _CropPreprocessor(BaseDataPreprocessor):
             pixels = torch.stack(tuple(pixels))
         return {
             'inputs': self.views(pixels),
-            'data_samples': self.cast_data(data.get('data_samples')),
+            'data_samples': data.get('data_samples'),
         }
 
     def views(self, pixels: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:

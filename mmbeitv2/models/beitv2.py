@@ -89,7 +89,7 @@ class BEiTV2(BaseSelfSupervisor):
         Returns:
             ``loss_mim``, ``loss_cls`` (with a neck), ``acc_mim``, ``acc_cls`` (0 to 1).
         """
-        mask, positions = masked_positions(data_samples)
+        mask, positions = masked_positions(data_samples, inputs[0].device)
         codes = self._codes(inputs[1], positions)
         results = {}
         for name, logits in self.predict_codes(inputs[0], mask, positions).items():
@@ -132,7 +132,7 @@ class BEiTV2(BaseSelfSupervisor):
         Every sample gets ``masked_codes`` int64 ``(M,)``, the tokenizer's, and for each branch
         ``pred_codes_mim``, ``pred_codes_cls`` int64 ``(M,)``.
         """
-        mask, positions = masked_positions(data_samples)
+        mask, positions = masked_positions(data_samples, inputs[0].device)
         codes = self._codes(inputs[1], positions)
         for name, logits in self.predict_codes(inputs[0], mask, positions).items():
             for sample, predicted in zip(data_samples, logits.argmax(-1)):
@@ -150,11 +150,15 @@ class BEiTV2(BaseSelfSupervisor):
         return self.target_generator.tokenize_at(images, positions)
 
 
-def masked_positions(data_samples: list[DataSample]) -> tuple[Tensor, Tensor]:
+def masked_positions(
+    data_samples: list[DataSample], device: torch.device | str = 'cpu'
+) -> tuple[Tensor, Tensor]:
     """Stack the masks of a batch and list the masked patches.
 
     Args:
-        data_samples: with ``mask``, bool ``(rows, columns)``.
+        data_samples: with ``mask``, bool ``(rows, columns)``. Masks on the CPU, where the data
+            preprocessors leave them, are listed without waiting for the device.
+        device: where the results are wanted.
 
     Returns:
         bool ``(B, N)`` and int64 ``(B, M)``, in row-major order.
@@ -171,4 +175,5 @@ def masked_positions(data_samples: list[DataSample]) -> tuple[Tensor, Tensor]:
             f'{sorted(set(counts.tolist()))}: use BlockMask or RandomMask, which mask exactly '
             'num_masked.'
         )
-    return mask, mask.nonzero()[:, 1].view(mask.shape[0], -1)
+    positions = mask.nonzero()[:, 1].view(mask.shape[0], -1)
+    return tuple(t.to(device, non_blocking=True) for t in (mask, positions))

@@ -1,5 +1,7 @@
 """Vector quantizer of VQ-KD (Eq. 1), with a codebook that follows its vectors by moving average."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_gather, all_reduce, broadcast, get_rank, get_world_size
@@ -7,8 +9,9 @@ from torch import Tensor, nn
 
 from mmbeitv2.registry import MODELS
 
-# Similarities held at a time; bounds the memory of a lookup whatever the batch and the codebook.
-SIMILARITIES_PER_CHUNK = 2**22
+# Similarities held at a time, whatever the batch and the codebook: on a CPU as many as stay in its
+# cache, on a GPU enough to keep it busy.
+CHUNK_CPU, CHUNK_GPU = 2**19, 2**24
 KMEANS_ITERATIONS = 10
 
 
@@ -25,10 +28,29 @@ def nearest_codes(z: Tensor, codebook: Tensor) -> Tensor:
         codebook: float32 ``(K, D)``, unit vectors.
 
     Returns:
-        int64 ``(N,)`` in 0 … K − 1.
+        int64 ``(N,)`` in 0 … K − 1; the first of codes that are equally near.
     """
-    rows = max(1, SIMILARITIES_PER_CHUNK // codebook.shape[0])
-    return torch.cat([(chunk @ codebook.t()).argmax(dim=1) for chunk in z.split(rows)])
+    rows = max(1, (CHUNK_CPU if z.is_cpu else CHUNK_GPU) // codebook.shape[0])
+    return torch.cat([_argmax(chunk @ codebook.t()) for chunk in z.split(rows)])
+
+
+def _argmax(x: Tensor) -> Tensor:
+    """``x.argmax(dim=1)``, by the best block of columns and the best column in it.
+
+    A maximum is computed with vector instructions on CPUs, its place is not.
+    """
+    blocks = x.unflatten(1, (-1, math.gcd(x.shape[1], 64)))
+    block = blocks.amax(dim=2).argmax(dim=1)
+    column = blocks[torch.arange(len(x), device=x.device), block].argmax(dim=1)
+    return block * blocks.shape[2] + column
+
+
+def count_codes(codes: Tensor, num_codes: int) -> Tensor:
+    """How often every code occurs: float32 ``(num_codes,)`` of int64 codes of any shape."""
+    codes = codes.flatten()
+    # Not bincount, for whose size the host would wait for the GPU.
+    ones = torch.ones_like(codes, dtype=torch.float32)
+    return ones.new_zeros(num_codes).index_add_(0, codes, ones)
 
 
 def sums_by_code(z: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
@@ -42,8 +64,8 @@ def sums_by_code(z: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, Tens
     Returns:
         Counts float32 ``(K,)`` and sums float32 ``(K, D)``.
     """
-    counts = torch.bincount(codes, minlength=num_codes).to(z.dtype)
-    return counts, z.new_zeros(num_codes, z.shape[1]).index_add_(0, codes, z)
+    sums = z.new_zeros(num_codes, z.shape[1]).index_add_(0, codes, z)
+    return count_codes(codes, num_codes), sums
 
 
 def spherical_kmeans(

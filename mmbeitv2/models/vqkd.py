@@ -12,7 +12,7 @@ from mmbeitv2.checkpoints.loading import load_exactly
 from mmbeitv2.checkpoints.translation import open_checkpoint, tokenizer_prefix
 from mmbeitv2.models.layers import init_layer_
 from mmbeitv2.models.position import Grid
-from mmbeitv2.models.quantizer import NormEMAQuantizer, perplexity
+from mmbeitv2.models.quantizer import NormEMAQuantizer, count_codes, perplexity
 from mmbeitv2.models.vit import VisionTransformer
 from mmbeitv2.registry import MODELS
 
@@ -235,7 +235,7 @@ class VQKD(VQKDEncoder, BaseModel):
         """
         z_q, codes, commitment = self.quantized(images)
         target = self.teacher(images, codes.shape[1:])
-        counts = torch.bincount(codes.flatten(), minlength=self.quantize.num_codes).float()
+        counts = count_codes(codes, self.quantize.num_codes)
         return dict(
             loss_rec=self.reconstruction_loss(self.decode(z_q), target).mean(),
             loss_commit=commitment,

@@ -137,7 +137,7 @@ def test_lookup_in_chunks_equals_the_whole(monkeypatch):
     whole = (z @ codebook.T).argmax(dim=1)
     assert torch.equal(nearest_codes(z, codebook), whole)
     for limit in (1, 37 * 10, 37 * 103):
-        monkeypatch.setattr(quantizer, 'SIMILARITIES_PER_CHUNK', limit)
+        monkeypatch.setattr(quantizer, 'CHUNK_CPU', limit)
         assert torch.equal(nearest_codes(z, codebook), whole)
 
 
@@ -251,3 +251,21 @@ def test_empty_codebook_in_eval_is_refused(z):
 def test_wrong_arguments_are_refused(kwargs, message):
     with pytest.raises(ValueError, match=message):
         make_quantizer(**kwargs)
+
+
+@pytest.mark.parametrize('num_codes', [7, 96, 8192])
+def test_lookup_finds_the_first_of_the_largest_similarities(num_codes):
+    # Whole numbers, whose products are exact, so that equal codes are equally near.
+    codebook, z = (torch.randint(-3, 4, (n, 16)).float() for n in (num_codes, 300))
+    half = (num_codes + 1) // 2
+    codebook[half:] = codebook[: num_codes - half].clone()
+    codes = nearest_codes(z, codebook)
+    assert torch.equal(codes, (z @ codebook.t()).argmax(dim=1))
+    assert codes.max() < half
+
+
+@pytest.mark.parametrize('shape', [(30,), (2, 3, 5)])
+def test_codes_are_counted_like_bincount(shape):
+    codes = torch.randint(9, shape)
+    counts = quantizer.count_codes(codes, 12)
+    assert torch.equal(counts, torch.bincount(codes.flatten(), minlength=12).float())

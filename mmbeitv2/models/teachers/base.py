@@ -96,6 +96,8 @@ class FrozenTeacher(nn.Module):
         # ((x + 1) * 127.5 - mean) / std, as one multiply and one add.
         self._scale = 127.5 / std
         self._shift = (127.5 - mean) / std
+        # Pixel values are read back once, since the host waits for the device each time.
+        self._checked = False
         # nn.Module registers modules, parameters and buffers, not what is inside a tuple.
         self._unregistered = (model.requires_grad_(False).eval(),)
 
@@ -140,9 +142,11 @@ class FrozenTeacher(nn.Module):
             float32 (B, h * w, ``embed_dim``), row-major, without gradient.
 
         Raises:
-            ValueError: if ``images`` has another shape, type or value range.
+            ValueError: if the first ``images`` have another shape, type or value range.
         """
-        _check_images(images)
+        if not self._checked:
+            _check_images(images)
+            self._checked = True
         if self._scale.device != images.device:
             self.model.to(images.device)
             self._scale = self._scale.to(images.device)

@@ -1,0 +1,158 @@
+"""Count what a step costs: what a busy machine cannot change.
+
+    python tools/benchmark/count.py
+    python tools/benchmark/count.py --step pretraining --batch 4 --device cuda
+
+Floating-point operations of matrix products (a multiplication and an addition are two), operator
+calls, kernel launches (on a GPU), the most bytes of tensors beyond those before the step, and how
+often the host waits for the device.
+"""
+
+import argparse
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from mmengine.logging import MMLogger
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+Step = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Costs of one step.
+
+    Attributes:
+        flops: of matrix products, convolutions and attention, forward and backward.
+        operator_calls: of PyTorch operators that others do not call.
+        kernel_launches: on the GPU; None without one.
+        host_waits: times that the host waits for the GPU; None without one.
+        peak_bytes: most bytes of tensors during the step beyond those before it.
+    """
+
+    flops: int
+    operator_calls: int
+    kernel_launches: int | None
+    host_waits: int | None
+    peak_bytes: int
+
+
+def count(step: Step, device: str = 'cpu') -> Counts:
+    """Run ``step`` a few times and count; its first run should be over."""
+    calls, launches = _profiled_calls(step, device)
+    return Counts(
+        flops=flops(step),
+        operator_calls=calls,
+        kernel_launches=launches,
+        host_waits=host_waits(step) if device != 'cpu' else None,
+        peak_bytes=peak_bytes(step, device),
+    )
+
+
+def flops(step: Step) -> int:
+    """Floating-point operations of the matrix products of one run."""
+    # The counter knows the parts of attention, not the fused kernel for CPUs.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        step()
+    return counter.get_total_flops()
+
+
+def peak_bytes(step: Step, device: str = 'cpu') -> int:
+    """Most bytes of tensors during one run beyond those before it."""
+    if device != 'cpu':
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    changes = [e for e in profiler.profiler.kineto_results.events() if e.name() == '[memory]']
+    held = most = 0
+    for change in sorted(changes, key=lambda event: event.start_ns()):
+        held += change.nbytes()
+        most = max(most, held)
+    return most
+
+
+def host_waits(step: Step) -> int:
+    """Times that one run makes the host wait for the GPU, by PyTorch's own watch."""
+    torch.cuda.set_sync_debug_mode('warn')
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            step()
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+    return sum('synchroniz' in str(warning.message) for warning in caught)
+
+
+def _profiled_calls(step: Step, device: str) -> tuple[int, int | None]:
+    activities = [ProfilerActivity.CPU]
+    if device != 'cpu':
+        activities.append(ProfilerActivity.CUDA)
+    with profile(activities=activities) as profiler:
+        step()
+    events = profiler.events()
+    outermost = [
+        e
+        for e in events
+        if e.name.startswith('aten::')
+        and (e.cpu_parent is None or not e.cpu_parent.name.startswith('aten::'))
+    ]
+    if device == 'cpu':
+        return len(outermost), None
+    return len(outermost), sum('LaunchKernel' in event.name for event in events)
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    from steps import STEPS
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--step', choices=list(STEPS), help='default: all of them')
+    parser.add_argument('--batch', type=int, default=2, help='images a step')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--json', metavar='FILE', help='write the counts to this file')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the tool."""
+    from steps import STEPS
+
+    args = parse_args()
+    # Every initialised tensor would be logged.
+    MMLogger.get_instance('count', log_level='WARNING')
+    results = {}
+    print(
+        f'{"step":<14} {"GFLOP/image":>12} {"operators":>10} {"kernels":>8} {"waits":>6} {"MB":>8}'
+    )
+    for name in [args.step] if args.step else STEPS:
+        torch.manual_seed(0)
+        step = STEPS[name](args.batch, args.device)
+        step()
+        counts = count(step, args.device)
+        results[name] = dict(batch=args.batch, **asdict(counts))
+        launches, waits = (
+            '–' if number is None else number
+            for number in (counts.kernel_launches, counts.host_waits)
+        )
+        print(
+            f'{name:<14} {counts.flops / args.batch / 1e9:>12.1f} {counts.operator_calls:>10} '
+            f'{launches:>8} {waits:>6} {counts.peak_bytes / 1e6:>8.0f}',
+            flush=True,
+        )
+    if args.json:
+        with open(args.json, 'w') as file:
+            json.dump(results, file, indent=2)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,173 @@
+"""Run implementations of one step in turns, and compare their time and memory with ours.
+
+Turns alternate in one process on the same inputs, so that a busy machine slows all alike; what
+counts are the ratios of neighbouring turns.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from count import Step, peak_bytes
+from mmengine.logging import MMLogger
+
+OURS = 'ours'
+PACKAGES = ('torch', 'timm', 'mmengine', 'mmpretrain', 'mmsegmentation', 'vector-quantize-pytorch')
+
+
+def parser(doc: str, batch: int, pairs: int = 5) -> argparse.ArgumentParser:
+    """Options that every benchmark has; ``doc`` is the module's docstring."""
+    result = argparse.ArgumentParser(description=doc.splitlines()[0])
+    result.add_argument('--batch', type=int, default=batch, help='images a step')
+    result.add_argument('--pairs', type=int, default=pairs, help='turns of each implementation')
+    result.add_argument('--steps', type=int, default=1, help='steps a turn')
+    result.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    result.add_argument('--precision', choices=['float32', 'bfloat16'], default='float32')
+    result.add_argument('--threads', type=int, help='CPU threads')
+    result.add_argument('--json', metavar='FILE', help='write all measurements to this file')
+    return result
+
+
+def start(args: argparse.Namespace) -> None:
+    """Seed, set threads, and refuse what cannot be run before any work."""
+    if args.device != 'cpu' and not torch.cuda.is_available():
+        raise SystemExit(f'error: --device is {args.device}, but torch sees no GPU: give cpu')
+    if args.pairs < 1 or args.steps < 1 or args.batch < 1:
+        raise SystemExit('error: --batch, --pairs and --steps must be 1 or more')
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    # Every initialised tensor would be logged.
+    MMLogger.get_instance('benchmark', log_level='WARNING')
+
+
+def same_result(name: str, ours: torch.Tensor, theirs: torch.Tensor, tolerance: float) -> float:
+    """Largest difference of two results relative to ours' largest value.
+
+    Raises:
+        SystemExit: above the tolerance: what does something else need not be timed.
+    """
+    ours, theirs = ours.detach().double(), theirs.detach().double()
+    difference = ((ours - theirs).abs().max() / ours.abs().max().clamp(min=1e-30)).item()
+    if not difference <= tolerance:
+        raise SystemExit(f'error: {name} differs by {difference:.1e}, allowed: {tolerance:.0e}')
+    return difference
+
+
+def compare(steps: Mapping[str, Step], args: argparse.Namespace) -> dict:
+    """Time and memory of every implementation, and their ratios to ours.
+
+    Args:
+        steps: by name, ours under ``'ours'``.
+        args: of :func:`parser`.
+
+    Returns:
+        ``turns`` (seconds a step of every turn, by name), ``peak_mb`` (of tensors during a step
+        beyond those before it), and for every peer ``speedup`` (their time over ours) and
+        ``memory`` (our peak over theirs).
+    """
+    for step in steps.values():
+        step()
+    turns: dict[str, list[float]] = {name: [] for name in steps}
+    for pair in range(args.pairs):
+        # The other way round every time, since the first of a pair may find a warmer processor.
+        for name in list(steps)[:: 1 if pair % 2 == 0 else -1]:
+            turns[name].append(seconds(steps[name], args.steps, args.device))
+    peaks = {name: peak_bytes(step, args.device) / 1e6 for name, step in steps.items()}
+    peers = [name for name in steps if name != OURS]
+    return dict(
+        batch=args.batch,
+        precision=args.precision,
+        turns=turns,
+        peak_mb=peaks,
+        speedup={p: spread([t / o for t, o in zip(turns[p], turns[OURS])]) for p in peers},
+        memory={p: peaks[OURS] / peaks[p] for p in peers},
+    )
+
+
+def seconds(step: Step, times: int, device: str) -> float:
+    """Seconds of one step, the mean of ``times``."""
+    synchronize(device)
+    begin = time.perf_counter()
+    for _ in range(times):
+        step()
+    synchronize(device)
+    return (time.perf_counter() - begin) / times
+
+
+def synchronize(device: str) -> None:
+    """Wait for the device."""
+    if device != 'cpu':
+        torch.cuda.synchronize()
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, smallest and largest."""
+    return dict(median=statistics.median(values), lowest=min(values), highest=max(values))
+
+
+def table(title: str, result: dict) -> str:
+    """The comparison as lines of text."""
+    lines = [title, f'{"":<26} {"s/step":>9} {"images/s":>9} {"MB":>8} {"times faster":>20} memory']
+    for name, turns in result['turns'].items():
+        second = statistics.median(turns)
+        line = f'{name:<26} {second:>9.4g} {result["batch"] / second:>9.4g} '
+        line += f'{result["peak_mb"][name]:>8.0f} '
+        if name != OURS:
+            ratio = result['speedup'][name]
+            text = f'{ratio["median"]:.2f} ({ratio["lowest"]:.2f}–{ratio["highest"]:.2f})'
+            line += f'{text:>20} {result["memory"][name]:.3f}'
+        lines.append(line.rstrip())
+    return '\n'.join(lines)
+
+
+def report(title: str, results: Mapping[str, dict], args: argparse.Namespace) -> None:
+    """Print every comparison and the machine; write them as JSON if asked."""
+    for name, result in results.items():
+        print(table(f'{title}, {name}', result), end='\n\n')
+    facts = machine(args)
+    print(', '.join(f'{key} {value}' for key, value in facts.items()))
+    write(args.json, dict(title=title, results=dict(results), machine=facts))
+
+
+def write(path: str | None, result: dict) -> None:
+    """Write a result as JSON, if there is a path."""
+    if path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(json.dumps(result, indent=2) + '\n')
+
+
+def machine(args: argparse.Namespace) -> dict[str, str | int]:
+    """Device, processor, threads, date and versions."""
+    return dict(
+        date=time.strftime('%Y-%m-%d'),
+        device='CPU' if args.device == 'cpu' else torch.cuda.get_device_name(),
+        processor=processor_name(),
+        threads=torch.get_num_threads(),
+        Python=platform.python_version(),
+        **{name: found for name in PACKAGES if (found := installed_version(name))},
+    )
+
+
+def processor_name() -> str:
+    """Model name of the processor."""
+    info = Path('/proc/cpuinfo')
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(':')[1].strip() for line in lines if line.startswith('model name')]
+    return names[0] if names else platform.processor()
+
+
+def installed_version(name: str) -> str | None:
+    """Version of a distribution, or of the fork that stands in for it; None if there is none."""
+    for distribution in (name, f'onedl-{name}'):
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return None

@@ -1,0 +1,41 @@
+"""Compare a pretraining step, ViT-B/16 at 224 pixels, with mmpretrain's BEiT v2 on equal weights.
+
+    python tools/benchmark/pretraining.py --precision bfloat16
+
+A step is tokenizing, both branches forward and back, gradient clipping and AdamW, each side with
+the optimiser settings of its own paper config. Both losses must be equal before anything is timed
+(in float32; in bfloat16 within its rounding).
+"""
+
+import copy
+
+from paired import compare, parser, report, same_result, start
+from peers import mmpretrain_pretraining
+from steps import masked_samples, pretraining_config, pretraining_model, random_images, train_step
+
+
+def main() -> None:
+    """Run the tool."""
+    args = parser(__doc__, batch=8, pairs=3).parse_args()
+    start(args)
+    cfg = pretraining_config()
+    ours = pretraining_model(cfg)
+    theirs, their_cfg = mmpretrain_pretraining(ours)
+    views = [random_images(args.batch, args.device) for _ in range(2)]
+    samples = masked_samples(args.batch)
+    on_device = [copy.copy(sample).to(args.device) for sample in samples]
+    # mmpretrain's runner would leave its tokenizer in training mode, where its codebook drifts.
+    theirs.target_generator.requires_grad_(False).eval()
+    steps = dict(
+        ours=train_step(ours.to(args.device), cfg, views, samples, args.precision),
+        mmpretrain=train_step(theirs.to(args.device), their_cfg, views, on_device, args.precision),
+    )
+    losses = {name: step() for name, step in steps.items()}
+    tolerance = 1e-5 if args.precision == 'float32' else 1e-2
+    difference = same_result('the loss', losses['ours'], losses['mmpretrain'], tolerance)
+    print(f'losses of the first step differ by {difference:.1e} of their value')
+    report('pretraining step', {args.precision: compare(steps, args)}, args)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,64 @@
+"""Compare a training step of the quantizer with those of mmpretrain and vector-quantize-pytorch.
+
+    python tools/benchmark/quantizer.py
+
+64 images of 196 vectors, K 8192, D 32, unless told otherwise. The codes of the first step must be
+equal before anything is timed.
+"""
+
+from paired import compare, parser, report, same_result, start
+from peers import mmpretrain_quantizer, vector_quantize_pytorch
+from steps import autocast, quantizer, vectors
+from torch import nn
+
+
+def main() -> None:
+    """Run the tool."""
+    options = parser(__doc__, batch=64)
+    options.add_argument('--num-codes', type=int, default=8192, help='K')
+    options.add_argument('--code-dim', type=int, default=32, help='D')
+    args = options.parse_args()
+    start(args)
+    ours = quantizer(args.num_codes, args.code_dim)
+    z = vectors(args.batch, args.device, args.code_dim)
+    # Each gives (z_q, codes, loss).
+    models = {
+        'ours': ours.to(args.device),
+        'mmpretrain': _Reordered(mmpretrain_quantizer(ours)).to(args.device),
+        'vector-quantize-pytorch': vector_quantize_pytorch(ours).to(args.device),
+    }
+    codes = {name: model.eval()(z)[1].flatten() for name, model in models.items()}
+    for name, found in codes.items():
+        differing = (found != codes['ours']).float().mean()
+        # A tie within rounding may fall to either side.
+        same_result(f'share of codes of {name}', 1 - differing * 0, 1 - differing, 1e-4)
+
+    def step(model: nn.Module):
+        model.train()
+
+        def run() -> None:
+            z.grad = None
+            with autocast(args.device, args.precision):
+                z_q, _, loss = model(z)
+                (z_q.mean() + loss.sum()).backward()
+
+        return run
+
+    result = compare({name: step(model) for name, model in models.items()}, args)
+    report('quantizer', {f'K {args.num_codes}, D {args.code_dim}, {args.precision}': result}, args)
+
+
+class _Reordered(nn.Module):
+    """mmpretrain's quantizer, which gives (z_q, loss, codes)."""
+
+    def __init__(self, quantizer: nn.Module) -> None:
+        super().__init__()
+        self.quantizer = quantizer
+
+    def forward(self, z):
+        z_q, loss, codes = self.quantizer(z)
+        return z_q, codes, loss
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,55 @@
+"""Compare tokenizing with mmpretrain's VQKD, ViT-B/16 at 224 pixels, on the same weights.
+
+    python tools/benchmark/tokenizing.py
+
+The codes must be equal before anything is timed. Both a tokenizer's parts are timed: codes of all
+patches, and, as in pretraining, of the 75 masked ones only, for which mmpretrain computes all.
+"""
+
+import torch
+from paired import compare, parser, report, same_result, start
+from peers import mmpretrain_tokenizer
+from steps import autocast, masked_samples, random_images, tokenizer
+
+from mmbeitv2.models.beitv2 import masked_positions
+
+
+@torch.no_grad()
+def main() -> None:
+    """Run the tool."""
+    args = parser(__doc__, batch=8).parse_args()
+    start(args)
+    ours = tokenizer()
+    theirs = mmpretrain_tokenizer(ours).to(args.device)
+    ours = ours.to(args.device)
+    images = random_images(args.batch, args.device)
+    _, positions = masked_positions(masked_samples(args.batch), args.device)
+
+    def all_codes():
+        with autocast(args.device, args.precision):
+            return ours.tokenize(images).flatten(1)
+
+    def masked_codes():
+        with autocast(args.device, args.precision):
+            return ours.tokenize_at(images, positions)
+
+    def their_codes():
+        with autocast(args.device, args.precision):
+            return theirs(images)
+
+    if args.precision == 'float32':
+        agreement = (all_codes() == their_codes()).double().mean()
+        same_result('share of equal codes', torch.ones(()), agreement, 1e-3)
+    results = {
+        f'all patches, {args.precision}': compare(
+            dict(ours=all_codes, mmpretrain=their_codes), args
+        ),
+        f'masked patches, {args.precision}': compare(
+            dict(ours=masked_codes, mmpretrain=their_codes), args
+        ),
+    }
+    report('tokenizing', results, args)
+
+
+if __name__ == '__main__':
+    main()
