@@ -14,6 +14,7 @@ from mmbeitv2.models.position import (
     num_relative_positions,
     resize_relative_position_bias,
 )
+from mmbeitv2.models.recomputation import linear_of_gelu, linear_of_norm
 from mmbeitv2.models.relative_attention import relative_position_attention
 
 INIT_STD = 0.02
@@ -102,6 +103,7 @@ class Attention(nn.Module):
         grid: Grid,
         shared_bias: Tensor | None = None,
         queries: Tensor | None = None,
+        norm: nn.LayerNorm | None = None,
     ) -> Tensor:
         """Attend from every token, or from the ``queries`` only, to every token.
 
@@ -110,6 +112,7 @@ class Attention(nn.Module):
             grid: grid of patches of these tokens.
             shared_bias: float ``(heads, T, T)`` added to the logits.
             queries: int64 ``(B, M)`` token positions whose output is wanted.
+            norm: applied to ``x`` first.
 
         Returns:
             float ``(B, T, C)`` or ``(B, M, C)``.
@@ -117,8 +120,9 @@ class Attention(nn.Module):
         batch, _, dim = x.shape
         if queries is None:
             qkv_bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
-            q, k, v = F.linear(x, self.qkv.weight, qkv_bias).chunk(3, dim=-1)
+            q, k, v = _linear(x, norm, self.qkv.weight, qkv_bias).chunk(3, dim=-1)
         else:
+            x = x if norm is None else norm(x)
             q_weight, kv_weight = self.qkv.weight.split([dim, 2 * dim])
             kv_bias = torch.cat([torch.zeros_like(self.v_bias), self.v_bias])
             q = F.linear(take_tokens(x, queries), q_weight, self.q_bias)
@@ -151,6 +155,12 @@ def _total_bias(table: Tensor | None, grid: Grid, shared_bias: Tensor | None) ->
     return own if shared_bias is None else own + shared_bias
 
 
+def _linear(x: Tensor, norm: nn.LayerNorm | None, weight: Tensor, bias: Tensor) -> Tensor:
+    if norm is None:
+        return F.linear(x, weight, bias)
+    return linear_of_norm(x, norm, weight, bias)
+
+
 class Mlp(nn.Module):
     """Two linear layers with GELU between them."""
 
@@ -159,9 +169,10 @@ class Mlp(nn.Module):
         self.fc1 = nn.Linear(dim, hidden_dim)
         self.fc2 = nn.Linear(hidden_dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply to the last dimension of ``x``."""
-        return self.fc2(F.gelu(self.fc1(x)))
+    def forward(self, x: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
+        """Apply, after ``norm`` if there is one, to the last dimension of ``x``."""
+        hidden = _linear(x, norm, self.fc1.weight, self.fc1.bias)
+        return linear_of_gelu(hidden, self.fc2.weight, self.fc2.bias)
 
 
 class Block(nn.Module):
@@ -211,11 +222,11 @@ class Block(nn.Module):
         A layer whose other outputs nobody reads costs less that way and gives the same numbers:
         keys and values still come from every token.
         """
-        attended = self.attn(self.norm1(x), grid, shared_bias, queries)
+        attended = self.attn(x, grid, shared_bias, queries, self.norm1)
         if queries is not None:
             x = take_tokens(x, queries)
         x = x + self.drop_path(_scale(attended, self.gamma_1))
-        return x + self.drop_path(_scale(self.mlp(self.norm2(x)), self.gamma_2))
+        return x + self.drop_path(_scale(self.mlp(x, self.norm2), self.gamma_2))
 
     def init_weights(self, layer: int, std: float = INIT_STD, cut: float | None = 1.0) -> None:
         """Initialise as layer number ``layer`` (from 1): both output weights over √(2·layer)."""
