@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# All benchmarks on the GPU, in under 10 minutes: bash tools/benchmark/gpu.sh FOLDER [cpu]
+# Writes the JSON and the text of each to FOLDER. With `cpu` it runs the same commands with tiny
+# settings on the CPU, to see that they work.
+set -euo pipefail
+folder="${1:?give the folder for the results: bash tools/benchmark/gpu.sh FOLDER}"
+device="${2:-cuda}"
+mkdir -p "$folder"
+folder="$(cd "$folder" && pwd)"
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+run() { # NAME SCRIPT OPTIONS
+    local name="$1" script="$2"
+    shift 2
+    echo "== $name" >&2
+    python -W ignore "$script" --device "$device" --json "$folder/$name.json" "$@" 2>&1 \
+        | tee "$folder/$name.txt"
+}
+
+if [[ "$device" == cpu ]]; then
+    quick=(--batch 1 --pairs 1)
+    run quantizer quantizer.py "${quick[@]}" --num-codes 512
+    run tokenizing tokenizing.py "${quick[@]}"
+    run pretraining-bfloat16 pretraining.py "${quick[@]}" --precision bfloat16
+    run vqkd-bfloat16 vqkd.py "${quick[@]}" --precision bfloat16
+    run segmentation-backbone segmentation.py "${quick[@]}" --size 128
+    run scaling scaling.py "${quick[@]}" --sides 64 128 --codes 256 512
+    run count count.py --batch 1 --step quantizer
+    exit
+fi
+python -c 'import torch; assert torch.cuda.is_available(), "torch sees no GPU"'
+run rate rate.py
+run quantizer quantizer.py --pairs 20 --steps 10
+run tokenizing-float32 tokenizing.py --batch 64 --pairs 5 --steps 3
+run tokenizing-bfloat16 tokenizing.py --batch 256 --pairs 5 --steps 3 --precision bfloat16
+run pretraining-float32 pretraining.py --batch 32 --pairs 5 --steps 2
+run pretraining-bfloat16 pretraining.py --batch 128 --pairs 5 --steps 3 --precision bfloat16
+run vqkd-bfloat16 vqkd.py --batch 128 --pairs 5 --steps 3 --precision bfloat16
+run segmentation-bfloat16 segmentation.py --batch 8 --pairs 5 --steps 3 --precision bfloat16
+run upernet-bfloat16 segmentation.py --part upernet --batch 4 --pairs 5 --steps 3 \
+    --precision bfloat16
+run scaling scaling.py --batch 16 --pairs 5 --precision bfloat16
+run count count.py --batch 16
