@@ -98,12 +98,15 @@ def pretrain(rank: int, world_size: int, folder: Path) -> dict:
     model = BEiTV2(**copy.deepcopy(BEITV2_CONFIG))
     tokenizer = model.target_generator
     before = {**state_of(tokenizer), **{n: b.clone() for n, b in tokenizer.named_buffers()}}
-    runner = distributed_runner(model, folder, rank, 'beitv2', epochs=2)
+    hooks = [dict(type='mmbeitv2.ImagesPerSecondHook')]
+    runner = distributed_runner(model, folder, rank, 'beitv2', hooks=hooks, epochs=2)
     runner.train()
+    logged, _ = runner.log_processor.get_log_after_iter(runner, 1, 'train')
     name_of = {id(p): n for n, p in model.named_parameters()}
     return dict(
         wrapper=type(runner.model).__name__,
         steps=runner.iter,
+        images_per_step=float(logged['images_per_second'] * logged['time']),
         tokenizer_before=before,
         tokenizer_after={**state_of(tokenizer), **dict(tokenizer.named_buffers())},
         tokenizer_training=any(module.training for module in tokenizer.modules()),

@@ -116,6 +116,11 @@ def test_optimiser_holds_the_student_alone(ranks):
     assert not [name for name in optimised if name.startswith('target_generator')]
 
 
+def test_rate_counts_the_images_of_all_ranks(ranks):
+    for rank in ranks:
+        assert rank['pretrain']['images_per_step'] == pytest.approx(4)
+
+
 def test_student_is_bit_identical_on_both_ranks(ranks):
     assert_identical(*(rank['pretrain']['student'] for rank in ranks))
 
