@@ -46,7 +46,11 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     locations=['mmbeitv2.engine'],
 )
 STRATEGIES = Registry(
-    'strategy', parent=MMENGINE_STRATEGIES, scope=SCOPE, locations=['mmbeitv2.engine']
+    'strategy',
+    parent=MMENGINE_STRATEGIES,
+    scope=SCOPE,
+    # The module alone: it needs a later torch than the rest of the package.
+    locations=['mmbeitv2.engine.sharding'],
 )
 METRICS = Registry(
     'metric', parent=MMENGINE_METRICS, scope=SCOPE, locations=['mmbeitv2.evaluation']

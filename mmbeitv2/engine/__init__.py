@@ -1,4 +1,4 @@
-"""Hooks, the optimiser constructor and wrapper, and the sharded strategy."""
+"""Hooks, the optimiser constructor and the optimiser wrapper."""
 
 from mmbeitv2.engine.checkpoint_hook import PlainCheckpointHook
 from mmbeitv2.engine.codebook_hooks import CodebookInitHook, CodebookUsageHook
@@ -7,7 +7,6 @@ from mmbeitv2.engine.loss_hook import FiniteLossHook
 from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
 from mmbeitv2.engine.optim_wrapper import BFloat16OptimWrapper
 from mmbeitv2.engine.record_hook import RunRecordHook
-from mmbeitv2.engine.sharding import ShardedStrategy
 from mmbeitv2.engine.throughput_hook import ImagesPerSecondHook
 
 __all__ = [
@@ -20,5 +19,4 @@ __all__ = [
     'LayerDecayOptimWrapperConstructor',
     'PlainCheckpointHook',
     'RunRecordHook',
-    'ShardedStrategy',
 ]
