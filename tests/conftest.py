@@ -14,7 +14,7 @@ import pytest
 import timm
 import torch
 from mmengine.registry import MODELS as ROOT_MODELS
-from mmengine.registry import DefaultScope
+from mmengine.registry import RUNNERS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from safetensors.torch import load_file
@@ -208,9 +208,11 @@ def masked_samples(mask):
     return samples
 
 
-def build_runner(model, work_dir, name, num_images=8, hooks=(), epochs=1, **kwargs) -> Runner:
+def build_runner(
+    model, work_dir, name, num_images=8, hooks=(), epochs=1, runner_type='Runner', **kwargs
+) -> Runner:
     """Runner that trains ``model`` on noise, two images a step and process."""
-    return Runner(
+    return RUNNERS.get(runner_type)(
         model=model,
         work_dir=str(work_dir),
         train_dataloader=dict(

@@ -39,6 +39,9 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
     """
     cfg.load_from = args.checkpoint
     cfg.resume = False
+    if cfg.pop('strategy', None) is not None:
+        # It spreads what training keeps beside the weights; mmengine's Runner evaluates the same.
+        cfg.pop('runner_type', None)
     if cfg.get('test_dataloader') is None:
         raise ValueError(f'{args.config} has no test_dataloader: there is nothing to test on')
     if args.tta:

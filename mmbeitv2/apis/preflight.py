@@ -11,6 +11,8 @@ from mmengine.config import Config
 from mmbeitv2.apis.config import TOKENIZER_VARIABLE
 from mmbeitv2.checkpoints.sources import is_missing
 
+# EMAHook copies the model, CodebookInitHook encodes images before training.
+WHOLE_MODEL_HOOKS = ('EMAHook', 'CodebookInitHook')
 TOKENIZER_CONFIG = 'configs/vqkd/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e.py'
 
 
@@ -26,10 +28,12 @@ def check(cfg: Config, phases: Sequence[str] = ('train', 'val')) -> None:
         FileNotFoundError: at the first missing file or folder; the message says which one, who
             asks for it, and what to do.
         ValueError: a data set that is to give labels has no class folders, an empty one, or more
-            than the classifier has classes; or a segmentation head another number.
+            than the classifier has classes; or a segmentation head another number; or a hook needs
+            the whole model of a sharded run.
     """
     if 'train' in phases:
         _check_initial_weights(cfg)
+        _check_sharding(cfg)
     _check_load_from(cfg)
     check_data(cfg, phases)
 
@@ -60,6 +64,20 @@ def _datasets(node: Any) -> Iterator[Mapping[str, Any]]:
     elif isinstance(node, list | tuple):
         for child in node:
             yield from _datasets(child)
+
+
+def _check_sharding(cfg: Config) -> None:
+    strategy = cfg.get('strategy') or {}
+    if not str(strategy.get('type')).endswith('ShardedStrategy'):
+        return
+    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
+    for hook in filter(None, hooks):
+        if str(hook['type']).split('.')[-1] in WHOLE_MODEL_HOOKS:
+            raise ValueError(
+                f'{hook["type"]} uses the model outside its training step, where ShardedStrategy '
+                'leaves each process a part of it: remove the hook, or train without strategy and '
+                'runner_type'
+            )
 
 
 def _check_dataset(dataset: Mapping[str, Any], dataloader: str) -> None:

@@ -7,6 +7,7 @@ from mmbeitv2.engine.loss_hook import FiniteLossHook
 from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
 from mmbeitv2.engine.optim_wrapper import BFloat16OptimWrapper
 from mmbeitv2.engine.record_hook import RunRecordHook
+from mmbeitv2.engine.throughput_hook import ImagesPerSecondHook
 
 __all__ = [
     'BFloat16OptimWrapper',
@@ -14,6 +15,7 @@ __all__ = [
     'CodebookUsageHook',
     'CompileHook',
     'FiniteLossHook',
+    'ImagesPerSecondHook',
     'LayerDecayOptimWrapperConstructor',
     'PlainCheckpointHook',
     'RunRecordHook',

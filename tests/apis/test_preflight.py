@@ -170,3 +170,16 @@ def test_segmentation_head_with_other_classes_than_the_data_names_both(head, tmp
     cfg.train_dataloader.dataset.metainfo = {'classes': ('wall', 'sky')}
     with pytest.raises(ValueError, match=r'of train_dataloader has 2 classes'):
         preflight.check(cfg)
+
+
+@pytest.mark.parametrize(
+    'hooks',
+    [
+        {'default_hooks': {'timer': None, 'ema': {'type': 'EMAHook'}}},
+        {'custom_hooks': [{'type': 'mmbeitv2.CodebookInitHook'}]},
+    ],
+)
+def test_sharded_run_refuses_hooks_that_need_the_whole_model(hooks):
+    preflight.check(Config(hooks))
+    with pytest.raises(ValueError, match=r'(EMA|Codebook).*ShardedStrategy .* remove the hook'):
+        preflight.check(Config({**hooks, 'strategy': {'type': 'mmbeitv2.ShardedStrategy'}}))

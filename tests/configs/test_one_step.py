@@ -109,6 +109,7 @@ def test_config_trains_and_validates(config, data, timm_teacher_config, tmp_path
     runner = Runner(**{key: value for key, value in cfg.items() if key in RUNNER_ARGUMENTS})
     runner.train()
     assert runner.iter == 1
+    assert runner.message_hub.get_scalar('train/images_per_second').current() > 0
     if cfg.get('val_dataloader') is None:
         return
     metrics = runner.val_loop.run()

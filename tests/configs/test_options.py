@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.runner import Runner
+from torch.distributed.tensor import DTensor
 
 from mmbeitv2.apis.config import load_config
+from mmbeitv2.apis.launch import build_runner
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r'```python\n(.+?)```', (ROOT / 'docs/options.md').read_text(), re.DOTALL)
@@ -39,8 +40,17 @@ def description(block):
     return ' '.join(re.findall(r"\w+=(?:'\w+'|\w+)|\w+VisBackend", block))[-40:]
 
 
+@pytest.fixture
+def process_group(tmp_path):
+    """Group of this process alone; several are tested in tests/distributed."""
+    store = f'file://{tmp_path}/store'
+    torch.distributed.init_process_group('gloo', init_method=store, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
 @pytest.mark.parametrize('block', BLOCKS, ids=description)
-def test_option_trains_and_validates(block, demo_data, tmp_path, monkeypatch):
+def test_option_trains_and_validates(block, demo_data, tmp_path, monkeypatch, request):
     for name, package in NEEDS.items():
         if name in block and importlib.util.find_spec(package) is None:
             pytest.skip(f'{package} is not installed')
@@ -50,7 +60,10 @@ def test_option_trains_and_validates(block, demo_data, tmp_path, monkeypatch):
     cfg = load_config(tmp_path / 'mine.py')
     cfg.work_dir = str(tmp_path / 'run')
     cfg.experiment_name = tmp_path.name
-    runner = Runner.from_cfg(cfg)
+    if 'ShardedStrategy' in block:
+        request.getfixturevalue('process_group')
+        cfg.launcher = 'pytorch'
+    runner = build_runner(cfg)
     runner.train()
     assert runner.iter == 2
     assert (tmp_path / 'run/epoch_1.pth').is_file()
@@ -81,7 +94,13 @@ def in_bfloat16(runner):
         assert torch.is_autocast_enabled('cpu')
 
 
+def shards(runner):
+    groups = runner.optim_wrapper.optimizer.param_groups
+    assert all(isinstance(p, DTensor) for group in groups for p in group['params'])
+
+
 EFFECTS = {
+    'ShardedStrategy': shards,
     'BFloat16OptimWrapper': in_bfloat16,
     'accumulative_counts': accumulates,
     'with_cp': recomputes,

@@ -16,11 +16,13 @@ import torch
 import torch.distributed as dist
 from conftest import BEITV2_CONFIG, VQKD_CONFIG, build_runner
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from mmbeitv2.models import VQKD, BEiTV2, NormEMAQuantizer
 
 STEPS = 4
+SCALARS = ('loss', 'loss_mim', 'loss_cls', 'grad_norm')
 
 
 def state_of(module: torch.nn.Module) -> dict[str, Tensor]:
@@ -98,12 +100,15 @@ def pretrain(rank: int, world_size: int, folder: Path) -> dict:
     model = BEiTV2(**copy.deepcopy(BEITV2_CONFIG))
     tokenizer = model.target_generator
     before = {**state_of(tokenizer), **{n: b.clone() for n, b in tokenizer.named_buffers()}}
-    runner = distributed_runner(model, folder, rank, 'beitv2', epochs=2)
+    hooks = [dict(type='mmbeitv2.ImagesPerSecondHook')]
+    runner = distributed_runner(model, folder, rank, 'beitv2', hooks=hooks, epochs=2)
     runner.train()
+    logged, _ = runner.log_processor.get_log_after_iter(runner, 1, 'train')
     name_of = {id(p): n for n, p in model.named_parameters()}
     return dict(
         wrapper=type(runner.model).__name__,
         steps=runner.iter,
+        images_per_step=float(logged['images_per_second'] * logged['time']),
         tokenizer_before=before,
         tokenizer_after={**state_of(tokenizer), **dict(tokenizer.named_buffers())},
         tokenizer_training=any(module.training for module in tokenizer.modules()),
@@ -114,6 +119,41 @@ def pretrain(rank: int, world_size: int, folder: Path) -> dict:
         ),
         student={n: v for n, v in state_of(model).items() if not n.startswith('target')},
     )
+
+
+def pretrain_sharded(rank: int, folder: Path, name: str, **kwargs) -> dict:
+    """The same run with the model spread over the processes."""
+    return clipped_pretraining(
+        *(rank, folder, name),
+        runner_type='FlexibleRunner',
+        strategy=dict(type='mmbeitv2.ShardedStrategy'),
+        **kwargs,
+    )
+
+
+def clipped_pretraining(rank: int, folder: Path, name: str, **kwargs) -> dict:
+    """Pretraining whose gradients are clipped at every step; the checkpoint holds its end."""
+    torch.manual_seed(0)
+    model = BEiTV2(**copy.deepcopy(BEITV2_CONFIG))
+    runner = distributed_runner(model, folder, rank, name, epochs=2, **kwargs)
+    runner.optim_wrapper['clip_grad'] = dict(max_norm=1.0)
+    runner.train()
+    scalars = {n: runner.message_hub.get_scalar(f'train/{n}').data[0] for n in SCALARS}
+    return dict(
+        scalars={n: torch.as_tensor(values) for n, values in scalars.items()},
+        decayed=[
+            sum(p.numel() for p in group['params'])
+            for group in runner.optim_wrapper.optimizer.param_groups
+            if group['weight_decay'] > 0
+        ],
+        held={n: held_here(p).numel() for n, p in model.named_parameters()},
+        sizes={n: p.numel() for n, p in model.named_parameters()},
+        checkpoint=str(folder / name / 'epoch_2.pth'),
+    )
+
+
+def held_here(parameter: Tensor) -> Tensor:
+    return parameter.to_local() if isinstance(parameter, DTensor) else parameter
 
 
 def train_vqkd(rank: int, world_size: int, folder: Path) -> dict:
@@ -147,6 +187,15 @@ def main(folder: Path, rank: int, world_size: int) -> None:
     if world_size > 1:
         results['pretrain'] = pretrain(rank, world_size, folder)
         results['vqkd'] = train_vqkd(rank, world_size, folder)
+        plain, sharded = (
+            {'resume': True, 'load_from': str(folder / name / 'epoch_1.pth')}
+            for name in ('plain', 'sharded')
+        )
+        results['plain'] = clipped_pretraining(rank, folder, 'plain')
+        results['sharded'] = pretrain_sharded(rank, folder, 'sharded')
+        results['sharded_again'] = pretrain_sharded(rank, folder, 'sharded_again', **sharded)
+        results['sharded_from_plain'] = pretrain_sharded(rank, folder, 'from_plain', **plain)
+        results['plain_from_sharded'] = clipped_pretraining(rank, folder, 'from_sharded', **sharded)
     torch.save(results, folder / f'{rank}_of_{world_size}.pt')
     dist.destroy_process_group()
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from mmbeitv2.apis import load_pretrained
+
 
 @pytest.fixture(scope='module')
 def results(tmp_path_factory):
@@ -116,8 +118,56 @@ def test_optimiser_holds_the_student_alone(ranks):
     assert not [name for name in optimised if name.startswith('target_generator')]
 
 
+def test_rate_counts_the_images_of_all_ranks(ranks):
+    for rank in ranks:
+        assert rank['pretrain']['images_per_step'] == pytest.approx(4)
+
+
 def test_student_is_bit_identical_on_both_ranks(ranks):
     assert_identical(*(rank['pretrain']['student'] for rank in ranks))
+
+
+SHARDED = ['sharded', 'sharded_again', 'sharded_from_plain', 'plain_from_sharded']
+
+
+@pytest.mark.parametrize('scenario', SHARDED)
+def test_sharded_run_equals_the_unsharded_one(scenario, ranks):
+    """Also where either was resumed from the first epoch of the other."""
+    for rank in ranks:
+        assert rank[scenario]['decayed'] == rank['plain']['decayed']
+        for name, values in rank['plain']['scalars'].items():
+            # The first epoch of a resumed run is that of the checkpoint's rank.
+            values = values if scenario == 'sharded' else values[2:]
+            found = rank[scenario]['scalars'][name][-len(values) :]
+            assert_close(found, values, atol=1e-5, rtol=1e-5, msg=name)
+    expected, found = (
+        torch.load(ranks[0][name]['checkpoint'], weights_only=True) for name in ('plain', scenario)
+    )
+    assert found['state_dict'].keys() == expected['state_dict'].keys()
+    for name, value in expected['state_dict'].items():
+        assert_close(found['state_dict'][name], value, atol=1e-5, rtol=1e-4, msg=name)
+    assert found['optimizer']['base_param_settings'] == expected['optimizer']['base_param_settings']
+    assert found['optimizer']['state'].keys() == expected['optimizer']['state'].keys()
+    for index, moments in expected['optimizer']['state'].items():
+        for name, value in moments.items():
+            assert_close(found['optimizer']['state'][index][name], value, atol=1e-5, rtol=1e-3)
+
+
+def test_each_rank_holds_half_of_what_is_trained(ranks):
+    run = ranks[0]['sharded']
+    for name, size in run['sizes'].items():
+        # A first dimension of one, as of the [CLS] token, cannot be split.
+        frozen = name.startswith('target_generator') or name.endswith('.relative_position_index')
+        assert run['held'][name] in ((size,) if frozen else (size // 2, -(-size // 2), size)), name
+    trained = {n: s for n, s in run['sizes'].items() if not n.startswith('target_generator')}
+    assert sum(run['held'][n] for n in trained) < 0.51 * sum(trained.values())
+
+
+def test_sharded_checkpoint_is_read_as_any_other(ranks):
+    path = ranks[0]['sharded']['checkpoint']
+    model = load_pretrained(path, num_heads=4)
+    saved = torch.load(path, weights_only=True)['state_dict']
+    assert_identical({n: saved[n] for n in model.state_dict()}, dict(model.state_dict()))
 
 
 def test_tokenizer_training_is_bit_identical_on_both_ranks(ranks):

@@ -135,6 +135,39 @@ class TestPlainCheckpoint:
             assert after[:4].tolist() == before.tolist()
 
 
+class TestImagesPerSecond:
+    @pytest.fixture
+    def train(self, vqkd, make_runner):
+        """Lines of the numbers that a run logs, and its runner."""
+
+        def run(num_images=8, accumulate=1):
+            runner = make_runner(
+                vqkd, num_images=num_images, hooks=[dict(type='mmbeitv2.ImagesPerSecondHook')]
+            )
+            runner.optim_wrapper['accumulative_counts'] = accumulate
+            runner.train()
+            (scalars,) = Path(runner.work_dir).rglob('scalars.json')
+            return runner, [json.loads(line) for line in scalars.read_text().splitlines()]
+
+        return run
+
+    @pytest.mark.parametrize('accumulate', [1, 2])
+    def test_is_the_batch_over_the_logged_time(self, train, accumulate):
+        _, lines = train(accumulate=accumulate)
+        assert len(lines) == 4
+        for line in lines:
+            assert line['images_per_second'] * line['time'] == pytest.approx(2, rel=1e-3)
+
+    def test_counts_the_images_of_a_short_batch(self, train):
+        _, lines = train(num_images=7)
+        per_step = lines[-1]['images_per_second'] * lines[-1]['time']
+        assert per_step == pytest.approx(7 / 4, rel=1e-3)
+
+    def test_stands_in_the_log(self, train, log_of):
+        runner, _ = train()
+        assert re.search(r'time: \d\.\d+ .*images_per_second: \d+\.\d+', log_of(runner))
+
+
 def test_run_record_says_what_ran(vqkd, make_runner):
     runner = make_runner(vqkd, hooks=[dict(type='mmbeitv2.RunRecordHook')])
     runner.train()

@@ -110,6 +110,29 @@ def test_resume_continues_at_the_same_iteration(project):
     assert 'weights_only=False' not in result.stdout
 
 
+def test_sharded_run_resumes_an_unsharded_one_and_is_evaluated(project):
+    sharded = [
+        'runner_type=FlexibleRunner',
+        'strategy.type=mmbeitv2.ShardedStrategy',
+        'env_cfg.cudnn_benchmark=False',  # mmengine's FlexibleRunner wants the key
+    ]
+    trained = run(
+        *('bash', ROOT / 'tools' / 'dist_train.sh', 'tiny.py', 2, '--work-dir', 'sharded'),
+        *('--resume', 'work_dirs/tiny/iter_2.pth'),
+        *('--cfg-options', 'train_cfg.max_iters=3', *sharded),
+        cwd=project,
+    )
+    assert trained.returncode == 0, trained.stdout
+    assert 'resumed epoch: 0, iter: 2' in trained.stdout
+    evaluated = run(
+        *(sys.executable, ROOT / 'tools' / 'test.py', 'tiny.py', 'sharded/iter_3.pth'),
+        *('--cfg-options', *sharded),
+        cwd=project,
+    )
+    assert evaluated.returncode == 0, evaluated.stdout
+    assert 'accuracy/top1' in evaluated.stdout
+
+
 def test_test_evaluates_a_checkpoint_and_writes_predictions(project):
     result = run(
         *(sys.executable, ROOT / 'tools' / 'test.py', 'tiny.py', 'work_dirs/tiny/iter_2.pth'),
