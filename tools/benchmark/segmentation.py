@@ -30,7 +30,7 @@ def upernet(backbone: nn.Module) -> nn.Module:
     with DefaultScope.overwrite_default_scope('mmseg'):
         model = MODELS.build(cfg)
     model.backbone = backbone
-    return revert_sync_batchnorm(model).train()
+    return revert_sync_batchnorm(model)
 
 
 def upernet_step(model: nn.Module, images: torch.Tensor, precision: str):
