@@ -2,10 +2,11 @@
 
     python tools/benchmark/count.py
     python tools/benchmark/count.py --step pretraining --batch 4 --device cuda
+    python tools/benchmark/count.py --step pretraining --batch 8 --profile
 
 Floating-point operations of matrix products (a multiplication and an addition are two), operator
 calls, kernel launches (on a GPU), the most bytes of tensors beyond those before the step, and how
-often the host waits for the device.
+often the host waits for the device. ``--profile`` shows which operators the time goes to.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 Step = Callable[[], object]
+PROFILED = 12
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,18 @@ def host_waits(step: Step) -> int:
     return sum('synchroniz' in str(warning.message) for warning in caught)
 
 
+def time_shares(step: Step, device: str = 'cpu') -> dict[str, float]:
+    """Share of one run's time that each operator takes by itself, largest first."""
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device != 'cpu')
+    with profile(activities=activities) as profiler:
+        step()
+    field = 'self_cpu_time_total' if device == 'cpu' else 'self_device_time_total'
+    times = {e.key: getattr(e, field) for e in profiler.key_averages()}
+    total = sum(times.values())
+    ordered = sorted(times.items(), key=lambda item: item[1], reverse=True)
+    return {name: time / total for name, time in ordered}
+
+
 def _profiled_calls(step: Step, device: str) -> tuple[int, int | None]:
     activities = [ProfilerActivity.CPU]
     if device != 'cpu':
@@ -119,6 +133,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--step', choices=list(STEPS), help='default: all of them')
     parser.add_argument('--batch', type=int, default=2, help='images a step')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument(
+        '--precision', choices=['float32', 'bfloat16'], default='float32', help='of products'
+    )
+    parser.add_argument('--profile', action='store_true', help='operators that take most time')
     parser.add_argument('--json', metavar='FILE', help='write the counts to this file')
     return parser.parse_args()
 
@@ -136,7 +154,7 @@ def main() -> None:
     )
     for name in [args.step] if args.step else STEPS:
         torch.manual_seed(0)
-        step = STEPS[name](args.batch, args.device)
+        step = STEPS[name](args.batch, args.device, args.precision)
         step()
         counts = count(step, args.device)
         results[name] = dict(batch=args.batch, **asdict(counts))
@@ -149,6 +167,11 @@ def main() -> None:
             f'{launches:>8} {waits:>6} {counts.peak_bytes / 1e6:>8.0f}',
             flush=True,
         )
+        if args.profile:
+            shares = list(time_shares(step, args.device).items())[:PROFILED]
+            for operator, share in shares:
+                print(f'    {share:>6.1%} {operator}')
+            results[name]['time_shares'] = dict(shares)
     if args.json:
         with open(args.json, 'w') as file:
             json.dump(results, file, indent=2)
