@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from mmbeitv2.models.biased_attention import biased_attention, relative_position_attention
 from mmbeitv2.models.position import (
     Grid,
     expand_relative_position_bias,
@@ -15,7 +16,6 @@ from mmbeitv2.models.position import (
     resize_relative_position_bias,
 )
 from mmbeitv2.models.recomputation import linear_of_gelu, linear_of_norm
-from mmbeitv2.models.relative_attention import relative_position_attention
 
 INIT_STD = 0.02
 
@@ -136,8 +136,11 @@ class Attention(nn.Module):
             table = resize_relative_position_bias(
                 self.relative_position_bias_table, self.grid, grid
             )
-        if table is not None and shared_bias is None and queries is None and x.is_cpu:
+        learned = x.is_cpu and queries is None and torch.is_grad_enabled()
+        if learned and table is not None and shared_bias is None:
             x = relative_position_attention(q, k, v, table, grid)
+        elif learned and table is None and shared_bias is not None:
+            x = biased_attention(q, k, v, shared_bias)
         else:
             bias = _total_bias(table, grid, shared_bias)
             if bias is not None:

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from mmbeitv2.models.biased_attention import biased_attention, relative_position_attention
 from mmbeitv2.models.layers import Attention
 from mmbeitv2.models.position import expand_relative_position_bias, num_relative_positions
-from mmbeitv2.models.relative_attention import relative_position_attention
 
 GRID = (3, 5)
 HEADS, TOKENS, WIDTH = 3, 16, 8
@@ -84,3 +84,32 @@ def test_layer_gives_the_same_with_and_without_the_fused_path(grid):
         gradients.append({n: p.grad for n, p in attention.named_parameters()} | {'out': out})
     for name, expected in gradients[1].items():
         assert_close(gradients[0][name], expected, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_given_bias_has_the_output_and_gradients_of_whole_matrices():
+    q, k, v, _ = inputs()
+    bias = torch.randn(HEADS, TOKENS, TOKENS, requires_grad=True)
+    weights = torch.randn(2, HEADS, TOKENS, WIDTH)
+    found = results(biased_attention, (q, k, v, bias), weights)
+
+    def whole(q, k, v, bias):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias.unsqueeze(0))
+
+    for a, b in zip(found, results(whole, (q, k, v, bias), weights)):
+        assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_layer_with_a_shared_bias_keeps_no_matrix_of_all_pairs_of_its_own():
+    tokens = 145
+    attention = Attention(HEADS * WIDTH, HEADS)
+    bias = torch.randn(HEADS, tokens, tokens, requires_grad=True)
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        attention(torch.randn(2, tokens, HEADS * WIDTH), (12, 12), bias)
+    others = [t for t in kept if t.data_ptr() != bias.data_ptr()]
+    assert max(t.numel() for t in others) < HEADS * tokens**2
