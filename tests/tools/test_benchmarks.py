@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmbeitv2.apis.config import load_config
@@ -91,7 +92,9 @@ class TestCounts:
         import steps
 
         model = build_fake(steps.pretraining_config().model)
-        with model.mode, FlopCounterMode(display=False) as counter:
+        # The counter does not know the fused attention of CPUs, only its parts.
+        counter = FlopCounterMode(display=False)
+        with model.mode, sdpa_kernel(SDPBackend.MATH), counter:
             images = torch.randn(2, 3, 224, 224)
             mask = torch.zeros(2, 196, dtype=torch.bool)
             positions = torch.zeros(2, 75, dtype=torch.int64)
@@ -136,8 +139,8 @@ def build_fake(cfg):
     return model
 
 
-# Of the demo's step with 8 images; lower them with every improvement.
-HELD = dict(flops=2.808e9, operator_calls=1474, peak_bytes=13.6e6)
+# Of the demo's step with 8 images on a CPU; to be lowered with every improvement.
+HELD = dict(flops=2.822e9, operator_calls=1859, peak_bytes=13.2e6)
 
 
 class TestPeers:

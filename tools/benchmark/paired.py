@@ -68,27 +68,36 @@ def compare(steps: Mapping[str, Step], args: argparse.Namespace) -> dict:
         args: of :func:`parser`.
 
     Returns:
-        ``turns`` (seconds a step of every turn, by name), ``peak_mb`` (of tensors during a step
-        beyond those before it), and for every peer ``speedup`` (their time over ours) and
-        ``memory`` (our peak over theirs).
+        ``turns`` and ``cpu_turns`` (seconds of the clock and of processor time a step, of every
+        turn, by name), ``peak_mb`` (of tensors during a step beyond those before it), and for every
+        peer ``speedup`` (their time over ours), ``cpu_speedup`` (on a CPU, where other programs
+        take less of it than of the clock) and ``memory`` (our peak over theirs).
     """
     for step in steps.values():
         step()
-    turns: dict[str, list[float]] = {name: [] for name in steps}
+    turns, cpu_turns = ({name: [] for name in steps} for _ in range(2))
     for pair in range(args.pairs):
         # The other way round every time, since the first of a pair may find a warmer processor.
         for name in list(steps)[:: 1 if pair % 2 == 0 else -1]:
+            begin = time.process_time()
             turns[name].append(seconds(steps[name], args.steps, args.device))
+            cpu_turns[name].append((time.process_time() - begin) / args.steps)
     peaks = {name: peak_bytes(step, args.device) / 1e6 for name, step in steps.items()}
     peers = [name for name in steps if name != OURS]
     return dict(
         batch=args.batch,
         precision=args.precision,
         turns=turns,
+        cpu_turns=cpu_turns,
         peak_mb=peaks,
-        speedup={p: spread([t / o for t, o in zip(turns[p], turns[OURS])]) for p in peers},
+        speedup={p: _ratios(turns, p) for p in peers},
+        cpu_speedup={p: _ratios(cpu_turns, p) for p in peers if args.device == 'cpu'},
         memory={p: peaks[OURS] / peaks[p] for p in peers},
     )
+
+
+def _ratios(turns: Mapping[str, Sequence[float]], peer: str) -> dict[str, float]:
+    return spread([theirs / ours for theirs, ours in zip(turns[peer], turns[OURS])])
 
 
 def seconds(step: Step, times: int, device: str) -> float:
@@ -113,18 +122,25 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def table(title: str, result: dict) -> str:
-    """The comparison as lines of text."""
-    lines = [title, f'{"":<26} {"s/step":>9} {"images/s":>9} {"MB":>8} {"times faster":>20} memory']
+    """The comparison as lines of text: times faster than a peer, and our memory over its."""
+    columns = f'{"s/step":>9} {"images/s":>9} {"MB":>8} {"times faster":>20}'
+    lines = [title, f'{"":<30}{columns} {"by processor time":>20} memory']
     for name, turns in result['turns'].items():
         second = statistics.median(turns)
-        line = f'{name:<26} {second:>9.4g} {result["batch"] / second:>9.4g} '
+        line = f'{name:<30}{second:>9.4g} {result["batch"] / second:>9.4g} '
         line += f'{result["peak_mb"][name]:>8.0f} '
         if name != OURS:
-            ratio = result['speedup'][name]
-            text = f'{ratio["median"]:.2f} ({ratio["lowest"]:.2f}–{ratio["highest"]:.2f})'
-            line += f'{text:>20} {result["memory"][name]:.3f}'
+            for kind in ('speedup', 'cpu_speedup'):
+                ratio = result[kind].get(name)
+                line += f'{shown(ratio) if ratio else "–":>20} '
+            line += f'{result["memory"][name]:.3f}'
         lines.append(line.rstrip())
     return '\n'.join(lines)
+
+
+def shown(ratio: Mapping[str, float]) -> str:
+    """Median with the smallest and the largest."""
+    return f'{ratio["median"]:.2f} ({ratio["lowest"]:.2f}–{ratio["highest"]:.2f})'
 
 
 def report(title: str, results: Mapping[str, dict], args: argparse.Namespace) -> None:
