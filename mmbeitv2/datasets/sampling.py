@@ -54,8 +54,8 @@ class EpochSampler(DefaultSampler):
         return (SampleIndex(index, self.seed, self.epoch) for index in super().__iter__())
 
 
-# Takes the place of NumPy's global generator meanwhile: copying that state to and fro would cost
-# as much time as a mask.
+# Takes the place of NumPy's global generator meanwhile: copying that one's state to and fro takes
+# longer than drawing a mask.
 _numpy_generator = np.random.MT19937()
 
 
@@ -85,7 +85,8 @@ class SampleSeeded(BaseTransform):
 
     The result differs from epoch to epoch and from image to image, and is the same for the same
     seed, epoch and index: with any number of workers, persistent or not, on any rank, and after
-    resuming. The global generators of Python, NumPy and torch are left as they were.
+    resuming. The global generators of Python, NumPy and torch are left as they were, but for the
+    second of a pair of normal deviates that NumPy's may hold back.
 
     Args:
         transforms: Transforms or their configs, applied in this order; configs are resolved from

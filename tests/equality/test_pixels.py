@@ -100,7 +100,8 @@ def test_training_views(peer, resize, cfg, assert_equal_within):
     del random['JitterCrop'], random['BlockMask']
     found = our_views(cfg, pipeline_of(random))
     expected = peer_crops(resize)
-    compare(found, expected, f'{peer}, {len(PHOTOS)} photos', 'random', assert_equal_within)
+    # torch rounds weights and intermediate rows otherwise, which shows at sharp edges.
+    compare(found, expected, f'{peer}, {len(PHOTOS)} photos', 'random', assert_equal_within, 5)
 
 
 def test_jitter_is_that_of_the_whole_photo(cfg, assert_equal_within):
@@ -147,12 +148,12 @@ def test_validation_views(cfg, assert_equal_within):
     compare(found, np.stack(expected), f'PIL, {len(PHOTOS)} photos', 'centre', assert_equal_within)
 
 
-def compare(found, expected, peer, crop, assert_equal_within):
-    """At most five grey levels of difference, where an edge is sharp, and 0.02 on average."""
+def compare(found, expected, peer, crop, assert_equal_within, most=1):
+    """At most so many grey levels of difference, and 0.02 on average."""
     expected = torch.from_numpy(expected.astype(np.float64))
     for view, values in found.items():
         values = torch.from_numpy(values)
-        assert_equal_within(f'{view}, {crop} crop, grey levels', peer, values, expected, atol=5)
+        assert_equal_within(f'{view}, {crop} crop, grey levels', peer, values, expected, atol=most)
         mean = (values - expected).abs().mean()
         assert_equal_within(
             f'{view}, {crop} crop, mean over pixels', peer, mean, torch.tensor(0.0), atol=0.02
