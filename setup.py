@@ -45,6 +45,7 @@ setup(
         'torchvision>=0.19',
         'numpy>=1.26',
         'Pillow>=9.5',
+        'opencv-python>=4.11',
         'timm>=1.0.9',
         'scipy>=1.10',
         'safetensors>=0.4',

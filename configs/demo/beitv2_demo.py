@@ -35,19 +35,17 @@ data_preprocessor = dict(image_size=image_size)
 # 14 of 36 patches, the paper's 40 %.
 block_mask = dict(type='mmbeitv2.BlockMask', grid_size=6, num_masked=14, min_block=4)
 train_pipeline = [
-    dict(type='mmbeitv2.LoadImage'),
     dict(
         type='mmbeitv2.SampleSeeded',
         transforms=[
             dict(
-                type='torchvision/RandomResizedCrop',
+                type='mmbeitv2.LoadRandomCrop',
                 size=image_size,
                 scale=(0.6, 1.0),
                 interpolation='bicubic',
             ),
+            dict(type='mmbeitv2.JitterCrop', brightness=0.4, contrast=0.4, saturation=0.4),
             dict(type='torchvision/RandomHorizontalFlip'),
-            # After the crop, where it costs half as much; contrast then uses the crop's mean.
-            dict(type='torchvision/ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
             block_mask,
         ],
     ),

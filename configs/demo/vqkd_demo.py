@@ -31,12 +31,11 @@ model = dict(
 data_preprocessor = dict(image_size=image_size)
 
 train_pipeline = [
-    dict(type='mmbeitv2.LoadImage'),
     dict(
         type='mmbeitv2.SampleSeeded',
         transforms=[
             dict(
-                type='torchvision/RandomResizedCrop',
+                type='mmbeitv2.LoadRandomCrop',
                 size=image_size,
                 scale=(0.6, 1.0),
                 interpolation='bicubic',

@@ -34,8 +34,8 @@ block_mask = dict(
     min_block=round(0.08 * grid_size**2),
 )
 train_pipeline = _base_.train_pipeline
-train_pipeline[1]['transforms'][2]['size'] = image_size
-train_pipeline[1]['transforms'][3].update(block_mask)
+train_pipeline[0]['transforms'][0]['size'] = image_size
+train_pipeline[0]['transforms'][3].update(block_mask)
 val_pipeline = _base_.val_pipeline
 val_pipeline[1]['size'] = image_size
 val_pipeline[2]['size'] = image_size

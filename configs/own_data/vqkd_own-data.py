@@ -23,7 +23,7 @@ model = dict(
 )
 data_preprocessor = dict(image_size=image_size)
 train_pipeline = _base_.train_pipeline
-train_pipeline[1]['transforms'][0]['size'] = image_size
+train_pipeline[0]['transforms'][0]['size'] = image_size
 val_pipeline = _base_.val_pipeline
 val_pipeline[1]['size'] = image_size
 val_pipeline[2]['size'] = image_size

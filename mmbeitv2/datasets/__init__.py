@@ -1,8 +1,10 @@
 """Transforms, sampler and data preprocessors."""
 
 from .data_preprocessor import BEiTV2DataPreprocessor, VQKDDataPreprocessor
+from .jitter import JitterCrop
 from .loading import LoadImage
 from .masking import BlockMask, RandomMask
+from .random_crop import LoadRandomCrop
 from .sampling import EpochSampler, SampleIndex, SampleSeeded
 from .segmentation import CheckSegmentation
 
@@ -11,7 +13,9 @@ __all__ = [
     'BlockMask',
     'CheckSegmentation',
     'EpochSampler',
+    'JitterCrop',
     'LoadImage',
+    'LoadRandomCrop',
     'RandomMask',
     'SampleIndex',
     'SampleSeeded',

@@ -59,14 +59,14 @@ class _CropPreprocessor(BaseDataPreprocessor):
             if dtype != 'torch.uint8' or len(shape) != 3 or shape[0] != 3:
                 raise ValueError(
                     f'An input image has dtype {dtype} and shape {shape}, but uint8 RGB of shape '
-                    '(3, H, W) in [0, 255] is needed. Load with mmbeitv2.LoadImage, leave '
+                    '(3, H, W) in [0, 255] is needed. Load with mmbeitv2.LoadRandomCrop, leave '
                     'normalisation to this data preprocessor, and end the pipeline with PackInputs.'
                 )
         shapes = [shape for _, shape in kinds]
         if len(shapes) > 1:
             raise ValueError(
                 f'Images of one batch have different shapes: {shapes}. End the pipeline with a '
-                'crop or resize to one size, such as torchvision/RandomResizedCrop.'
+                'crop or resize to one size, such as mmbeitv2.LoadRandomCrop.'
             )
         if self.image_size is not None and shapes[0][1:] != self.image_size:
             raise ValueError(

@@ -1,12 +1,32 @@
 """Reading of photos as the official BEiT v2 pipeline does."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from PIL import Image
 
 from mmbeitv2.registry import TRANSFORMS
+
+
+@contextmanager
+def naming_unreadable_file(path: str) -> Iterator[None]:
+    """Turn any error of the ``with`` statement's body, which reads ``path``, into an OSError.
+
+    Raises:
+        OSError: With the file, the reason and the cure.
+    """
+    # Storage backends and decoders raise dozens of types, few of which name the file.
+    try:
+        yield
+    except Exception as error:
+        raise OSError(
+            f"Image '{path}' cannot be read: {type(error).__name__}: {error}. Restore the "
+            'file or remove it from the data set; if all files fail, check data_root and '
+            'data_prefix of the dataset in the config.'
+        ) from error
 
 
 @TRANSFORMS.register_module()
@@ -35,17 +55,10 @@ class LoadImage(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add the image of ``results['img_path']`` and its shape to ``results``."""
         path = results['img_path']
-        # Storage backends and decoders raise dozens of types, few of which name the file.
-        try:
+        with naming_unreadable_file(path):
             content = fileio.get(path, backend_args=self.backend_args)
             with Image.open(io.BytesIO(content)) as image:
                 rgb = image.convert('RGB')
-        except Exception as error:
-            raise OSError(
-                f"Image '{path}' cannot be read: {type(error).__name__}: {error}. Restore the "
-                'file or remove it from the data set; if all files fail, check data_root and '
-                'data_prefix of the dataset in the config.'
-            ) from error
         results['img'] = rgb
         results['ori_shape'] = results['img_shape'] = (rgb.height, rgb.width)
         return results

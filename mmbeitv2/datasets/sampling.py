@@ -54,14 +54,20 @@ class EpochSampler(DefaultSampler):
         return (SampleIndex(index, self.seed, self.epoch) for index in super().__iter__())
 
 
+# Takes the place of NumPy's global generator meanwhile: copying that one's state to and fro takes
+# longer than drawing a mask.
+_numpy_generator = np.random.MT19937()
+
+
 @contextmanager
 def _seeded(sample: SampleIndex) -> Iterator[None]:
     """Seed Python, NumPy and torch (CPU) for one sample and restore their states afterwards."""
     # A hash, since sums such as seed + epoch + index give neighbours the same randomness.
     key = f'{sample.seed}/{sample.epoch}/{int(sample)}'.encode()
     digest = hashlib.blake2b(key, digest_size=40).digest()
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    states = random.getstate(), np.random.get_bit_generator(), torch.get_rng_state()
     random.seed(digest[:16])
+    np.random.set_bit_generator(_numpy_generator)
     np.random.seed(np.frombuffer(digest[16:32], dtype='<u4').astype(np.uint32))
     # torch.manual_seed would also seed the GPUs when samples are made in the training process.
     torch.default_generator.manual_seed(int.from_bytes(digest[32:], 'little') >> 1)
@@ -69,7 +75,7 @@ def _seeded(sample: SampleIndex) -> Iterator[None]:
         yield
     finally:
         random.setstate(states[0])
-        np.random.set_state(states[1])
+        np.random.set_bit_generator(states[1])
         torch.set_rng_state(states[2])
 
 
@@ -79,7 +85,8 @@ class SampleSeeded(BaseTransform):
 
     The result differs from epoch to epoch and from image to image, and is the same for the same
     seed, epoch and index: with any number of workers, persistent or not, on any rank, and after
-    resuming. The global generators of Python, NumPy and torch are left as they were.
+    resuming. The global generators of Python, NumPy and torch are left as they were, but for the
+    second of a pair of normal deviates that NumPy's may hold back.
 
     Args:
         transforms: Transforms or their configs, applied in this order; configs are resolved from

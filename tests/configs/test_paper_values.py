@@ -157,7 +157,8 @@ def train_transforms(cfg):
 
 
 def vqkd(model, cfg):
-    crop = train_transforms(cfg)['RandomResizedCrop']
+    crop = train_transforms(cfg)['LoadRandomCrop']
+    assert crop['interpolation'] == 'bicubic'
     assert crop['size'] == cfg.data_preprocessor.image_size == model.encoder.img_size[0]
     assert cfg.val_evaluator.num_codes == model.quantize.num_codes
     assert model.decoder.grid == model.encoder.grid
@@ -185,9 +186,10 @@ def pretraining(model, cfg):
         if t['type'].endswith('Mask')
     ]
     (mask,) = masks
-    crop = found['RandomResizedCrop']
+    crop = found['LoadRandomCrop']
+    assert crop['interpolation'] == 'bicubic'
     assert crop['size'] == cfg.data_preprocessor.image_size == student.img_size[0]
-    jitter = found['ColorJitter']
+    jitter = found['JitterCrop']
     return dict(
         **vit_values(student),
         student=architecture(student),

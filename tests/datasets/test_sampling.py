@@ -39,23 +39,17 @@ def dataloader_config(photos, num_workers=0, persistent_workers=False):
             'with_label': False,
             'indices': NUM_PHOTOS,
             'pipeline': [
-                {'type': 'mmbeitv2.LoadImage'},
                 {
                     'type': 'mmbeitv2.SampleSeeded',
                     'transforms': [
+                        {'type': 'mmbeitv2.LoadRandomCrop', 'size': 32, 'scale': (0.2, 1.0)},
                         {
-                            'type': 'torchvision/ColorJitter',
+                            'type': 'mmbeitv2.JitterCrop',
                             'brightness': 0.4,
                             'contrast': 0.4,
                             'saturation': 0.4,
                         },
                         {'type': 'torchvision/RandomHorizontalFlip'},
-                        {
-                            'type': 'torchvision/RandomResizedCrop',
-                            'size': 32,
-                            'scale': (0.2, 1.0),
-                            'interpolation': 'bicubic',
-                        },
                         {'type': 'mmbeitv2.BlockMask', 'grid_size': 8, 'num_masked': 30},
                     ],
                 },

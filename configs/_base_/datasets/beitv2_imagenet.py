@@ -8,18 +8,17 @@ data_preprocessor = dict(type='mmbeitv2.BEiTV2DataPreprocessor', image_size=imag
 block_mask = dict(type='mmbeitv2.BlockMask', grid_size=14, num_masked=75, min_block=16)
 
 train_pipeline = [
-    dict(type='mmbeitv2.LoadImage'),
     dict(
         type='mmbeitv2.SampleSeeded',
         transforms=[
-            dict(type='torchvision/ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
-            dict(type='torchvision/RandomHorizontalFlip'),
             dict(
-                type='torchvision/RandomResizedCrop',
+                type='mmbeitv2.LoadRandomCrop',
                 size=image_size,
                 scale=(0.2, 1.0),
                 interpolation='bicubic',
             ),
+            dict(type='mmbeitv2.JitterCrop', brightness=0.4, contrast=0.4, saturation=0.4),
+            dict(type='torchvision/RandomHorizontalFlip'),
             block_mask,
         ],
     ),

@@ -7,12 +7,11 @@ image_size = 224
 data_preprocessor = dict(type='mmbeitv2.VQKDDataPreprocessor', image_size=image_size)
 
 train_pipeline = [
-    dict(type='mmbeitv2.LoadImage'),
     dict(
         type='mmbeitv2.SampleSeeded',
         transforms=[
             dict(
-                type='torchvision/RandomResizedCrop',
+                type='mmbeitv2.LoadRandomCrop',
                 size=image_size,
                 scale=(0.08, 1.0),
                 interpolation='bicubic',
