@@ -16,6 +16,8 @@ from mmbeitv2.models.quantizer import NormEMAQuantizer, count_codes, perplexity
 from mmbeitv2.models.vit import VisionTransformer
 from mmbeitv2.registry import MODELS
 
+PRECISIONS = dict(float16=torch.float16, bfloat16=torch.bfloat16, float32=torch.float32)
+
 
 def task_layer(in_dim: int, out_dim: int) -> nn.Sequential:
     """Linear – Tanh – Linear head after an encoder or decoder (official ``*_task_layer``)."""
@@ -64,12 +66,30 @@ class VQKDTokenizer(VQKDEncoder):
     Args:
         encoder: arguments of :class:`VisionTransformer`.
         quantizer: arguments of :class:`NormEMAQuantizer`.
+        mixed_precision: ``'float16'``, ``'bfloat16'`` or ``'float32'``: of the encoder's matrix
+            products where training runs under autocast. float16, as in the official code, is not
+            done on CPUs, where float32 takes its place. bfloat16 changes more codes;
+            ``tools/benchmark/flips.py`` counts them.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH)``, with ``trust=True`` if needed, see
             :meth:`load_checkpoint`.
+
+    Raises:
+        ValueError: another precision.
     """
 
-    def __init__(self, encoder: dict, quantizer: dict, init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        encoder: dict,
+        quantizer: dict,
+        mixed_precision: str = 'float16',
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(encoder, quantizer, init_cfg=init_cfg)
+        if mixed_precision not in PRECISIONS:
+            raise ValueError(
+                f'mixed_precision is {mixed_precision!r}, allowed: {", ".join(PRECISIONS)}.'
+            )
+        self.mixed_precision = PRECISIONS[mixed_precision]
         self.requires_grad_(False)
         self.eval()
 
@@ -100,6 +120,17 @@ class VQKDTokenizer(VQKDEncoder):
     def train(self, mode: bool = True) -> 'VQKDTokenizer':
         """Stay in eval mode whatever ``mode`` says."""
         return super().train(False)
+
+    def encode(self, images: Tensor, queries: Tensor | None = None) -> tuple[Tensor, Grid]:
+        """As :meth:`VQKDEncoder.encode`, in ``mixed_precision`` under autocast."""
+        device = images.device.type
+        if not torch.is_autocast_enabled(device):
+            return super().encode(images, queries)
+        precision = self.mixed_precision
+        if precision is torch.float16 and device == 'cpu':
+            precision = torch.float32
+        with torch.autocast(device, precision, enabled=precision is not torch.float32):
+            return super().encode(images, queries)
 
     @torch.no_grad()
     def tokenize(self, images: Tensor) -> Tensor:

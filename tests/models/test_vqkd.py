@@ -146,3 +146,35 @@ def test_missing_tokenizer_is_named(tokenizer, tmp_path):
 def test_unknown_mode_is_refused(vqkd, images):
     with pytest.raises(ValueError, match="mode is 'train', allowed: 'loss'"):
         vqkd(images, mode='train')
+
+
+class TestPrecisionOfTheTokenizer:
+    def build(self, vqkd_config, **options):
+        parts = {name: vqkd_config[name] for name in ('encoder', 'quantizer')}
+        parts['quantizer'] = {**parts['quantizer'], 'kmeans_init': False}
+        return VQKDTokenizer(**parts, **options)
+
+    def vectors(self, tokenizer, images):
+        with torch.autocast('cpu', torch.bfloat16):
+            return tokenizer.encode(images)[0]
+
+    def test_on_cpus_mixed_precision_leaves_the_codes_alone(self, vqkd_config, images):
+        tokenizer = self.build(vqkd_config)
+        assert torch.equal(self.vectors(tokenizer, images), tokenizer.encode(images)[0])
+
+    def test_bfloat16_is_an_option(self, vqkd_config, images):
+        tokenizer = self.build(vqkd_config, mixed_precision='bfloat16')
+        exact = tokenizer.encode(images)[0]
+        rounded = self.vectors(tokenizer, images)
+        assert not torch.equal(rounded, exact)
+        assert_close(rounded, exact, atol=0.05 * exact.abs().max().item(), rtol=0)
+
+    def test_training_keeps_its_own_precision_after_tokenizing(self, vqkd_config, images):
+        tokenizer = self.build(vqkd_config)
+        with torch.autocast('cpu', torch.bfloat16):
+            tokenizer.tokenize(images)
+            assert (images.flatten(2) @ images.flatten(2).mT).dtype == torch.bfloat16
+
+    def test_another_precision_is_refused(self, vqkd_config):
+        with pytest.raises(ValueError, match=r"'half', allowed: float16, bfloat16, float32"):
+            self.build(vqkd_config, mixed_precision='half')

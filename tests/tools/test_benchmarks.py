@@ -241,9 +241,46 @@ def test_one_command_prints_and_writes_a_comparison(tmp_path):
     assert written['machine']['torch'] == torch.__version__.split('+')[0]
 
 
+def test_data_pipelines_are_compared_on_the_same_photos(tmp_path):
+    command = [sys.executable, FOLDER / 'data_pipeline.py', '--pairs', '1', '--images', '4']
+    command += ['--json', tmp_path / 'data.json']
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    sizes = json.loads((tmp_path / 'data.json').read_text())['sizes']
+    assert set(sizes) == {'500x375', '1500x1000'}
+    assert all(found['images_per_s'].keys() == {'ours', 'theirs'} for found in sizes.values())
+
+
+def test_codes_that_lower_precision_changes_are_counted(tmp_path):
+    import steps
+
+    tokenizer = steps.VQKDTokenizer(
+        dict(img_size=64, patch_size=16, embed_dim=64, depth=2, num_heads=1),
+        dict(num_codes=64, code_dim=8, kmeans_init=False),
+    )
+    torch.save(tokenizer.state_dict(), tmp_path / 'tokenizer.pth')
+    photos = ROOT / 'demo/assets/backgrounds/val'
+    result = subprocess.run(
+        [
+            sys.executable,
+            FOLDER / 'flips.py',
+            tmp_path / 'tokenizer.pth',
+            photos,
+            '--device',
+            'cpu',
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    number = len(list(photos.glob('*.jpg')))
+    assert f'of {16 * number} codes of {number} photos' in result.stdout
+    assert 'torch.bfloat16 changes ' in result.stdout
+
+
 @pytest.mark.slow
 def test_all_benchmarks_run_by_one_command(tmp_path):
     command = ['bash', FOLDER / 'gpu.sh', tmp_path, 'cpu']
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert len(list(tmp_path.glob('*.json'))) == 7
+    assert len(list(tmp_path.glob('*.json'))) == 8

@@ -11,9 +11,13 @@ often the host waits for the device. ``--profile`` shows which operators the tim
 
 import argparse
 import json
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+
+# The profiler's own messages, before torch reads it.
+os.environ.setdefault('KINETO_LOG_LEVEL', '99')
 
 import torch
 from mmengine.logging import MMLogger

@@ -8,9 +8,7 @@ demo, cropped and resized to the sizes that ImageNet's and larger ones have.
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -25,6 +23,7 @@ import mmpretrain.datasets  # noqa: F401  registers their transforms
 import torch
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
+from paired import machine, shown, spread, write
 from PIL import Image, ImageOps
 
 from mmbeitv2.apis.config import load_config
@@ -34,7 +33,6 @@ PHOTOS = Path(__file__).parents[2] / 'demo/assets/backgrounds'
 CONFIG = 'mmbeitv2::beitv2_vit-b16_300e.py'
 SIZES = ((500, 375), (1500, 1000))
 JPEG_QUALITY = 90
-PACKAGES = ('torch', 'torchvision', 'Pillow', 'opencv-python', 'numpy', 'mmpretrain')
 # configs/_base_/datasets/imagenet_bs256_beitv2.py of mmpretrain.
 THEIRS = [
     dict(type='LoadImageFromFile'),
@@ -61,11 +59,11 @@ THEIRS = [
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--pairs', type=int, default=10, help='turns of each pipeline and size')
-    parser.add_argument('--images', type=int, default=64, help='images a turn')
-    parser.add_argument('--json', metavar='FILE', help='write all measurements to this file')
-    return parser.parse_args(argv)
+    result = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    result.add_argument('--pairs', type=int, default=10, help='turns of each pipeline and size')
+    result.add_argument('--images', type=int, default=64, help='images a turn')
+    result.add_argument('--json', metavar='FILE', help='write all measurements to this file')
+    return result.parse_args(argv)
 
 
 def write_photos(folder: Path, size: tuple[int, int]) -> list[str]:
@@ -119,45 +117,24 @@ def measure(args: argparse.Namespace) -> dict:
                 },
                 pairs=pairs,
             )
-    return dict(images=args.images, sizes=sizes, machine=machine())
+    facts = machine('cpu')
+    facts.update({name: version(name) for name in ('torchvision', 'Pillow', 'opencv-python')})
+    return dict(images=args.images, sizes=sizes, machine=facts)
 
 
 def ratios(pairs: Sequence[dict], what: str) -> dict:
     """Median, smallest and largest ratio over the pairs."""
-    values = [pair['theirs'][what] / pair['ours'][what] for pair in pairs]
-    return dict(median=statistics.median(values), lowest=min(values), highest=max(values))
-
-
-def machine() -> dict:
-    """Processor and versions."""
-    info = Path('/proc/cpuinfo')
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(':')[1].strip() for line in lines if line.startswith('model name')]
-    return dict(
-        processor=names[0] if names else platform.processor(),
-        python=platform.python_version(),
-        **{package: installed_version(package) for package in PACKAGES},
-    )
-
-
-def installed_version(package: str) -> str:
-    """Version of a distribution, or of the fork that stands in for it."""
-    for name in (package, f'onedl-{package}'):
-        try:
-            return version(name)
-        except ImportError:  # PackageNotFoundError
-            continue
-    return 'unknown'
+    return spread([pair['theirs'][what] / pair['ours'][what] for pair in pairs])
 
 
 def print_table(result: dict) -> None:
     """Print ratios and images a second of every size, and the machine."""
     print('photo     | speed-up (lowest–highest) | ours, images/s | mmpretrain, images/s')
     for size, found in result['sizes'].items():
-        speedup, rate = found['speedup'], found['images_per_s']
-        spread = f'{speedup["median"]:.2f} ({speedup["lowest"]:.2f}–{speedup["highest"]:.2f})'
-        print(f'{size:9} | {spread:25} | {rate["ours"]:14.0f} | {rate["theirs"]:20.0f}')
-    print(', '.join(f'{key}: {value}' for key, value in result['machine'].items()))
+        rate = found['images_per_s']
+        ratio = shown(found['speedup'])
+        print(f'{size:9} | {ratio:25} | {rate["ours"]:14.0f} | {rate["theirs"]:20.0f}')
+    print(', '.join(f'{key} {value}' for key, value in result['machine'].items()))
 
 
 def main() -> None:
@@ -167,8 +144,7 @@ def main() -> None:
     cv2.setNumThreads(0)
     result = measure(args)
     print_table(result)
-    if args.json:
-        Path(args.json).write_text(json.dumps(result, indent=2) + '\n')
+    write(args.json, result)
 
 
 if __name__ == '__main__':

@@ -26,6 +26,7 @@ if [[ "$device" == cpu ]]; then
     run segmentation-backbone segmentation.py "${quick[@]}" --size 128
     run scaling scaling.py "${quick[@]}" --sides 64 128 --codes 256 512
     run count count.py --batch 1 --step quantizer
+    run rate rate.py --pairs 1
     exit
 fi
 python -c 'import torch; assert torch.cuda.is_available(), "torch sees no GPU"'

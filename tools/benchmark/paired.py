@@ -147,7 +147,7 @@ def report(title: str, results: Mapping[str, dict], args: argparse.Namespace) ->
     """Print every comparison and the machine; write them as JSON if asked."""
     for name, result in results.items():
         print(table(f'{title}, {name}', result), end='\n\n')
-    facts = machine(args)
+    facts = machine(args.device)
     print(', '.join(f'{key} {value}' for key, value in facts.items()))
     write(args.json, dict(title=title, results=dict(results), machine=facts))
 
@@ -159,11 +159,11 @@ def write(path: str | None, result: dict) -> None:
         Path(path).write_text(json.dumps(result, indent=2) + '\n')
 
 
-def machine(args: argparse.Namespace) -> dict[str, str | int]:
+def machine(device: str) -> dict[str, str | int]:
     """Device, processor, threads, date and versions."""
     return dict(
         date=time.strftime('%Y-%m-%d'),
-        device='CPU' if args.device == 'cpu' else torch.cuda.get_device_name(),
+        device='CPU' if device == 'cpu' else torch.cuda.get_device_name(),
         processor=processor_name(),
         threads=torch.get_num_threads(),
         Python=platform.python_version(),

@@ -62,7 +62,7 @@ def main() -> None:
             f'{name}: {work / args.batch:.1f} GFLOP an image, {share["median"]:.0%} '
             f'({share["lowest"]:.0%}–{share["highest"]:.0%}) of the {args.precision} matrix rate'
         )
-    facts = machine(args)
+    facts = machine(args.device)
     print(', '.join(f'{key} {value}' for key, value in facts.items()))
     write(args.json, dict(rates=rates, steps=steps, machine=facts))
 

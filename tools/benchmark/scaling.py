@@ -118,7 +118,7 @@ def main() -> None:
         rate = world * args.batch / row['seconds']
         print(f'{world:>9} {row["seconds"]:>9.4g} s/step {rate:>9.4g} images/s')
 
-    facts = machine(args)
+    facts = machine(args.device)
     print(', '.join(f'{key} {value}' for key, value in facts.items()))
     write(
         args.json,

@@ -59,7 +59,8 @@ def tokenizer(img_size: int = 224) -> VQKDTokenizer:
     """The paper's tokenizer with random weights."""
     cfg = load_config(PRETRAINING).model.target_generator
     encoder = {**cfg.encoder, 'img_size': img_size}
-    model = VQKDTokenizer(encoder, dict(**cfg.quantizer, kmeans_init=False))
+    quantizer = dict(**cfg.quantizer, kmeans_init=False)
+    model = VQKDTokenizer(encoder, quantizer, mixed_precision='bfloat16')
     model.encoder.init_weights()
     return model
 
@@ -85,6 +86,8 @@ def pretraining_config(img_size: int = 224) -> Config:
     cfg = load_config(PRETRAINING)
     cfg.model.target_generator.init_cfg = None
     cfg.model.target_generator.quantizer.kmeans_init = False
+    # The peer's runs in the precision of training; ours would by default change fewer codes.
+    cfg.model.target_generator.mixed_precision = 'bfloat16'
     cfg.model.target_generator.encoder.img_size = img_size
     cfg.model.backbone.img_size = img_size
     return cfg
