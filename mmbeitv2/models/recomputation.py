@@ -48,10 +48,13 @@ class _LinearOf(torch.autograd.Function):
             inputs = [tensor.detach().requires_grad_() for tensor in inputs]
             activation = ctx.function(*inputs)
         rows = grad_out.reshape(-1, grad_out.shape[-1])
-        # Under autocast the forward pass multiplied in the precision that grad_out has.
-        factor = activation.detach().to(grad_out.dtype).reshape(-1, activation.shape[-1])
-        grad_weight = (rows.t() @ factor).to(weight.dtype)
-        grad_bias = rows.sum(dim=0).to(weight.dtype)
+        grad_weight = grad_bias = None
+        if ctx.needs_input_grad[1]:
+            # Under autocast the forward pass multiplied in the precision that grad_out has.
+            factor = activation.detach().to(grad_out.dtype).reshape(-1, activation.shape[-1])
+            grad_weight = (rows.t() @ factor).to(weight.dtype)
+        if ctx.needs_input_grad[2]:
+            grad_bias = rows.sum(dim=0).to(weight.dtype)
         grad_activation = (grad_out @ weight.to(grad_out.dtype)).to(activation.dtype)
         grads = torch.autograd.grad(activation, inputs, grad_activation)
         return None, grad_weight, grad_bias, *grads

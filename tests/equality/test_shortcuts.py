@@ -52,7 +52,8 @@ def plain_losses(model, views, mask, attention):
         x = x + block.gamma_1 * attention(
             block.attn, block.norm1(x), grid, backbone.shared_bias(grid)
         )
-        return x + block.gamma_2 * block.mlp(block.norm2(x))
+        hidden = F.gelu(block.mlp.fc1(block.norm2(x)))
+        return x + block.gamma_2 * block.mlp.fc2(hidden)
 
     codes = model.target_generator.tokenize(views[1]).flatten(1)[mask]
     x, grid = backbone.embed(views[0], mask)

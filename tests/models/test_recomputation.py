@@ -1,0 +1,80 @@
+"""Linear layers that keep what their input was computed from: the same numbers, less memory."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.testing import assert_close
+
+from mmbeitv2.models.recomputation import linear_of_gelu, linear_of_norm
+
+WIDTH, OUT = 12, 20
+
+
+def of_norm(x, norm, linear):
+    return linear_of_norm(x, norm, linear.weight, linear.bias)
+
+
+def of_gelu(x, norm, linear):
+    return linear_of_gelu(x, linear.weight, linear.bias)
+
+
+PLAIN = {
+    of_norm: lambda x, norm, linear: linear(norm(x)),
+    of_gelu: lambda x, norm, linear: linear(F.gelu(x)),
+}
+
+
+@pytest.fixture
+def parts():
+    """Input, norm and linear layer, none of them trivial."""
+    norm, linear = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, OUT)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    return torch.randn(2, 5, WIDTH, requires_grad=True), norm, linear
+
+
+def results(function, parts, precision=None):
+    x, norm, linear = parts
+    with torch.autocast('cpu', torch.bfloat16, enabled=precision is not None):
+        out = function(*parts)
+        inputs = [x, *linear.parameters()]
+        if function in (of_norm, PLAIN[of_norm]):
+            inputs += norm.parameters()
+        loss = (out.float() * torch.arange(float(out.numel())).view_as(out).sin()).sum()
+    return out, *torch.autograd.grad(loss, inputs)
+
+
+@pytest.mark.parametrize('function', PLAIN)
+def test_output_and_gradients_are_the_plain_ones(function, parts):
+    for a, b in zip(results(function, parts), results(PLAIN[function], parts), strict=True):
+        assert_close(a, b)
+
+
+@pytest.mark.parametrize('function', PLAIN)
+def test_under_autocast_too(function, parts):
+    found = results(function, parts, torch.bfloat16)
+    expected = results(PLAIN[function], parts, torch.bfloat16)
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype
+        assert_close(a, b, atol=0.02 * b.abs().max().item(), rtol=0)
+
+
+@pytest.mark.parametrize('function', PLAIN)
+def test_nothing_is_kept_but_the_input_and_the_weights(function, parts):
+    x, norm, linear = parts
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        function(*parts)
+    known = {t.data_ptr() for t in (x, *norm.parameters(), *linear.parameters())}
+    assert {t.data_ptr() for t in kept} <= known
+
+
+def test_frozen_layers_get_no_gradient(parts):
+    x, norm, linear = parts
+    linear.requires_grad_(False)
+    norm.requires_grad_(False)
+    of_norm(*parts).sum().backward()
+    assert x.grad is not None
+    assert linear.weight.grad is None
+    assert norm.weight.grad is None
