@@ -20,6 +20,8 @@ from steps import pretraining_step, quantizer_step
 
 SIDES = (224, 384, 512, 640)
 CODES = (1024, 4096, 16384, 65536)
+# The codebook's sums travel whatever the batch; these are the paper's images of one GPU.
+IMAGES_PER_PROCESS = 64
 
 
 def series(steps: dict, args: argparse.Namespace) -> dict[int, dict]:
@@ -65,7 +67,7 @@ def train_in_processes(rank: int, world: int, args: argparse.Namespace, port: in
     else:
         torch.set_num_threads(1)
     torch.manual_seed(rank)
-    step = quantizer_step(args.batch, device, args.precision)
+    step = quantizer_step(args.images_per_process, device, args.precision)
     step()
     times = []
     for _ in range(args.pairs):
@@ -99,6 +101,7 @@ def main() -> None:
     options = parser(__doc__, batch=2, pairs=3)
     options.add_argument('--sides', type=int, nargs='+', default=SIDES, help='pixels')
     options.add_argument('--codes', type=int, nargs='+', default=CODES)
+    options.add_argument('--images-per-process', type=int, default=IMAGES_PER_PROCESS)
     args = options.parse_args()
     start(args)
     sides = {
@@ -115,7 +118,7 @@ def main() -> None:
     by_processes = processes(args)
     print('quantizer step, the same images in every process')
     for world, row in by_processes.items():
-        rate = world * args.batch / row['seconds']
+        rate = world * args.images_per_process / row['seconds']
         print(f'{world:>9} {row["seconds"]:>9.4g} s/step {rate:>9.4g} images/s')
 
     facts = machine(args.device)
