@@ -15,7 +15,7 @@ from mmbeitv2.models.position import (
     num_relative_positions,
     resize_relative_position_bias,
 )
-from mmbeitv2.models.recomputation import linear_of_gelu, linear_of_norm
+from mmbeitv2.models.recomputation import can_recompute, linear_of_gelu, linear_of_norm
 
 INIT_STD = 0.02
 
@@ -120,7 +120,11 @@ class Attention(nn.Module):
         batch, _, dim = x.shape
         if queries is None:
             qkv_bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
-            q, k, v = _linear(x, norm, self.qkv.weight, qkv_bias).chunk(3, dim=-1)
+            if norm is not None and can_recompute(norm):
+                qkv = linear_of_norm(x, norm, self.qkv.weight, qkv_bias)
+            else:
+                qkv = F.linear(x if norm is None else norm(x), self.qkv.weight, qkv_bias)
+            q, k, v = qkv.chunk(3, dim=-1)
         else:
             x = x if norm is None else norm(x)
             q_weight, kv_weight = self.qkv.weight.split([dim, 2 * dim])
@@ -158,12 +162,6 @@ def _total_bias(table: Tensor | None, grid: Grid, shared_bias: Tensor | None) ->
     return own if shared_bias is None else own + shared_bias
 
 
-def _linear(x: Tensor, norm: nn.LayerNorm | None, weight: Tensor, bias: Tensor) -> Tensor:
-    if norm is None:
-        return F.linear(x, weight, bias)
-    return linear_of_norm(x, norm, weight, bias)
-
-
 class Mlp(nn.Module):
     """Two linear layers with GELU between them."""
 
@@ -174,7 +172,12 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
         """Apply, after ``norm`` if there is one, to the last dimension of ``x``."""
-        hidden = _linear(x, norm, self.fc1.weight, self.fc1.bias)
+        if not can_recompute(norm, self.fc1, self.fc2):
+            return self.fc2(F.gelu(self.fc1(x if norm is None else norm(x))))
+        if norm is None:
+            hidden = self.fc1(x)
+        else:
+            hidden = linear_of_norm(x, norm, self.fc1.weight, self.fc1.bias)
         return linear_of_gelu(hidden, self.fc2.weight, self.fc2.bias)
 
 

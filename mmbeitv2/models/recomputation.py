@@ -8,6 +8,16 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 
+def can_recompute(*layers: nn.Module | None) -> bool:
+    """Whether gradients are recorded and the layers are what torch has under their names.
+
+    Layers that others have put in their place (adapters, quantized ones) are to be called, and so
+    are all of them without gradients, where hooks look at what they give.
+    """
+    known = (nn.Linear, nn.LayerNorm, type(None))
+    return torch.is_grad_enabled() and all(type(layer) in known for layer in layers)
+
+
 def linear_of_norm(x: Tensor, norm: nn.LayerNorm, weight: Tensor, bias: Tensor) -> Tensor:
     """``F.linear(norm(x), weight, bias)`` that does not keep ``norm(x)``."""
 

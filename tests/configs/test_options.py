@@ -94,6 +94,10 @@ def in_bfloat16(runner):
         assert torch.is_autocast_enabled('cpu')
 
 
+def tokenizes_in_bfloat16(runner):
+    assert runner.model.target_generator.mixed_precision is torch.bfloat16
+
+
 def shards(runner):
     groups = runner.optim_wrapper.optimizer.param_groups
     assert all(isinstance(p, DTensor) for group in groups for p in group['params'])
@@ -102,6 +106,7 @@ def shards(runner):
 EFFECTS = {
     'ShardedStrategy': shards,
     'BFloat16OptimWrapper': in_bfloat16,
+    'mixed_precision': tokenizes_in_bfloat16,
     'accumulative_counts': accumulates,
     'with_cp': recomputes,
     'CompileHook': compiles,

@@ -20,7 +20,7 @@ def batch(samples):
 
 def test_layers_compute_in_bfloat16_and_weights_stay_float32(beitv2, wrapper, masked_samples):
     dtypes = {}
-    layer = beitv2.backbone.blocks[0].mlp.fc1
+    layer = beitv2.backbone.blocks[0].attn.proj
     layer.register_forward_hook(lambda module, args, output: dtypes.update(output=output.dtype))
     beitv2.train_step(batch(masked_samples), wrapper)
     assert dtypes['output'] == torch.bfloat16

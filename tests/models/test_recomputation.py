@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
+from mmbeitv2.models.layers import Block
 from mmbeitv2.models.recomputation import linear_of_gelu, linear_of_norm
 
 WIDTH, OUT = 12, 20
@@ -78,3 +79,25 @@ def test_frozen_layers_get_no_gradient(parts):
     assert x.grad is not None
     assert linear.weight.grad is None
     assert norm.weight.grad is None
+
+
+def test_layers_that_took_anothers_place_are_called():
+    class Adapted(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    block, x = Block(WIDTH, 2), torch.randn(2, 5, WIDTH)
+    before = block(x, (2, 2))
+    adapted = Adapted(4 * WIDTH, WIDTH)
+    adapted.load_state_dict(block.mlp.fc2.state_dict())
+    block.mlp.fc2 = adapted
+    assert_close(block(x, (2, 2)), before + 1)
+
+
+@torch.no_grad()
+def test_hooks_see_every_layer_where_no_gradient_is_recorded():
+    block, seen = Block(WIDTH, 2), []
+    for name in ('norm1', 'norm2', 'mlp.fc1', 'mlp.fc2', 'attn.proj'):
+        block.get_submodule(name).register_forward_hook(lambda *_, name=name: seen.append(name))
+    block(torch.randn(2, 5, WIDTH), (2, 2))
+    assert seen == ['norm1', 'attn.proj', 'norm2', 'mlp.fc1', 'mlp.fc2']

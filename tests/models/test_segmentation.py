@@ -1,6 +1,5 @@
 """The backbone in mmsegmentation: any image size, the peer's features, the optimiser's groups."""
 
-import runpy
 from pathlib import Path
 
 import pytest
@@ -114,12 +113,12 @@ def pretraining_file(tmp_path):
 
 @pytest.mark.parametrize('size', [512, 640])
 @torch.no_grad()
-def test_features_are_those_of_mmsegmentations_beit(size, pretraining_file):
+def test_features_are_those_of_mmsegmentations_beit(size, pretraining_file, monkeypatch):
     from mmseg.models.backbones import BEiT
 
-    to_mmseg_names = runpy.run_path(str(ROOT / 'tools' / 'benchmark' / 'segmentation.py'))[
-        'to_mmseg_names'
-    ]
+    monkeypatch.syspath_prepend(ROOT / 'tools' / 'benchmark')
+    from peers import to_mmseg_names
+
     ours = BEiTViT(
         arch=dict(embed_dim=WIDTH, depth=LAYERS, num_heads=3),
         img_size=size,

@@ -148,6 +148,16 @@ def _copy(layer: nn.Sequential) -> nn.Sequential:
     return copy
 
 
+def to_mmseg_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a BEiTViT with a bias per layer by the names of mmsegmentation's BEiT."""
+    renamed = {}
+    for name, value in state.items():
+        for our_part, their_part in SEGMENTATION_NAMES.items():
+            name = name.replace(our_part, their_part)
+        renamed[name] = value
+    return renamed
+
+
 def mmseg_backbone(ours: BEiTViT, out_indices: list[int]) -> nn.Module:
     """mmsegmentation's BEiT with our weights, a bias per layer."""
     from mmseg.models.backbones import BEiT
@@ -159,12 +169,7 @@ def mmseg_backbone(ours: BEiTViT, out_indices: list[int]) -> nn.Module:
         norm_cfg=dict(type='LN', eps=1e-6),
         out_indices=out_indices,
     )
-    state = {}
-    for name, value in ours.state_dict().items():
-        for our_part, their_part in SEGMENTATION_NAMES.items():
-            name = name.replace(our_part, their_part)
-        state[name] = value
-    left = model.load_state_dict(state, strict=False)
+    left = model.load_state_dict(to_mmseg_names(ours.state_dict()), strict=False)
     assert not left.unexpected_keys
     assert all(name.endswith('relative_position_index') for name in left.missing_keys)
     return model
