@@ -131,6 +131,7 @@ def _profiled_calls(step: Step, device: str) -> tuple[int, int | None]:
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
+    # Here, since steps.py imports this module.
     from steps import STEPS
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

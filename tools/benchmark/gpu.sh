@@ -30,7 +30,7 @@ if [[ "$device" == cpu ]]; then
     exit
 fi
 python -c 'import torch; assert torch.cuda.is_available(), "torch sees no GPU"'
-run rate rate.py
+run rate rate.py --batch 128 --precision bfloat16 --step pretraining
 run quantizer quantizer.py --pairs 20 --steps 10
 run tokenizing-float32 tokenizing.py --batch 64 --pairs 5 --steps 3
 run tokenizing-bfloat16 tokenizing.py --batch 256 --pairs 5 --steps 3 --precision bfloat16

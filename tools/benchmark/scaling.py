@@ -120,7 +120,6 @@ def main() -> None:
     for world, row in by_processes.items():
         rate = world * args.images_per_process / row['seconds']
         print(f'{world:>9} {row["seconds"]:>9.4g} s/step {rate:>9.4g} images/s')
-
     facts = machine(args.device)
     print(', '.join(f'{key} {value}' for key, value in facts.items()))
     write(
