@@ -2,7 +2,7 @@
 
 from mmbeitv2.engine.checkpoint_hook import PlainCheckpointHook
 from mmbeitv2.engine.codebook_hooks import CodebookInitHook, CodebookUsageHook
-from mmbeitv2.engine.compile_hook import CompileHook
+from mmbeitv2.engine.compile_hook import CompileHook, compile_layers
 from mmbeitv2.engine.loss_hook import FiniteLossHook
 from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
 from mmbeitv2.engine.optim_wrapper import BFloat16OptimWrapper
@@ -19,4 +19,5 @@ __all__ = [
     'LayerDecayOptimWrapperConstructor',
     'PlainCheckpointHook',
     'RunRecordHook',
+    'compile_layers',
 ]

@@ -2,9 +2,28 @@
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import nn
 
 from mmbeitv2.models.layers import Block
 from mmbeitv2.registry import HOOKS
+
+
+def compile_layers(model: nn.Module, **kwargs) -> int:
+    """Compile every Transformer layer of a model in place, frozen ones too.
+
+    The code is made in the first steps; names of parameters stay the same.
+
+    Args:
+        model: any model made of this project's layers.
+        **kwargs: of ``torch.compile``.
+
+    Returns:
+        Number of layers.
+    """
+    blocks = [module for module in model.modules() if isinstance(module, Block)]
+    for block in blocks:
+        block.compile(**kwargs)
+    return len(blocks)
 
 
 @HOOKS.register_module()
@@ -24,7 +43,5 @@ class CompileHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Compile in place."""
-        blocks = [module for module in runner.model.modules() if isinstance(module, Block)]
-        for block in blocks:
-            block.compile(**self.kwargs)
-        runner.logger.info(f'{len(blocks)} layers are compiled in their first steps')
+        layers = compile_layers(runner.model, **self.kwargs)
+        runner.logger.info(f'{layers} layers are compiled in their first steps')

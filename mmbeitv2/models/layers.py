@@ -141,6 +141,8 @@ class Attention(nn.Module):
                 self.relative_position_bias_table, self.grid, grid
             )
         learned = x.is_cpu and queries is None and torch.is_grad_enabled()
+        # torch.compile would have to stop at a function with a backward pass of its own.
+        learned = learned and not torch.compiler.is_compiling()
         if learned and table is not None and shared_bias is None:
             x = relative_position_attention(q, k, v, table, grid)
         elif learned and table is None and shared_bias is not None:

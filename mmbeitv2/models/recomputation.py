@@ -12,8 +12,11 @@ def can_recompute(*layers: nn.Module | None) -> bool:
     """Whether gradients are recorded and the layers are what torch has under their names.
 
     Layers that others have put in their place (adapters, quantized ones) are to be called, and so
-    are all of them without gradients, where hooks look at what they give.
+    are all of them without gradients, where hooks look at what they give. ``torch.compile`` decides
+    itself what to keep, and would have to stop at a function with a backward pass of its own.
     """
+    if torch.compiler.is_compiling():
+        return False
     known = (nn.Linear, nn.LayerNorm, type(None))
     return torch.is_grad_enabled() and all(type(layer) in known for layer in layers)
 

@@ -1,0 +1,53 @@
+"""Compiled layers: one graph each, the same numbers."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from mmbeitv2.engine import compile_layers
+from mmbeitv2.models import BEiTViT
+
+POSITIONS = [
+    dict(),
+    dict(use_shared_rel_pos_bias=True),
+    dict(use_rel_pos_bias=True),
+    dict(use_shared_rel_pos_bias=True, use_rel_pos_bias=True),
+]
+
+
+@pytest.fixture
+def backbone(request):
+    """Three layers whose biases and layer scales are not trivial."""
+    model = BEiTViT(
+        arch=dict(embed_dim=24, depth=3, num_heads=2), img_size=32, init_values=0.5, **request.param
+    )
+    model.init_weights()
+    for name, parameter in model.named_parameters():
+        if 'bias' in name:
+            torch.nn.init.normal_(parameter, std=0.5)
+    return model.train()
+
+
+def results(model, images):
+    """Features of [CLS] and patches, and the gradients of all parameters and of the images."""
+    x, grid = model.embed(images)
+    queries = torch.tensor([[0, 2], [0, 4]])
+    x = model.layers(x, grid, model.shared_bias(grid), queries=queries)
+    parameters = [p for name, p in model.named_parameters() if not name.startswith('norm')]
+    loss = (x * torch.arange(float(x.numel())).view_as(x).sin()).sum()
+    return x, *torch.autograd.grad(loss, [images, *parameters], allow_unused=True)
+
+
+@pytest.mark.parametrize('backbone', POSITIONS, indirect=True)
+def test_each_layer_is_one_graph_with_the_same_numbers(backbone):
+    images = torch.randn(2, 3, 32, 32, requires_grad=True)
+    expected = results(backbone, images)
+    # With fullgraph a layer that has to be cut into pieces is an error.
+    assert compile_layers(backbone, backend='aot_eager', fullgraph=True) == 3
+    found = results(backbone, images)
+    assert any(gradient is not None for gradient in expected[2:])
+    for a, b in zip(found, expected, strict=True):
+        if b is None:
+            assert a is None
+        else:
+            assert_close(a, b, rtol=1e-4, atol=1e-5)
