@@ -61,25 +61,49 @@ class Job:
         return self.finished.is_file() and self.finished.read_text() == shlex.join(self.command())
 
 
-def training_job(config: str, work_dir: Path, seed: int, *options: str) -> Job:
+def training_job(config: str, work_dir: Path, seed: int, *options: str, length: float = 1.0) -> Job:
     """A run of total batch 64: two processes on a CPU, one on a GPU."""
-    options = (f'randomness.seed={seed}', *options)
     if torch.cuda.is_available():
-        return Job(
-            config, work_dir, 1, ('train_dataloader.batch_size=64', *options), epochs(config)
-        )
-    return Job(config, work_dir, 2, options, epochs(config))
+        return _job(config, work_dir, 1, seed, length, 'train_dataloader.batch_size=64', *options)
+    return _job(config, work_dir, 2, seed, length, *options)
 
 
-def evaluation_job(name: str, work_dir: Path, seed: int, *options: str) -> Job:
+def evaluation_job(name: str, work_dir: Path, seed: int, *options: str, length: float = 1.0) -> Job:
     """A run in one process, since its twin runs beside it."""
-    config = f'configs/demo/{name}_demo.py'
-    return Job(config, work_dir, 1, (f'randomness.seed={seed}', *options), epochs(config))
+    return _job(f'configs/demo/{name}_demo.py', work_dir, 1, seed, length, *options)
 
 
-def epochs(config: str) -> int | None:
-    """Number of epochs that a demo config trains for; None if it counts iterations."""
-    return Config.fromfile(ROOT / config).train_cfg.get('max_epochs')
+def _job(
+    config: str, work_dir: Path, processes: int, seed: int, length: float, *options: str
+) -> Job:
+    """A run of ``length`` times the epochs or iterations of its config."""
+    epochs, shortened = length_options(config, length)
+    options = (f'randomness.seed={seed}', *shortened, *options)
+    return Job(config, work_dir, processes, options, epochs)
+
+
+def length_options(config: str, length: float) -> tuple[int | None, list[str]]:
+    """Options that make a demo config train for ``length`` times its epochs or iterations.
+
+    Returns:
+        The number of epochs, None where the config counts iterations; the options, learning rate
+        schedules included.
+    """
+    cfg = Config.fromfile(ROOT / config)
+    unit = 'max_epochs' if 'max_epochs' in cfg.train_cfg else 'max_iters'
+    full = cfg.train_cfg[unit]
+    wanted = max(1, round(full * length))
+    options = []
+    if wanted != full:
+        schedules = cfg.param_scheduler
+        named = (
+            {f'param_scheduler.{i}': schedule for i, schedule in enumerate(schedules)}
+            if isinstance(schedules, list)
+            else {'param_scheduler': schedules}
+        )
+        ends = [f'{name}.end={wanted}' for name, schedule in named.items() if schedule.end == full]
+        options = [f'train_cfg.{unit}={wanted}', *ends]
+    return (wanted if unit == 'max_epochs' else None), options
 
 
 def last_checkpoint(work_dir: Path) -> str:

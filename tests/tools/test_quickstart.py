@@ -5,10 +5,11 @@ import json
 import shlex
 import subprocess
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import pytest
+from mmengine.config import DictAction
 
 import mmbeitv2
 from mmbeitv2.apis.config import load_config
@@ -57,12 +58,31 @@ def all_jobs(quickstart, args):
 
 
 @pytest.mark.parametrize('long', [False, True])
-def test_every_job_has_a_config_that_trains_as_long_as_it_says(quickstart, trained, long):
+@pytest.mark.parametrize('mixed_precision', [False, True])
+def test_every_job_trains_as_long_as_it_says(
+    quickstart, trained, long, mixed_precision, monkeypatch
+):
+    monkeypatch.setattr(quickstart, 'MIXED_PRECISION', mixed_precision)
     trained.long = long
     for job in all_jobs(quickstart, trained):
-        train_cfg = load_config(ROOT / job.config).train_cfg
-        assert job.epochs == train_cfg.get('max_epochs')
-        assert (job.epochs is None) == ('max_iters' in train_cfg)
+        cfg = load_config(ROOT / job.config)
+        full = dict(cfg.train_cfg)
+        cfg.merge_from_dict(options_of(job))
+        schedules = cfg.param_scheduler
+        last = schedules[-1] if isinstance(schedules, list) else schedules
+        unit = 'max_iters' if 'max_iters' in full else 'max_epochs'
+        # Half of the training where a step takes twice the time; the schedule ends with it.
+        halved = not (long or mixed_precision or 'upernet' in job.config)
+        share = 0.5 if halved else 1.0
+        assert cfg.train_cfg[unit] == last.end == round(full[unit] * share)
+        assert job.epochs == cfg.train_cfg.get('max_epochs')
+
+
+def options_of(job):
+    """The job's options as ``--cfg-options`` reads them."""
+    parser = ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    return parser.parse_args(['--cfg-options', *job.options]).cfg_options
 
 
 def test_every_evaluation_runs_from_random_weights_too(quickstart, trained):
