@@ -283,4 +283,4 @@ def test_all_benchmarks_run_by_one_command(tmp_path):
     command = ['bash', FOLDER / 'gpu.sh', tmp_path, 'cpu']
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert len(list(tmp_path.glob('*.json'))) == 8
+    assert len(list(tmp_path.glob('*.json'))) == 9

@@ -34,6 +34,15 @@ def parser(doc: str, batch: int, pairs: int = 5) -> argparse.ArgumentParser:
     return result
 
 
+def compile_option(options: argparse.ArgumentParser) -> None:
+    """Add ``--compile``, which a benchmark of whole models has."""
+    options.add_argument(
+        '--compile',
+        action='store_true',
+        help="compile our Transformer layers; the peer's too, as a third side",
+    )
+
+
 def start(args: argparse.Namespace) -> None:
     """Seed, set threads, and refuse what cannot be run before any work."""
     if args.device != 'cpu' and not torch.cuda.is_available():

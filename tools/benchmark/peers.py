@@ -1,11 +1,14 @@
 """What people would use instead, with the weights of our models."""
 
+import copy
+
 import timm
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
+from mmpretrain.models.backbones.beit import BEiTTransformerEncoderLayer
 from mmpretrain.models.utils import NormEMAVectorQuantizer
 from mmpretrain.registry import MODELS as MMPRETRAIN
 from timm.models.vision_transformer import Block
@@ -26,6 +29,15 @@ SEGMENTATION_NAMES = {
     'mlp.fc2': 'ffn.layers.1',
     'blocks': 'layers',
 }
+
+
+def also_compiled(name: str, model: nn.Module) -> dict[str, nn.Module]:
+    """A peer by its name, and a copy of it whose Transformer layers are compiled as ours."""
+    copied = copy.deepcopy(model)
+    for module in copied.modules():
+        if isinstance(module, Block | BEiTTransformerEncoderLayer):
+            module.compile()
+    return {name: model, f'{name}, compiled': copied}
 
 
 def mmpretrain_quantizer(ours: NormEMAQuantizer) -> NormEMAVectorQuantizer:

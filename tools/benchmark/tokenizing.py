@@ -6,22 +6,31 @@ The codes must be equal before anything is timed. Both a tokenizer's parts are t
 patches, and, as in pretraining, of the 75 masked ones only, for which mmpretrain computes all.
 """
 
+from functools import partial
+
 import torch
-from paired import compare, parser, report, same_result, start
-from peers import mmpretrain_tokenizer
+from paired import compare, compile_option, parser, report, same_result, start
+from peers import also_compiled, mmpretrain_tokenizer
 from steps import autocast, masked_samples, random_images, tokenizer
 
+from mmbeitv2.engine import compile_layers
 from mmbeitv2.models.beitv2 import masked_positions
 
 
 @torch.no_grad()
 def main() -> None:
     """Run the tool."""
-    args = parser(__doc__, batch=8).parse_args()
+    options = parser(__doc__, batch=8)
+    compile_option(options)
+    args = options.parse_args()
     start(args)
     ours = tokenizer()
     theirs = mmpretrain_tokenizer(ours).to(args.device)
     ours = ours.to(args.device)
+    peers = {'mmpretrain': theirs}
+    if args.compile:
+        compile_layers(ours)
+        peers = also_compiled('mmpretrain', theirs)
     images = random_images(args.batch, args.device)
     _, positions = masked_positions(masked_samples(args.batch), args.device)
 
@@ -33,20 +42,17 @@ def main() -> None:
         with autocast(args.device, args.precision):
             return ours.tokenize_at(images, positions)
 
-    def their_codes():
+    def their_codes(model):
         with autocast(args.device, args.precision):
-            return theirs(images)
+            return model(images)
 
     if args.precision == 'float32':
-        agreement = (all_codes() == their_codes()).double().mean()
+        agreement = (all_codes() == their_codes(theirs)).double().mean()
         same_result('share of equal codes', torch.ones(()), agreement, 1e-3)
+    their_steps = {name: partial(their_codes, model) for name, model in peers.items()}
     results = {
-        f'all patches, {args.precision}': compare(
-            dict(ours=all_codes, mmpretrain=their_codes), args
-        ),
-        f'masked patches, {args.precision}': compare(
-            dict(ours=masked_codes, mmpretrain=their_codes), args
-        ),
+        f'all patches, {args.precision}': compare(dict(ours=all_codes, **their_steps), args),
+        f'masked patches, {args.precision}': compare(dict(ours=masked_codes, **their_steps), args),
     }
     report('tokenizing', results, args)
 
