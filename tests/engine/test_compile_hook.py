@@ -1,5 +1,7 @@
 """Compiled layers: one graph each, the same numbers."""
 
+import inspect
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -13,6 +15,12 @@ POSITIONS = [
     dict(use_rel_pos_bias=True),
     dict(use_shared_rel_pos_bias=True, use_rel_pos_bias=True),
 ]
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled():
+    """Other tests compile the same code for other layers."""
+    torch.compiler.reset()
 
 
 @pytest.fixture
@@ -51,3 +59,22 @@ def test_each_layer_is_one_graph_with_the_same_numbers(backbone):
             assert a is None
         else:
             assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(
+    'recompile_limit' not in inspect.signature(torch.compile).parameters,
+    reason='this torch takes no limit of compilations',
+)
+def test_layers_that_drop_with_many_probabilities_are_all_compiled():
+    arch = dict(embed_dim=24, depth=12, num_heads=2)
+    model = BEiTViT(arch=arch, img_size=32, drop_path_rate=0.2, out_type='featmap').train()
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    # With fullgraph a layer beyond torch's limit of compilations is an error.
+    compile_layers(model, backend=backend, fullgraph=True)
+    model(torch.randn(4, 3, 32, 32))[0].sum().backward()
+    assert len(graphs) == 12
