@@ -76,6 +76,7 @@ def test_every_job_trains_as_long_as_it_says(
         share = 0.5 if halved else 1.0
         assert cfg.train_cfg[unit] == last.end == round(full[unit] * share)
         assert job.epochs == cfg.train_cfg.get('max_epochs')
+        assert (job.epochs is None) == ('max_iters' in cfg.train_cfg)
 
 
 def options_of(job):
