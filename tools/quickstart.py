@@ -43,7 +43,7 @@ def main() -> None:
     os.chdir(ROOT)
     start = time.time()
     if not (args.long or MIXED_PRECISION):
-        print(f'This CPU has no bfloat16 instructions: half as long are {", ".join(HALVED)}.')
+        print(f'This CPU has no bfloat16 instructions: {", ".join(HALVED)} train half as long.')
     for number, stage in enumerate(args.stages, 1):
         print(f'\n[{number}/{len(args.stages)}] {stage}: {STAGES[stage]}', flush=True)
         stage_start = time.time()
