@@ -17,6 +17,7 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import RUNNERS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
+from mmengine.utils import digit_version
 from safetensors.torch import load_file
 from torch import nn
 
@@ -24,6 +25,7 @@ from mmbeitv2.models import VQKD, BEiTV2, VQKDTokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(__file__).parent / 'data'
+CAN_SHARD = digit_version(torch.__version__) >= digit_version('2.7')
 ENCODER = dict(img_size=64, patch_size=16, embed_dim=48, depth=3, num_heads=4)
 VQKD_CONFIG = dict(
     encoder=ENCODER,
@@ -91,6 +93,12 @@ class RandomPhotos(torch.utils.data.Dataset):
         sample = BaseDataElement(metainfo=dict(img_path=f'photo_{int(index)}.jpg'))
         sample.set_field(self.masks[index], 'mask')
         return dict(inputs=self.pixels[index], data_samples=sample)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers('needs_torch'):
+        if digit_version(torch.__version__) < digit_version(mark.args[0]):
+            pytest.skip(f'needs torch {mark.args[0]}, this is {torch.__version__}')
 
 
 @pytest.fixture(scope='session')

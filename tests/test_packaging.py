@@ -3,11 +3,13 @@
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from mmengine.utils import digit_version
 
 import mmbeitv2
 
@@ -146,12 +148,29 @@ def test_too_old_a_version_is_an_error_with_both_commands(monkeypatch, too_old, 
     assert "'mmbeitv2[openmmlab]'" in str(error.value)
 
 
-def test_constraints_pin_every_direct_dependency():
-    pinned = {
-        line.split('==')[0].lower().replace('_', '-')
-        for line in (ROOT / 'constraints.txt').read_text().splitlines()
-        if '==' in line and not line.startswith('#')
+def pins(name: str) -> dict[str, str]:
+    """Versions of a file of constraints."""
+    lines = (ROOT / name).read_text().splitlines()
+    pairs = [line.split(' ;')[0].split('==') for line in lines if not line.startswith('#')]
+    return {package.lower().replace('_', '-'): version for package, version in pairs}
+
+
+def test_lowest_constraints_are_the_bounds_of_setup():
+    source = (ROOT / 'setup.py').read_text()
+    upstream = {'mmengine', 'mmcv', 'mmpretrain', 'mmsegmentation'}
+    bounds = {
+        package.lower().replace('_', '-'): version
+        for package, version in re.findall(r"'([\w-]+)>=([\d.]+)'", source)
+        if package not in upstream
     }
+    lowest = pins('constraints-lowest.txt')
+    assert lowest.keys() == bounds.keys()
+    for package, bound in bounds.items():
+        assert digit_version(lowest[package]) == digit_version(bound), package
+
+
+def test_constraints_pin_every_direct_dependency():
+    pinned = pins('constraints.txt').keys()
     direct = {
         *('torch', 'torchvision', 'numpy', 'pillow', 'timm', 'open-clip-torch', 'setuptools'),
         *('onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain', 'onedl-mmsegmentation'),

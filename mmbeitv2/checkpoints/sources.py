@@ -141,7 +141,7 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _package_file(source: str) -> resources.abc.Traversable:
+def _package_file(source: str) -> 'resources.abc.Traversable':  # Python 3.10 has no resources.abc
     module, _, name = source.removeprefix(PACKAGE_SCHEME).partition('/')
     try:
         file = resources.files(module).joinpath(name)

@@ -12,8 +12,8 @@ from mmengine.dist import get_world_size, is_distributed, is_main_process
 from mmengine.utils import digit_version
 from torch import Tensor, nn
 from torch.distributed import fsdp
+from torch.distributed import tensor as dtensor
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from mmbeitv2.models.layers import Block
 from mmbeitv2.registry import STRATEGIES
@@ -100,7 +100,7 @@ def _gather(values: dict[str, Tensor]) -> dict[str, Tensor]:
     """Whole copies in the main memory of the first process, nothing on the others."""
     gathered = {}
     for name, value in values.items():
-        whole = value.full_tensor() if isinstance(value, DTensor) else value
+        whole = value.full_tensor() if isinstance(value, dtensor.DTensor) else value
         if is_main_process():
             gathered[name] = whole.cpu()
     return gathered
@@ -111,7 +111,7 @@ def _shard(values: dict[str, Tensor], like: dict[str, Tensor]) -> dict[str, Tens
     sharded = {}
     for name, value in values.items():
         target = like.get(name)
-        if isinstance(target, DTensor) and target.shape == value.shape:
-            value = distribute_tensor(value, target.device_mesh, target.placements)
+        if isinstance(target, dtensor.DTensor) and target.shape == value.shape:
+            value = dtensor.distribute_tensor(value, target.device_mesh, target.placements)
         sharded[name] = value
     return sharded

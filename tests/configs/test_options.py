@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.distributed.tensor import DTensor
 
 from mmbeitv2.apis.config import load_config
 from mmbeitv2.apis.launch import build_runner
@@ -49,7 +48,12 @@ def process_group(tmp_path):
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize('block', BLOCKS, ids=description)
+def parameter(block):
+    marks = [pytest.mark.needs_torch('2.7')] if 'ShardedStrategy' in block else []
+    return pytest.param(block, marks=marks, id=description(block))
+
+
+@pytest.mark.parametrize('block', map(parameter, BLOCKS))
 def test_option_trains_and_validates(block, demo_data, tmp_path, monkeypatch, request):
     for name, package in NEEDS.items():
         if name in block and importlib.util.find_spec(package) is None:
@@ -100,7 +104,7 @@ def tokenizes_in_bfloat16(runner):
 
 def shards(runner):
     groups = runner.optim_wrapper.optimizer.param_groups
-    assert all(isinstance(p, DTensor) for group in groups for p in group['params'])
+    assert all(hasattr(p, 'to_local') for group in groups for p in group['params'])
 
 
 EFFECTS = {

@@ -19,10 +19,14 @@ run() { # NAME SCRIPT OPTIONS
 
 if [[ "$device" == cpu ]]; then
     quick=(--batch 1 --pairs 1)
+    # Without instructions for bfloat16 a single step in it takes a CPU minutes.
+    precision="$(cd .. && python -W ignore -c '
+from demo_runs import MIXED_PRECISION
+print("bfloat16" if MIXED_PRECISION else "float32")')"
     run quantizer quantizer.py "${quick[@]}" --num-codes 512
     run tokenizing tokenizing.py "${quick[@]}"
-    run pretraining-bfloat16 pretraining.py "${quick[@]}" --precision bfloat16
-    run vqkd-bfloat16 vqkd.py "${quick[@]}" --precision bfloat16
+    run "pretraining-$precision" pretraining.py "${quick[@]}" --precision "$precision"
+    run "vqkd-$precision" vqkd.py "${quick[@]}" --precision "$precision"
     run tokenizing-compiled tokenizing.py "${quick[@]}" --compile
     run segmentation-backbone segmentation.py "${quick[@]}" --size 128
     run scaling scaling.py "${quick[@]}" --sides 64 128 --codes 256 512
