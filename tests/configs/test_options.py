@@ -53,7 +53,7 @@ def parameter(block):
     return pytest.param(block, marks=marks, id=description(block))
 
 
-@pytest.mark.parametrize('block', map(parameter, BLOCKS))
+@pytest.mark.parametrize('block', [parameter(block) for block in BLOCKS])
 def test_option_trains_and_validates(block, demo_data, tmp_path, monkeypatch, request):
     for name, package in NEEDS.items():
         if name in block and importlib.util.find_spec(package) is None:

@@ -29,7 +29,8 @@ print("bfloat16" if MIXED_PRECISION else "float32")')"
     run "vqkd-$precision" vqkd.py "${quick[@]}" --precision "$precision"
     run tokenizing-compiled tokenizing.py "${quick[@]}" --compile
     run segmentation-backbone segmentation.py "${quick[@]}" --size 128
-    run scaling scaling.py "${quick[@]}" --sides 64 128 --codes 256 512
+    run scaling scaling.py "${quick[@]}" --sides 64 128 --codes 256 512 \
+        --pretraining-batch 1
     run count count.py --batch 1 --step quantizer
     run rate rate.py --pairs 1
     exit
@@ -45,7 +46,7 @@ run vqkd-bfloat16 vqkd.py --batch 128 --pairs 5 --steps 3 --precision bfloat16
 run segmentation-bfloat16 segmentation.py --batch 8 --pairs 5 --steps 3 --precision bfloat16
 run upernet-bfloat16 segmentation.py --part upernet --batch 4 --pairs 5 --steps 3 \
     --precision bfloat16
-run scaling scaling.py --batch 16 --pairs 5 --precision bfloat16
+run scaling scaling.py --batch 16 --pairs 5 --precision bfloat16 --pretraining-batch 128
 run count count.py --batch 16
 # Last, since compiling takes minutes.
 run tokenizing-compiled tokenizing.py --batch 256 --pairs 5 --precision bfloat16 --compile

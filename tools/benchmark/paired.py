@@ -52,7 +52,11 @@ def start(args: argparse.Namespace) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    # Every initialised tensor would be logged.
+    silence()
+
+
+def silence() -> None:
+    """Log warnings only: mmengine would name every initialised tensor."""
     MMLogger.get_instance('benchmark', log_level='WARNING')
 
 

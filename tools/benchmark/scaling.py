@@ -3,8 +3,8 @@
     python tools/benchmark/scaling.py
 
 Image sides 224 to 640 (tokens: linear layers in proportion, attention by the square), codebooks of
-1k to 64k codes (in proportion), and one or two processes that share the cores or have a GPU each
-(the same images a process: throughput should not fall). Every series is timed in turns.
+1k to 64k codes (in proportion), and one or two processes with a core or a GPU each (the same images
+a process: the step should take no longer). Every series is timed in turns.
 """
 
 import argparse
@@ -15,13 +15,15 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from count import flops, peak_bytes
-from paired import machine, parser, seconds, start, write
+from paired import machine, parser, seconds, silence, start, write
 from steps import pretraining_step, quantizer_step
 
 SIDES = (224, 384, 512, 640)
 CODES = (1024, 4096, 16384, 65536)
-# The codebook's sums travel whatever the batch; these are the paper's images of one GPU.
-IMAGES_PER_PROCESS = 64
+# What travels between processes is of the same size whatever the batch. 64 are the paper's images
+# of one GPU (tokenizer training); in pretraining a core would need minutes for as many.
+QUANTIZER_BATCH, PRETRAINING_BATCH = 64, 8
+PROCESS_STEPS = {'quantizer': quantizer_step, 'pretraining': pretraining_step}
 
 
 def series(steps: dict, args: argparse.Namespace) -> dict[int, dict]:
@@ -56,9 +58,12 @@ def show(title: str, unit: str, result: dict[int, dict]) -> None:
     print()
 
 
-def train_in_processes(rank: int, world: int, args: argparse.Namespace, port: int, queue) -> None:
-    """One rank of a quantizer training whose codebook is kept equal over ranks."""
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+def train_in_turns(index: int, places: list, name: str, args: argparse.Namespace, talk) -> None:
+    """One process of the runs of one process and of two, which wait while the other run steps."""
+    world, rank = places[index]
+    barrier, queue, port = talk
+    silence()
+    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port + world))
     gpu = args.device != 'cpu'
     dist.init_process_group('nccl' if gpu else 'gloo', rank=rank, world_size=world)
     device = f'cuda:{rank}' if gpu else 'cpu'
@@ -67,33 +72,44 @@ def train_in_processes(rank: int, world: int, args: argparse.Namespace, port: in
     else:
         torch.set_num_threads(1)
     torch.manual_seed(rank)
-    step = quantizer_step(args.images_per_process, device, args.precision)
+    step = PROCESS_STEPS[name](getattr(args, f'{name}_batch'), device, args.precision)
     step()
     times = []
     for _ in range(args.pairs):
-        dist.barrier()
-        times.append(seconds(step, args.steps, device))
+        for turn in sorted({world for world, _ in places}):
+            barrier.wait()
+            if turn == world:
+                times.append(seconds(step, args.steps, device))
     if rank == 0:
-        queue.put(times)
+        queue.put((world, times))
+    barrier.wait()
     dist.destroy_process_group()
 
 
-def processes(args: argparse.Namespace) -> dict[int, dict]:
-    """Seconds of a quantizer step in one process and in two, one thread or GPU each."""
+def processes(name: str, args: argparse.Namespace) -> dict[int, dict]:
+    """Seconds of a step in one process and in two, one thread or GPU each."""
     most = torch.cuda.device_count() if args.device != 'cpu' else os.cpu_count()
-    result = {}
+    if most < 2:
+        print('2 processes not measured: 1 device')
+    places = [(world, rank) for world in (1, 2) if world <= most for rank in range(world)]
     context = mp.get_context('spawn')
-    for world in (1, 2):
-        if world > most:
-            print(f'{world} processes not measured: {most} device(s)')
-            break
-        queue = context.SimpleQueue()
-        mp.spawn(
-            train_in_processes, args=(world, args, 29500 + os.getpid() % 1000, queue), nprocs=world
-        )
-        times = queue.get()
-        result[world] = dict(seconds=statistics.median(times), turns=times)
-    return result
+    queue = context.SimpleQueue()
+    talk = (context.Barrier(len(places)), queue, 29500 + os.getpid() % 1000)
+    mp.spawn(train_in_turns, args=(places, name, args, talk), nprocs=len(places))
+    turns = dict(queue.get() for _, rank in places if rank == 0)
+    return {
+        world: dict(seconds=statistics.median(turns[world]), turns=turns[world])
+        for world in sorted(turns)
+    }
+
+
+def show_processes(name: str, batch: int, result: dict[int, dict]) -> None:
+    """Print seconds and images a second for each number of processes."""
+    print(f'{name} step in processes, {batch} images in each')
+    for world, row in result.items():
+        rate = world * batch / row['seconds']
+        print(f'{world:>9} {row["seconds"]:>9.4g} s/step {rate:>9.4g} images/s')
+    print()
 
 
 def main() -> None:
@@ -101,7 +117,12 @@ def main() -> None:
     options = parser(__doc__, batch=2, pairs=3)
     options.add_argument('--sides', type=int, nargs='+', default=SIDES, help='pixels')
     options.add_argument('--codes', type=int, nargs='+', default=CODES)
-    options.add_argument('--images-per-process', type=int, default=IMAGES_PER_PROCESS)
+    options.add_argument(
+        '--quantizer-batch', type=int, default=QUANTIZER_BATCH, help='images a process'
+    )
+    options.add_argument(
+        '--pretraining-batch', type=int, default=PRETRAINING_BATCH, help='images a process'
+    )
     args = options.parse_args()
     start(args)
     sides = {
@@ -115,11 +136,10 @@ def main() -> None:
         args,
     )
     show('quantizer step, 16 images', 'codes', by_codes)
-    by_processes = processes(args)
-    print('quantizer step, the same images in every process')
-    for world, row in by_processes.items():
-        rate = world * args.images_per_process / row['seconds']
-        print(f'{world:>9} {row["seconds"]:>9.4g} s/step {rate:>9.4g} images/s')
+    by_processes = {}
+    for name in PROCESS_STEPS:
+        by_processes[name] = processes(name, args)
+        show_processes(name, getattr(args, f'{name}_batch'), by_processes[name])
     facts = machine(args.device)
     print(', '.join(f'{key} {value}' for key, value in facts.items()))
     write(

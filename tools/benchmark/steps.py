@@ -5,12 +5,14 @@ and gives a function that makes one step.
 """
 
 import torch
+import torch.distributed as dist
 from count import Step
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from mmbeitv2.apis.config import load_config
 from mmbeitv2.datasets.masking import BlockMask
@@ -121,13 +123,18 @@ def optimizer_wrapper(cfg: Config, model: nn.Module, precision: str):
 def train_step(model: nn.Module, cfg: Config, inputs: object, samples: object, precision: str):
     """A whole step as the runner makes it, on inputs that lie on the device already.
 
+    In a distributed run gradients are averaged over the processes.
+
     Returns a function that returns the loss.
     """
     wrapper = optimizer_wrapper(cfg, model, precision)
+    network = model
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        network = DistributedDataParallel(model, broadcast_buffers=False)
 
     def step() -> Tensor:
-        with wrapper.optim_context(model):
-            losses = model(inputs, samples, mode='loss')
+        with wrapper.optim_context(network):
+            losses = network(inputs, samples, mode='loss')
         loss, _ = model.parse_losses(losses)
         wrapper.update_params(loss)
         return loss.detach()
