@@ -1,7 +1,7 @@
 """Steps on a GPU, as far as a machine without one can see: no tensor is on another device.
 
 The tensors have shapes and a device but no values, so that an operator that mixes devices, or reads
-a value back, is an error. Backward passes need a GPU.
+a value back, is an error. Backward passes and autocast need a GPU.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ def on_gpu():
         with GPU, DefaultScope.overwrite_default_scope(scope):
             return MODELS.build(cfg.model).train()
 
-    with mode, torch.autocast('cuda', torch.bfloat16):
+    with mode:
         yield build
 
 
