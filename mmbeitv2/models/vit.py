@@ -91,9 +91,7 @@ class VisionTransformer(BaseModule):
         self.embed_dim = embed_dim
         self.depth = depth
         self.num_heads = num_heads
-        self.mlp_ratio = mlp_ratio
         self.init_values = init_values
-        self.norm_eps = norm_eps
         self.init_std = init_std
         self.init_cut = init_cut
         self.with_cp = with_cp
@@ -109,14 +107,13 @@ class VisionTransformer(BaseModule):
         self.rel_pos_bias = (
             RelativePositionBias(self.grid, num_heads) if use_shared_rel_pos_bias else None
         )
-        drop_path = [drop_path_rate * i / max(depth - 1, 1) for i in range(depth)]
         self.blocks = nn.ModuleList(
             Block(
                 embed_dim,
                 num_heads,
                 mlp_ratio,
                 init_values,
-                drop_path[i],
+                drop_path_rate * i / max(depth - 1, 1),
                 self.grid if use_rel_pos_bias else None,
                 norm_eps,
             )

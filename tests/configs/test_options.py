@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed import tensor as dtensor
 
 from mmbeitv2.apis.config import load_config
 from mmbeitv2.apis.launch import build_runner
@@ -104,7 +105,7 @@ def tokenizes_in_bfloat16(runner):
 
 def shards(runner):
     groups = runner.optim_wrapper.optimizer.param_groups
-    assert all(hasattr(p, 'to_local') for group in groups for p in group['params'])
+    assert all(isinstance(p, dtensor.DTensor) for group in groups for p in group['params'])
 
 
 EFFECTS = {

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from conftest import BEITV2_CONFIG, CAN_SHARD, VQKD_CONFIG, build_runner
 from torch import Tensor
+from torch.distributed import tensor as dtensor
 from torch.nn.parallel import DistributedDataParallel
 
 from mmbeitv2.models import VQKD, BEiTV2, NormEMAQuantizer
@@ -152,7 +153,7 @@ def clipped_pretraining(rank: int, folder: Path, name: str, **kwargs) -> dict:
 
 
 def held_here(parameter: Tensor) -> Tensor:
-    return parameter.to_local() if hasattr(parameter, 'to_local') else parameter
+    return parameter.to_local() if isinstance(parameter, dtensor.DTensor) else parameter
 
 
 def train_vqkd(rank: int, world_size: int, folder: Path) -> dict:

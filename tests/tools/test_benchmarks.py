@@ -86,9 +86,10 @@ class TestCounts:
 
         counts = count(demo_step(demo_config))
         assert counts.flops == pytest.approx(HELD['flops'], rel=0.01)
-        # Older releases of torch call more operators for the same: 1993 with torch 2.4.
-        if digit_version(torch.__version__) >= digit_version('2.14'):
-            assert counts.operator_calls <= HELD['operator_calls'] * 1.05
+        # Older releases of torch call more operators for the same.
+        old = digit_version(torch.__version__) < digit_version('2.14')
+        calls = HELD['operator_calls_torch_2_4' if old else 'operator_calls']
+        assert counts.operator_calls <= calls * 1.05
         assert counts.peak_bytes <= HELD['peak_bytes'] * 1.05
 
     def test_paper_size_step_computes_only_what_is_read_and_never_waits(self):
@@ -143,7 +144,9 @@ def build_fake(cfg):
 
 
 # Of the demo's step with 8 images on a CPU; to be lowered with every improvement.
-HELD = dict(flops=2.822e9, operator_calls=1859, peak_bytes=13.2e6)
+HELD = dict(
+    flops=2.822e9, operator_calls=1859, operator_calls_torch_2_4=1993, peak_bytes=13.2e6
+)
 
 
 class TestPeers:
