@@ -54,7 +54,7 @@ setup(
     extras_require={
         'onedl': [
             'onedl-mmengine>=0.10.8',
-            'onedl-mmcv>=2.3.0',
+            'onedl-mmcv>=2.3.1',
             'onedl-mmpretrain>=1.3.0',
             'onedl-mmsegmentation>=1.4.0',
         ],
