@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent
 class BuildWithMim(build_py):
     """Adds configs, tools and the model index to the built package.
 
-    An editable install needs no copy: ``mmbeitv2.apis.config`` finds the checkout's own folders.
+    An editable install needs no copy: ``mmbeitv2.launch.config`` finds the checkout's own folders.
     """
 
     def run(self) -> None:

@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import re
 
+from mmbeitv2.moved import announce_moved_modules
 from mmbeitv2.version import __version__
 
 __all__ = ['__version__']
@@ -50,3 +51,4 @@ def _check_openmmlab() -> None:
 
 
 _check_openmmlab()
+announce_moved_modules()

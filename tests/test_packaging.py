@@ -90,7 +90,7 @@ def test_installed_config_is_inherited_from_an_empty_folder(wheel_folder, tmp_pa
     script = (
         'import json\n'
         'import mmbeitv2\n'
-        'from mmbeitv2.apis.config import find_config, load_config\n'
+        'from mmbeitv2.launch.config import find_config, load_config\n'
         "base = find_config('beitv2_vit-b16_300e.py')\n"
         "cfg = load_config('mine.py').to_dict()\n"
         'print(json.dumps([mmbeitv2.__file__, str(base), cfg]))\n'

@@ -16,9 +16,10 @@ import numpy as np
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
-from mmbeitv2.apis import launch, preflight
-from mmbeitv2.apis.config import load_config
 from mmbeitv2.datasets.segmentation import check_pair
+from mmbeitv2.launch import preflight
+from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.runner import exit_on_bad_input
 
 # Images of the scene parsing benchmark, by the folder's last name.
 ADE20K_IMAGES = {'training': 20210, 'validation': 2000}
@@ -86,7 +87,7 @@ def main() -> None:
         cfg = load_config(args.config, args.cfg_options)
         preflight.check_data(cfg, args.phases)
     except (FileNotFoundError, ValueError) as error:
-        launch.exit_on_bad_input(error)
+        exit_on_bad_input(error)
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     errors = [error for phase in args.phases for error in check_phase(cfg, phase, args.workers)]
     for error in errors[:20]:

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmbeitv2.apis.launch import exit_on_bad_input
-from mmbeitv2.checkpoints.conversion import convert
-from mmbeitv2.checkpoints.exporting import TARGETS
+from mmbeitv2.exchange.conversion import convert
+from mmbeitv2.exchange.exporting import TARGETS
+from mmbeitv2.launch.runner import exit_on_bad_input
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

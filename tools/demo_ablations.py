@@ -24,8 +24,8 @@ from demo_runs import (
     training_job,
 )
 
-from mmbeitv2.visualization.quickstart import KNOWN, UNSEEN, metrics_of
-from mmbeitv2.visualization.summary import Measurement
+from mmbeitv2.reports.quickstart import KNOWN, UNSEEN, metrics_of
+from mmbeitv2.reports.summary import Measurement
 
 # What is changed, the config of the pretraining and that of its tokenizer.
 VARIANTS = {

@@ -25,11 +25,8 @@ from torch import Tensor
 
 from mmbeitv2.apis import load_pretrained, load_tokenizer
 from mmbeitv2.registry import TRANSFORMS
-from mmbeitv2.version import __version__
-from mmbeitv2.visualization import codes, curves, masking, runs, segmentation, style
-from mmbeitv2.visualization.code_maps import code_maps
-from mmbeitv2.visualization.html import Section, render_report
-from mmbeitv2.visualization.quickstart import (
+from mmbeitv2.reports.html import Section, render_report
+from mmbeitv2.reports.quickstart import (
     CLASS_FOLDERS,
     COMPARED,
     KNOWN,
@@ -38,7 +35,10 @@ from mmbeitv2.visualization.quickstart import (
     measure,
     seed_folders,
 )
-from mmbeitv2.visualization.summary import Measurement, text_table
+from mmbeitv2.reports.summary import Measurement, text_table
+from mmbeitv2.version import __version__
+from mmbeitv2.visualization import codes, curves, masking, runs, segmentation, style
+from mmbeitv2.visualization.code_maps import code_maps
 
 SEGMENTATION_PHOTOS = 8
 MASKED_PHOTOS = 5

@@ -5,8 +5,15 @@ from collections.abc import Sequence
 
 from mmengine.config import Config
 
-from mmbeitv2.apis import launch, preflight
-from mmbeitv2.apis.config import load_config
+from mmbeitv2.launch import preflight
+from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.runner import (
+    add_common_arguments,
+    build_runner,
+    exit_on_bad_input,
+    load_weights,
+    set_environment,
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -14,7 +21,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint on the test dataloader')
     parser.add_argument('config', help="config file, or 'mmbeitv2::NAME.py'")
     parser.add_argument('checkpoint')
-    launch.add_common_arguments(parser)
+    add_common_arguments(parser)
     parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to this file')
     parser.add_argument('--show-dir', help='write images with predictions drawn into this folder')
     parser.add_argument(
@@ -127,15 +134,15 @@ def main() -> None:
         cfg = load_config(args.config, args.cfg_options)
         apply_arguments(cfg, args)
         preflight.check(cfg, phases=('test',))
-        launch.set_environment(cfg, args)
+        set_environment(cfg, args)
     except (FileNotFoundError, ValueError) as error:
-        launch.exit_on_bad_input(error)
+        exit_on_bad_input(error)
     cfg.load_from = None  # loaded here instead, so that weights that do not fit are an error
-    runner = launch.build_runner(cfg)
+    runner = build_runner(cfg)
     try:
-        launch.load_weights(runner, args.checkpoint)
+        load_weights(runner, args.checkpoint)
     except ValueError as error:
-        launch.exit_on_bad_input(error)
+        exit_on_bad_input(error)
     runner.test()
 
 

@@ -6,16 +6,22 @@ from collections.abc import Sequence
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from mmbeitv2.apis import launch, preflight
-from mmbeitv2.apis.batch import num_processes, settle_total_batch
-from mmbeitv2.apis.config import load_config
+from mmbeitv2.launch import preflight
+from mmbeitv2.launch.batch import num_processes, settle_total_batch
+from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.runner import (
+    add_common_arguments,
+    build_runner,
+    exit_on_bad_input,
+    set_environment,
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description='Train a model')
     parser.add_argument('config', help="config file, or 'mmbeitv2::NAME.py'")
-    launch.add_common_arguments(parser)
+    add_common_arguments(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -77,11 +83,11 @@ def main() -> None:
         apply_arguments(cfg, args)
         phases = ('train', 'val', 'test') if args.test else ('train', 'val')
         preflight.check(cfg, phases=phases)
-        launch.set_environment(cfg, args)
+        set_environment(cfg, args)
         batch = settle_total_batch(cfg, num_processes(args.launcher), args.accumulate)
     except (FileNotFoundError, ValueError) as error:
-        launch.exit_on_bad_input(error)
-    runner = launch.build_runner(cfg)
+        exit_on_bad_input(error)
+    runner = build_runner(cfg)
     runner.logger.log(batch.level, batch.message)
     runner.train()
     if args.test:

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from mmbeitv2.checkpoints.building import build_pretrained, build_tokenizer
 from mmbeitv2.checkpoints.translation import open_checkpoint
+from mmbeitv2.exchange.building import build_pretrained, build_tokenizer
 from mmbeitv2.models import BEiTV2, VQKDTokenizer
 
 

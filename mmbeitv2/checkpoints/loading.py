@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmbeitv2.checkpoints.architecture import with_prefix
+from mmbeitv2.checkpoints.naming import with_prefix
 from mmbeitv2.checkpoints.translation import Checkpoint
 
 # Training state of the codebook, which not every project stores.

@@ -35,6 +35,17 @@ def rename_to_theirs(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Ten
     return _rename(state, rules)
 
 
+def num_layers(state: dict[str, Tensor], name: str) -> int:
+    """Number of layers ``name.0``, ``name.1``, … among the tensors."""
+    numbers = [int(m[1]) for key in state if (m := re.match(rf'{re.escape(name)}\.(\d+)\.', key))]
+    return max(numbers, default=-1) + 1
+
+
+def with_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Tensors whose name begins with ``prefix``, without it."""
+    return {name[len(prefix) :]: v for name, v in state.items() if name.startswith(prefix)}
+
+
 def _rename(state: Mapping[str, Tensor], rules: Iterable[tuple[str, str]]) -> dict[str, Tensor]:
     compiled = [(_pattern(old), _template(new)) for old, new in rules]
     renamed: dict[str, Tensor] = {}

@@ -7,9 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmbeitv2.checkpoints.architecture import num_layers, with_prefix
 from mmbeitv2.checkpoints.layouts import NAMINGS, Naming
-from mmbeitv2.checkpoints.naming import rename_to_ours
+from mmbeitv2.checkpoints.naming import num_layers, rename_to_ours, with_prefix
 from mmbeitv2.checkpoints.reading import read_weights
 
 # Buffers that are computed from the size of the grid.

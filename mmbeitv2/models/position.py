@@ -14,6 +14,10 @@ from torch import Tensor, nn
 
 Grid = tuple[int, int]
 
+# Names of the learned biases in a state dict: a layer's own, and the one that all layers share.
+TABLE = 'relative_position_bias_table'
+SHARED_TABLE = f'rel_pos_bias.{TABLE}'
+
 # Rows of the table beside the patch-to-patch offsets: [CLS] to patch, patch to [CLS], [CLS] to
 # [CLS].
 NUM_CLS_OFFSETS = 3

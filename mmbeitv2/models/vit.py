@@ -11,9 +11,10 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmbeitv2.checkpoints.architecture import SHARED_TABLE, TABLE
 from mmbeitv2.models.layers import INIT_STD, Block, PatchEmbed, init_layer_, init_normal_
 from mmbeitv2.models.position import (
+    SHARED_TABLE,
+    TABLE,
     Grid,
     RelativePositionBias,
     resize_absolute_position,

@@ -1,1 +1,1 @@
-"""Pictures of codebooks, predictions and curves, and the report that gathers them."""
+"""Pictures: from tensors, photos and logs to a figure."""

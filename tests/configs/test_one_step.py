@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from paper_values import PAPER_VALUES, ROBUSTNESS_CLASSES
 from timm.data import ImageNetInfo
 
-from mmbeitv2.apis.config import load_config
+from mmbeitv2.launch.config import load_config
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SMALL = dict(embed_dim=32, depth=3, num_heads=2)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.distributed import tensor as dtensor
 
-from mmbeitv2.apis.config import load_config
-from mmbeitv2.apis.launch import build_runner
+from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.runner import build_runner
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r'```python\n(.+?)```', (ROOT / 'docs/options.md').read_text(), re.DOTALL)

@@ -12,7 +12,7 @@ from mmengine.registry import DefaultScope
 from paper_values import PAPER_VALUES, ROBUSTNESS_CLASSES
 from torch import nn
 
-from mmbeitv2.apis.config import load_config
+from mmbeitv2.launch.config import load_config
 from mmbeitv2.models import TimmViT
 
 CONFIGS = Path(__file__).parents[2] / 'configs'

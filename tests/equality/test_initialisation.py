@@ -11,7 +11,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS as ROOT_MODELS
 
-from mmbeitv2.apis.config import load_config
+from mmbeitv2.launch.config import load_config
 
 pytestmark = [pytest.mark.equality, pytest.mark.usefixtures('mmpretrain_scope')]
 CONFIGS = Path(__file__).parents[2] / 'configs'

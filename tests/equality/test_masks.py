@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.registry import TRANSFORMS
 
-from mmbeitv2.apis.config import load_config
+from mmbeitv2.launch.config import load_config
 
 pytestmark = pytest.mark.equality
 OFFICIAL = 'official, 20,000 masks'

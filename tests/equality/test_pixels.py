@@ -11,8 +11,8 @@ from PIL import Image
 from torchvision.transforms import ColorJitter, InterpolationMode, RandomResizedCrop
 from torchvision.transforms.functional import resized_crop
 
-from mmbeitv2.apis.config import load_config
 from mmbeitv2.datasets.sampling import SampleIndex, SampleSeeded
+from mmbeitv2.launch.config import load_config
 
 pytestmark = [pytest.mark.equality, pytest.mark.usefixtures('mmpretrain_scope')]
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.runner import Runner
 from torch import nn
 
-from mmbeitv2.apis.config import load_config
+from mmbeitv2.launch.config import load_config
 from mmbeitv2.models import BEiTViT
 
 pytestmark = pytest.mark.equality

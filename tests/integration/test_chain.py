@@ -8,7 +8,7 @@ import torch
 from mmengine.runner import Runner
 
 from mmbeitv2.apis import load_pretrained, load_tokenizer
-from mmbeitv2.apis.config import load_config
+from mmbeitv2.launch.config import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 FAST_LOADERS = {

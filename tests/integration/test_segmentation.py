@@ -16,8 +16,8 @@ from mmengine.runner import Runner
 from PIL import Image
 from torch import nn
 
-from mmbeitv2.apis import launch
-from mmbeitv2.apis.config import load_config
+from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.runner import load_weights
 from mmbeitv2.models import BEiTViT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,12 +172,12 @@ def test_checkpoint_of_another_width_is_refused(
     cfg = configured(*(['--tta'] if augmented else []))
     cfg.load_from = None
     runner = Runner.from_cfg(cfg)
-    launch.load_weights(runner, str(trained / 'iter_2.pth'))
+    load_weights(runner, str(trained / 'iter_2.pth'))
     state = torch.load(trained / 'iter_2.pth', weights_only=True)['state_dict']
     state['decode_head.conv_seg.weight'] = torch.zeros(4, 64, 1, 1)
     torch.save(dict(state_dict=state), tmp_path / 'other.pth')
     with pytest.raises(ValueError, match=r'(?s)other\.pth is .*size mismatch .*conv_seg\.weight'):
-        launch.load_weights(runner, str(tmp_path / 'other.pth'))
+        load_weights(runner, str(tmp_path / 'other.pth'))
 
 
 def test_mmsegmentations_functions_load_and_use_the_model(trained: Path, demo_data: Path) -> None:

@@ -12,7 +12,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.structures import DataSample
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mmbeitv2.apis.config import load_config
+from mmbeitv2.launch.config import load_config
 from mmbeitv2.registry import MODELS
 
 # Earlier releases ask the driver for some operators.

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from torch.testing import assert_close
 
-from mmbeitv2.apis.config import load_config
+from mmbeitv2.launch.config import load_config
 from mmbeitv2.models import BEiTViT
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmbeitv2.apis.config import load_config
+from mmbeitv2.launch.config import load_config
 from mmbeitv2.models.beitv2 import masked_positions
 from mmbeitv2.registry import MODELS
 
@@ -50,14 +50,14 @@ def demo_step(cfg, batch=8):
 
 class TestCounts:
     def test_operations_are_those_of_the_matrix_products(self):
-        from count import flops
+        from costs import flops
 
         a, b = torch.randn(7, 5, requires_grad=True), torch.randn(5, 3)
         assert flops(lambda: a @ b) == 2 * 7 * 5 * 3
         assert flops(lambda: (a @ b).sum().backward()) == 2 * (2 * 7 * 5 * 3)
 
     def test_peak_is_of_what_a_step_holds_at_once(self):
-        from count import peak_bytes
+        from costs import peak_bytes
 
         x = torch.randn(1000, 100)
 
@@ -69,7 +69,7 @@ class TestCounts:
         assert 4e5 <= peak_bytes(step) < 4.1e5
 
     def test_quantizer_holds_no_similarities_of_the_whole_batch(self):
-        from count import count
+        from costs import count
         from steps import quantizer_step
 
         step = quantizer_step(16, 'cpu')
@@ -82,7 +82,7 @@ class TestCounts:
         assert counts.operator_calls < 60 + 12 * vectors / (2**19 / 8192)
 
     def test_pretraining_step_costs_what_it_did(self, demo_config):
-        from count import count
+        from costs import count
 
         counts = count(demo_step(demo_config))
         assert counts.flops == pytest.approx(HELD['flops'], rel=0.01)

@@ -68,6 +68,6 @@ def test_file_with_code_needs_trust(vqkd, run, tmp_path):
 
 
 def test_unequal_outputs_end_with_an_error(source, run, tmp_path, monkeypatch):
-    monkeypatch.setattr('mmbeitv2.checkpoints.conversion.TOLERANCE', -1.0)
+    monkeypatch.setattr('mmbeitv2.exchange.conversion.TOLERANCE', -1.0)
     with pytest.raises(SystemExit, match='does not compute what the source does'):
         run(source, tmp_path / 'out.pth', '--to', 'official', '--num-heads', 4)

@@ -12,7 +12,7 @@ import pytest
 from mmengine.config import DictAction
 
 import mmbeitv2
-from mmbeitv2.apis.config import load_config
+from mmbeitv2.launch.config import load_config
 
 ROOT = Path(mmbeitv2.__file__).resolve().parents[1]
 

@@ -26,8 +26,8 @@ from mmengine.registry import DefaultScope
 from paired import machine, shown, spread, write
 from PIL import Image, ImageOps
 
-from mmbeitv2.apis.config import load_config
 from mmbeitv2.datasets import SampleIndex
+from mmbeitv2.launch.config import load_config
 
 PHOTOS = Path(__file__).parents[2] / 'demo/assets/backgrounds'
 CONFIG = 'mmbeitv2::beitv2_vit-b16_300e.py'

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-from count import Step, peak_bytes
+from costs import Step, peak_bytes
 from mmengine.logging import MMLogger
 
 OURS = 'ours'

@@ -15,9 +15,9 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from vector_quantize_pytorch import VectorQuantize
 
-from mmbeitv2.checkpoints.exporting import export
-from mmbeitv2.checkpoints.peers import mmpretrain_config
 from mmbeitv2.checkpoints.translation import translate
+from mmbeitv2.exchange.exporting import export
+from mmbeitv2.exchange.peers import mmpretrain_config
 from mmbeitv2.models import VQKD, BEiTV2, BEiTViT, NormEMAQuantizer, VQKDTokenizer
 
 MMPRETRAIN_PRETRAINING = 'mmpretrain::beitv2/beitv2_beit-base-p16_8xb256-amp-coslr-300e_in1k.py'

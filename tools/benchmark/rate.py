@@ -7,7 +7,7 @@ share of the matrix rate.
 """
 
 import torch
-from count import flops
+from costs import flops
 from paired import machine, parser, seconds, spread, start, write
 from steps import STEPS
 

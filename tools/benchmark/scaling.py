@@ -14,7 +14,7 @@ import statistics
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from count import flops, peak_bytes
+from costs import flops, peak_bytes
 from paired import machine, parser, seconds, silence, start, write
 from steps import pretraining_step, quantizer_step
 

@@ -17,7 +17,7 @@ from peers import mmseg_backbone
 from steps import SEGMENTATION, autocast, feature_step, random_images, segmentation_backbone
 from torch import nn
 
-from mmbeitv2.apis.config import load_config
+from mmbeitv2.launch.config import load_config
 
 
 def upernet(backbone: nn.Module) -> nn.Module:

@@ -6,7 +6,7 @@ and gives a function that makes one step.
 
 import torch
 import torch.distributed as dist
-from count import Step
+from costs import Step
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
@@ -14,8 +14,8 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mmbeitv2.apis.config import load_config
 from mmbeitv2.datasets.masking import BlockMask
+from mmbeitv2.launch.config import load_config
 from mmbeitv2.models import VQKD, BEiTV2, BEiTViT, NormEMAQuantizer, VQKDTokenizer
 from mmbeitv2.models.teachers.base import FrozenTeacher
 from mmbeitv2.registry import MODELS

@@ -12,8 +12,8 @@ from paired import compare, compile_option, parser, report, same_result, start
 from peers import TimmVQKD, also_compiled
 from steps import TOKENIZER, autocast, random_images, train_step, vqkd_model
 
-from mmbeitv2.apis.config import load_config
 from mmbeitv2.engine import compile_layers
+from mmbeitv2.launch.config import load_config
 
 
 def main() -> None:

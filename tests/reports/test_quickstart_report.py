@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmbeitv2.visualization.baselines import background_miou, majority_share
-from mmbeitv2.visualization.html import Section, render_report
-from mmbeitv2.visualization.quickstart import KNOWN, UNSEEN, measure
-from mmbeitv2.visualization.summary import Measurement, text_table
+from mmbeitv2.reports.baselines import background_miou, majority_share
+from mmbeitv2.reports.html import Section, render_report
+from mmbeitv2.reports.quickstart import KNOWN, UNSEEN, measure
+from mmbeitv2.reports.summary import Measurement, text_table
 
 ROOT = Path(__file__).parents[2]
 

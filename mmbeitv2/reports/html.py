@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from mmbeitv2.visualization.summary import HEADER, NOT_RUN, Measurement
+from mmbeitv2.reports.summary import HEADER, NOT_RUN, Measurement
 
 STYLE = """
 :root { color-scheme: light; }

@@ -2,8 +2,8 @@
 
 import pytest
 
-from mmbeitv2.apis import config as config_api
-from mmbeitv2.apis.config import load_config
+from mmbeitv2.launch import config as config_api
+from mmbeitv2.launch.config import load_config
 
 BASE = """
 tokenizer_checkpoint = 'tokenizer.pth'

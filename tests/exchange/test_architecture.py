@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mmbeitv2.checkpoints.architecture import num_layers, vit_architecture, with_prefix
+from mmbeitv2.checkpoints.naming import num_layers, with_prefix
+from mmbeitv2.exchange.architecture import vit_architecture
 from mmbeitv2.models import VisionTransformer
 
 ARCHITECTURES = {

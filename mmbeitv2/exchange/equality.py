@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmbeitv2.checkpoints.architecture import vit_architecture, with_prefix
-from mmbeitv2.checkpoints.building import build_backbone, build_pretrained, build_tokenizer
-from mmbeitv2.checkpoints.exporting import Export
-from mmbeitv2.checkpoints.peers import PEERS, Outputs, block_mask
+from mmbeitv2.checkpoints.naming import with_prefix
 from mmbeitv2.checkpoints.translation import Checkpoint, open_checkpoint
+from mmbeitv2.exchange.architecture import vit_architecture
+from mmbeitv2.exchange.building import build_backbone, build_pretrained, build_tokenizer
+from mmbeitv2.exchange.exporting import Export
+from mmbeitv2.exchange.peers import PEERS, Outputs, block_mask
 
 NUM_IMAGES = 2
 

@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmbeitv2.checkpoints.architecture import vit_architecture, with_prefix
-from mmbeitv2.checkpoints.building import FC_NORM
+from mmbeitv2.checkpoints.naming import with_prefix
 from mmbeitv2.checkpoints.reading import METADATA_KEY
+from mmbeitv2.exchange.architecture import vit_architecture
+from mmbeitv2.exchange.building import FC_NORM
 
 # Under which key a PyTorch file of each project holds its weights.
 CONTAINERS = {

@@ -4,7 +4,9 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from mmbeitv2.checkpoints.equality import (
+from mmbeitv2.checkpoints.sources import local_file, sha256
+from mmbeitv2.checkpoints.translation import AGGREGATION_LAYER, Checkpoint, open_checkpoint
+from mmbeitv2.exchange.equality import (
     Difference,
     differences,
     differing_tensors,
@@ -12,11 +14,9 @@ from mmbeitv2.checkpoints.equality import (
     run_here,
     run_there,
 )
-from mmbeitv2.checkpoints.exporting import Export, export
-from mmbeitv2.checkpoints.peers import PEERS
-from mmbeitv2.checkpoints.sources import local_file, sha256
-from mmbeitv2.checkpoints.translation import AGGREGATION_LAYER, Checkpoint, open_checkpoint
-from mmbeitv2.checkpoints.writing import (
+from mmbeitv2.exchange.exporting import Export, export
+from mmbeitv2.exchange.peers import PEERS
+from mmbeitv2.exchange.writing import (
     check_destination,
     transformers_config,
     write_file,

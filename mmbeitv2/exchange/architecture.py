@@ -1,13 +1,13 @@
 """Read a model's architecture off the tensors of its checkpoint."""
 
 import math
-import re
 
 from torch import Tensor
 
+from mmbeitv2.checkpoints.naming import num_layers, with_prefix
+from mmbeitv2.models.position import SHARED_TABLE, TABLE
+
 HEAD_WIDTH = 64
-TABLE = 'relative_position_bias_table'
-SHARED_TABLE = f'rel_pos_bias.{TABLE}'
 
 
 def vit_architecture(state: dict[str, Tensor], num_heads: int | None = None) -> dict:
@@ -57,17 +57,6 @@ def layer_architecture(state: dict[str, Tensor]) -> dict:
     return dict(
         mlp_ratio=hidden / embed_dim, init_values=None if gamma is None else float(gamma.mean())
     )
-
-
-def num_layers(state: dict[str, Tensor], name: str) -> int:
-    """Number of layers ``name.0``, ``name.1``, … among the tensors."""
-    numbers = [int(m[1]) for key in state if (m := re.match(rf'{re.escape(name)}\.(\d+)\.', key))]
-    return max(numbers, default=-1) + 1
-
-
-def with_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Tensors whose name begins with ``prefix``, without it."""
-    return {name[len(prefix) :]: v for name, v in state.items() if name.startswith(prefix)}
 
 
 def tokenizer_architecture(state: dict[str, Tensor], num_heads: int | None = None) -> dict:

@@ -8,8 +8,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmbeitv2.apis.config import TOKENIZER_VARIABLE
 from mmbeitv2.checkpoints.sources import is_missing
+from mmbeitv2.launch.config import TOKENIZER_VARIABLE
 
 # EMAHook copies the model, CodebookInitHook encodes images before training.
 WHOLE_MODEL_HOOKS = ('EMAHook', 'CodebookInitHook')

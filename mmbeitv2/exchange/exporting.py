@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmbeitv2.checkpoints.architecture import SHARED_TABLE, TABLE, num_layers
-from mmbeitv2.checkpoints.building import FC_NORM, NORM
 from mmbeitv2.checkpoints.layouts import (
     MMPRETRAIN_BACKBONE,
     MMPRETRAIN_PRETRAINING,
@@ -18,9 +16,10 @@ from mmbeitv2.checkpoints.layouts import (
     TRANSFORMERS_FILE_VIT,
     TRANSFORMERS_HEADS,
 )
-from mmbeitv2.checkpoints.naming import Rules, rename_to_theirs, within
+from mmbeitv2.checkpoints.naming import Rules, num_layers, rename_to_theirs, within
 from mmbeitv2.checkpoints.translation import AGGREGATION_LAYER, INDEX, Checkpoint, split_qkv
-from mmbeitv2.models.position import expand_relative_position_bias, table_grid
+from mmbeitv2.exchange.building import FC_NORM, NORM
+from mmbeitv2.models.position import SHARED_TABLE, TABLE, expand_relative_position_bias, table_grid
 
 BACKBONE = ('backbone.',)
 CLASSIFIER = ('backbone.', 'head.fc.')

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from mmbeitv2.apis.batch import num_processes, settle_total_batch
+from mmbeitv2.launch.batch import num_processes, settle_total_batch
 
 
 def recipe(batch_size, base=2048, **options):

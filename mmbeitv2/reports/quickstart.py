@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmbeitv2.reports.baselines import background_miou, majority_share
+from mmbeitv2.reports.summary import Measurement
 from mmbeitv2.visualization import runs
-from mmbeitv2.visualization.baselines import background_miou, majority_share
-from mmbeitv2.visualization.summary import Measurement
 
 KNOWN, UNSEEN = 'known objects, unseen backgrounds', 'unseen objects, unseen backgrounds'
 CLASS_FOLDERS = {KNOWN: 'imagenet/val', UNSEEN: 'imagenet/val_unseen'}

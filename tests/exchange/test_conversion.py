@@ -11,11 +11,11 @@ from safetensors import safe_open
 from torch.testing import assert_close
 
 from mmbeitv2.apis import extract_features, load_pretrained, load_tokenizer
-from mmbeitv2.checkpoints.conversion import convert
-from mmbeitv2.checkpoints.exporting import TARGETS, export
 from mmbeitv2.checkpoints.reading import read_state_dict, read_weights
 from mmbeitv2.checkpoints.sources import sha256
 from mmbeitv2.checkpoints.translation import open_checkpoint, translate
+from mmbeitv2.exchange.conversion import convert
+from mmbeitv2.exchange.exporting import TARGETS, export
 
 MODELS = dict(pretraining='beitv2', tokenizer='vqkd', segmentation='segmentor')
 GOLDEN = ('pretrain_tiny', 'pretrain_tiny_unshared_head', 'vqkd_tiny', 'classifier_tiny')

@@ -1,13 +1,13 @@
 """Build the model that a checkpoint belongs to, its sizes read off the tensors."""
 
-from mmbeitv2.checkpoints.architecture import (
+from mmbeitv2.checkpoints.loading import load_exactly
+from mmbeitv2.checkpoints.naming import with_prefix
+from mmbeitv2.checkpoints.translation import TOKENIZER_PART, Checkpoint, tokenizer_prefix
+from mmbeitv2.exchange.architecture import (
     pretraining_architecture,
     tokenizer_architecture,
     vit_architecture,
-    with_prefix,
 )
-from mmbeitv2.checkpoints.loading import load_exactly
-from mmbeitv2.checkpoints.translation import TOKENIZER_PART, Checkpoint, tokenizer_prefix
 from mmbeitv2.models import BEiTV2, BEiTViT, VQKDTokenizer
 
 FC_NORM, NORM = 'backbone.fc_norm.weight', 'backbone.norm.weight'

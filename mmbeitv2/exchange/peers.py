@@ -10,16 +10,16 @@ import torch
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
-from mmbeitv2.checkpoints.architecture import (
+from mmbeitv2.checkpoints.naming import with_prefix
+from mmbeitv2.checkpoints.reading import read_state_dict
+from mmbeitv2.checkpoints.translation import TOKENIZER_PART, Checkpoint
+from mmbeitv2.exchange.architecture import (
     pretraining_architecture,
     tokenizer_architecture,
     vit_architecture,
-    with_prefix,
 )
-from mmbeitv2.checkpoints.building import FC_NORM
-from mmbeitv2.checkpoints.reading import read_state_dict
-from mmbeitv2.checkpoints.translation import TOKENIZER_PART, Checkpoint
-from mmbeitv2.checkpoints.writing import LAYER_SCALE
+from mmbeitv2.exchange.building import FC_NORM
+from mmbeitv2.exchange.writing import LAYER_SCALE
 from mmbeitv2.models.position import Grid
 
 Outputs = dict[str, Tensor]

@@ -3,7 +3,7 @@
 import pytest
 from mmengine.config import Config
 
-from mmbeitv2.apis import preflight
+from mmbeitv2.launch import preflight
 
 
 def classification(data_root, **dataset):

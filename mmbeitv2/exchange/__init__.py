@@ -1,0 +1,1 @@
+"""From a checkpoint to its model, and to the files of other projects."""

@@ -1,0 +1,1 @@
+"""What the command-line tools share: config, checks before a run, total batch, runner."""

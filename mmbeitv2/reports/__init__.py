@@ -1,0 +1,1 @@
+"""Pages: figures, pictures and what they mean."""
