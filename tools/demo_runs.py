@@ -19,13 +19,11 @@ import torch
 from mmengine.config import Config
 from tqdm import tqdm
 
+from mmbeitv2.engine import choose_precision
+
 ROOT = Path(__file__).resolve().parents[1]
-# Where the CPU multiplies bfloat16 matrices, training takes about half the time. Older versions of
-# torch do not tell; there it trains in float32.
-CPU = getattr(torch.cpu, 'get_capabilities', dict)()
-MIXED_PRECISION = torch.cuda.is_available() or any(
-    CPU.get(feature) for feature in ('avx512_bf16', 'amx_bf16')
-)
+# Where matrices are multiplied in bfloat16, training takes about half the time.
+MIXED_PRECISION = choose_precision().dtype != torch.float32
 PROGRESS = re.compile(r'(?:Epoch|Iter)\(train\)\s*(?:\[\s*(\d+)\])?\[\s*(\d+)/\s*(\d+)\]')
 
 
@@ -48,7 +46,7 @@ class Job:
             start = ['bash', 'tools/dist_train.sh', self.config, str(self.processes)]
         else:
             start = [sys.executable, 'tools/train.py', self.config]
-        options = ['--work-dir', str(self.work_dir), '--test', *['--amp'] * MIXED_PRECISION]
+        options = ['--work-dir', str(self.work_dir), '--test']
         return [*start, *options, '--cfg-options', *self.options]
 
     @property

@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 from mmbeitv2.launch import preflight
 from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.precision import add_precision_argument, set_evaluation_precision
 from mmbeitv2.launch.runner import (
     add_common_arguments,
     build_runner,
@@ -22,6 +23,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help="config file, or 'mmbeitv2::NAME.py'")
     parser.add_argument('checkpoint')
     add_common_arguments(parser)
+    add_precision_argument(parser, 'the test')
     parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to this file')
     parser.add_argument('--show-dir', help='write images with predictions drawn into this folder')
     parser.add_argument(
@@ -51,6 +53,8 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
         cfg.pop('runner_type', None)
     if cfg.get('test_dataloader') is None:
         raise ValueError(f'{args.config} has no test_dataloader: there is nothing to test on')
+    if args.precision is not None:
+        set_evaluation_precision(cfg, args.precision)
     if args.tta:
         average_over_augmentations(cfg, args.config)
     if args.format_only is not None:

@@ -4,11 +4,15 @@ import argparse
 from collections.abc import Sequence
 
 from mmengine.config import Config
-from mmengine.device import get_device
 
 from mmbeitv2.launch import preflight
 from mmbeitv2.launch.batch import num_processes, settle_total_batch
 from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.precision import (
+    add_precision_argument,
+    amp_precision,
+    set_training_precision,
+)
 from mmbeitv2.launch.runner import (
     add_common_arguments,
     build_runner,
@@ -29,10 +33,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='continue from this checkpoint, or from the newest one of the work directory',
     )
-    parser.add_argument(
+    precision = parser.add_mutually_exclusive_group()
+    add_precision_argument(precision, 'training and validation')
+    precision.add_argument(
         '--amp',
         action='store_true',
-        help='train with mixed precision, in bfloat16 unless optim_wrapper.dtype is set',
+        help='mixed precision, on CPUs that only emulate it too; optim_wrapper.dtype where set',
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -56,18 +62,9 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
     Raises:
         ValueError: if an option needs a part that the config does not have.
     """
-    if args.amp:
-        # Users of the official code report losses that are not numbers in float16.
-        if cfg.optim_wrapper.get('dtype', 'bfloat16') == 'bfloat16':
-            cfg.optim_wrapper.pop('dtype', None)
-            cfg.optim_wrapper.type = 'mmbeitv2.BFloat16OptimWrapper'
-        elif get_device() == 'cpu':
-            raise ValueError(
-                f'--amp with optim_wrapper.dtype={cfg.optim_wrapper.dtype} needs a GPU and this '
-                'machine has none: leave dtype out, CPUs train in bfloat16'
-            )
-        else:
-            cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    precision = amp_precision(cfg) if args.amp else args.precision
+    if precision is not None:
+        set_training_precision(cfg, precision)
     if args.auto_scale_lr:
         cfg.auto_scale_lr = {**cfg.get('auto_scale_lr', {}), 'enable': True}
     if args.resume is not None:

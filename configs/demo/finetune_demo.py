@@ -17,7 +17,7 @@ model = dict(
         drop_path_rate=0.0, use_rel_pos_bias=True, final_norm='fc_norm', out_type='avg_featmap'
     ),
     head=dict(
-        type='LinearClsHead',
+        type='mmbeitv2.LinearClsHead',
         in_channels=128,
         num_classes=8,
         loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
@@ -29,6 +29,7 @@ test_evaluator = val_evaluator
 
 max_epochs = 4
 optim_wrapper = dict(
+    type='mmbeitv2.MixedPrecisionOptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
     constructor='mmbeitv2.LayerDecayOptimWrapperConstructor',
     # No layer decay: it would handicap the run from random initialisation.

@@ -22,7 +22,10 @@ val_evaluator = dict(type='mmbeitv2.LinearProbeMetric')
 test_evaluator = val_evaluator
 
 max_epochs = 5
-optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-2, weight_decay=1e-4))
+optim_wrapper = dict(
+    type='mmbeitv2.MixedPrecisionOptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-2, weight_decay=1e-4),
+)
 param_scheduler = dict(
     type='CosineAnnealingLR', eta_min=0, end=max_epochs, convert_to_iter_based=True
 )

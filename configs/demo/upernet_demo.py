@@ -136,7 +136,7 @@ test_evaluator = val_evaluator
 
 max_iters = 400
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='mmbeitv2.MixedPrecisionOptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
     constructor='mmbeitv2.LayerDecayOptimWrapperConstructor',
 )
@@ -145,8 +145,8 @@ param_scheduler = [
     dict(type='PolyLR', power=1.0, eta_min=0.0, begin=40, end=max_iters, by_epoch=False),
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=200)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
+val_cfg = dict(type='mmbeitv2.ValLoop')
+test_cfg = dict(type='mmbeitv2.TestLoop')
 default_hooks = dict(
     logger=dict(interval=20), checkpoint=dict(interval=200), visualization=dict(draw=False)
 )

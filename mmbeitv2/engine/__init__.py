@@ -1,11 +1,13 @@
-"""Hooks, the optimiser constructor and the optimiser wrapper."""
+"""Hooks, loops, precision, the optimiser's constructor and wrapper."""
 
 from mmbeitv2.engine.checkpoint_hook import PlainCheckpointHook
 from mmbeitv2.engine.codebook_hooks import CodebookInitHook, CodebookUsageHook
 from mmbeitv2.engine.compile_hook import CompileHook, compile_layers
+from mmbeitv2.engine.loops import TestLoop, ValLoop
 from mmbeitv2.engine.loss_hook import FiniteLossHook
 from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
-from mmbeitv2.engine.optim_wrapper import BFloat16OptimWrapper
+from mmbeitv2.engine.optim_wrapper import BFloat16OptimWrapper, MixedPrecisionOptimWrapper
+from mmbeitv2.engine.precision import choose_precision
 from mmbeitv2.engine.record_hook import RunRecordHook
 from mmbeitv2.engine.throughput_hook import ImagesPerSecondHook
 
@@ -17,7 +19,11 @@ __all__ = [
     'FiniteLossHook',
     'ImagesPerSecondHook',
     'LayerDecayOptimWrapperConstructor',
+    'MixedPrecisionOptimWrapper',
     'PlainCheckpointHook',
     'RunRecordHook',
+    'TestLoop',
+    'ValLoop',
+    'choose_precision',
     'compile_layers',
 ]

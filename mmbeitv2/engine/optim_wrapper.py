@@ -1,30 +1,100 @@
-"""Mixed precision in bfloat16, on accelerators and on CPUs."""
+"""Mixed precision of training, chosen by one setting."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
-from torch import nn
+from torch import Tensor, nn
 
+from mmbeitv2.engine.precision import choose_precision
 from mmbeitv2.registry import OPTIM_WRAPPERS
+
+LOSS_SCALER = 'loss_scaler'
 
 
 @OPTIM_WRAPPERS.register_module()
-class BFloat16OptimWrapper(OptimWrapper):
-    """Run the forward pass of training under autocast to bfloat16.
+class MixedPrecisionOptimWrapper(OptimWrapper):
+    """Run the forward pass of training under autocast to what the device multiplies best.
 
-    bfloat16 has the range of float32, so losses need no scaling, and weights and optimiser state
-    stay float32. mmengine's ``AmpOptimWrapper`` does the same on accelerators but refuses CPUs,
-    many of which have instructions for bfloat16 matrices.
+    Weights, gradients and optimiser state stay float32. In float16 the loss is scaled, gradients
+    are unscaled before they are clipped, and a step whose gradients overflow is left out.
+    mmengine's ``AmpOptimWrapper`` does so too, but refuses CPUs, and does not know which precision
+    a device has.
 
     Args:
+        precision: ``'auto'``, ``'bfloat16'``, ``'float16'`` or ``'float32'``: see
+            :func:`mmbeitv2.engine.precision.choose_precision`.
+        loss_scale: of float16: ``'dynamic'``, a fixed factor, or arguments of
+            ``torch.amp.GradScaler``.
         **kwargs: of mmengine's ``OptimWrapper``.
+
+    Raises:
+        ValueError: a precision that the device lacks.
     """
+
+    def __init__(
+        self, precision: str = 'auto', loss_scale: str | float | dict = 'dynamic', **kwargs
+    ) -> None:
+        super().__init__(**kwargs)
+        self.precision = choose_precision(precision)
+        self.loss_scaler, self._fixed_scale = _scaler(loss_scale, self.precision)
+        print_log(f'training precision: {self.precision}', logger='current')
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Context of the forward pass of ``model``, on the device of its first parameter."""
         device = next(model.parameters()).device.type
-        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
+        with super().optim_context(model), self.precision.autocast(device):
             yield
+
+    def backward(self, loss: Tensor, **kwargs) -> None:
+        """Add the gradients of ``loss``, a float32 scalar, times the loss's scale."""
+        super().backward(self.loss_scaler.scale(loss), **kwargs)
+
+    def step(self, **kwargs) -> None:
+        """Unscale and clip gradients, and update the weights unless gradients overflowed."""
+        if self.clip_grad_kwargs:
+            self.loss_scaler.unscale_(self.optimizer)
+            self._clip_grad()
+        self.loss_scaler.step(self.optimizer, **kwargs)
+        self.loss_scaler.update(self._fixed_scale)
+
+    def state_dict(self) -> dict:
+        """State of the optimiser, and of the scale of the loss where there is one."""
+        state = super().state_dict()
+        if self.loss_scaler.is_enabled():
+            state[LOSS_SCALER] = self.loss_scaler.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Load the state of a run in any precision; without a scale in it, ours starts anew."""
+        scale = state_dict.pop(LOSS_SCALER, None)
+        if scale and self.loss_scaler.is_enabled():
+            self.loss_scaler.load_state_dict(scale)
+        super().load_state_dict(state_dict)
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(MixedPrecisionOptimWrapper):
+    """``MixedPrecisionOptimWrapper(precision='bfloat16')``, by the name of earlier configs."""
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(precision='bfloat16', **kwargs)
+
+
+def _scaler(loss_scale: str | float | dict, precision) -> tuple[torch.amp.GradScaler, float | None]:
+    """The loss's scaler, which does nothing but in float16, and its factor if that is fixed."""
+    options: dict = dict(enabled=precision.dtype == torch.float16)
+    if isinstance(loss_scale, dict):
+        return torch.amp.GradScaler(precision.device, **options, **loss_scale), None
+    if loss_scale == 'dynamic':
+        return torch.amp.GradScaler(precision.device, **options), None
+    if isinstance(loss_scale, int | float) and loss_scale > 0:
+        fixed = float(loss_scale)
+        return torch.amp.GradScaler(precision.device, init_scale=fixed, **options), fixed
+    raise ValueError(
+        f"loss_scale is {loss_scale!r}, allowed: 'dynamic', a number above 0, or arguments of "
+        'torch.amp.GradScaler.'
+    )

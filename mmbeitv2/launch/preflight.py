@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from mmbeitv2.checkpoints.sources import is_missing
 from mmbeitv2.launch.config import TOKENIZER_VARIABLE
+from mmbeitv2.launch.precision import check_precision
 
 # EMAHook copies the model, CodebookInitHook encodes images before training.
 WHOLE_MODEL_HOOKS = ('EMAHook', 'CodebookInitHook')
@@ -29,11 +30,12 @@ def check(cfg: Config, phases: Sequence[str] = ('train', 'val')) -> None:
             asks for it, and what to do.
         ValueError: a data set that is to give labels has no class folders, an empty one, or more
             than the classifier has classes; or a segmentation head another number; or a hook needs
-            the whole model of a sharded run.
+            the whole model of a sharded run; or the machine lacks the precision.
     """
     if 'train' in phases:
         _check_initial_weights(cfg)
         _check_sharding(cfg)
+    check_precision(cfg, phases)
     _check_load_from(cfg)
     check_data(cfg, phases)
 

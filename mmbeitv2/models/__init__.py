@@ -2,6 +2,7 @@
 
 from mmbeitv2.models.backbone import BEiTViT
 from mmbeitv2.models.beitv2 import BEiTV2
+from mmbeitv2.models.cls_head import LinearClsHead
 from mmbeitv2.models.linear_probe import LinearProbeHead
 from mmbeitv2.models.mim_head import MIMHead
 from mmbeitv2.models.patch_aggregation import PatchAggregationNeck
@@ -17,6 +18,7 @@ __all__ = [
     'BEiTViT',
     'CLIPTeacher',
     'DINOTeacher',
+    'LinearClsHead',
     'LinearProbeHead',
     'MIMHead',
     'NormEMAQuantizer',

@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mmbeitv2.models.float32 import in_float32
 from mmbeitv2.registry import MODELS
 
 FEATURES = ('cls', 'avg')
@@ -69,7 +70,7 @@ class LinearProbeHead(BaseModule):
         )
 
     def forward(self, feats: tuple) -> dict[str, Tensor]:
-        """Logits ``(B, num_classes)`` by classifier name.
+        """Logits float32 ``(B, num_classes)`` by classifier name, under autocast too.
 
         Args:
             feats: for each layer of the backbone a pair, [CLS] and mean of the patch tokens, both
@@ -88,7 +89,7 @@ class LinearProbeHead(BaseModule):
             for _ in self.rates or ('',)
         ]
         return {
-            name: classifier(feature)
+            name: in_float32(classifier, feature)
             for (name, classifier), feature in zip(self.classifiers.items(), inputs)
         }
 

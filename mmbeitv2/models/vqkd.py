@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmbeitv2.checkpoints.loading import load_exactly
 from mmbeitv2.checkpoints.translation import open_checkpoint, tokenizer_prefix
+from mmbeitv2.models.float32 import in_float32
 from mmbeitv2.models.layers import init_layer_
 from mmbeitv2.models.position import Grid
 from mmbeitv2.models.quantizer import NormEMAQuantizer, count_codes, perplexity
@@ -22,12 +23,6 @@ PRECISIONS = dict(float16=torch.float16, bfloat16=torch.bfloat16, float32=torch.
 def task_layer(in_dim: int, out_dim: int) -> nn.Sequential:
     """Linear – Tanh – Linear head after an encoder or decoder (official ``*_task_layer``)."""
     return nn.Sequential(nn.Linear(in_dim, in_dim), nn.Tanh(), nn.Linear(in_dim, out_dim))
-
-
-def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
-    """Apply a head outside of autocast, as the paper's code does for both task layers."""
-    with torch.autocast(x.device.type, enabled=False):
-        return layer(x.float())
 
 
 class VQKDEncoder(BaseModule):

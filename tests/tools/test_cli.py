@@ -191,33 +191,84 @@ def test_train_ends_with_the_message_alone(tmp_path):
     assert 'Traceback' not in result.stdout
 
 
-class TestMixedPrecision:
+class TestPrecision:
+    OURS = 'mmbeitv2.MixedPrecisionOptimWrapper'
+
     @pytest.fixture
-    def optim_wrapper(self, monkeypatch):
-        """What ``--amp`` makes of an optimiser wrapper on a machine with a given device."""
+    def config(self):
+        """What the training tool's options make of a config."""
         tool = runpy.run_path(str(ROOT / 'tools' / 'train.py'))
 
-        def apply(device, **options):
-            monkeypatch.setitem(tool['apply_arguments'].__globals__, 'get_device', lambda: device)
-            cfg = Config({'optim_wrapper': {'type': 'OptimWrapper', **options}})
-            tool['apply_arguments'](cfg, tool['parse_args'](['tiny.py', '--amp']))
-            return cfg.optim_wrapper
+        def apply(*options, **wrapper):
+            cfg = Config(
+                dict(
+                    optim_wrapper=dict(type='OptimWrapper') | wrapper,
+                    val_cfg=dict(fp16=True),
+                    test_cfg=dict(type='TestLoop'),
+                )
+            )
+            tool['apply_arguments'](cfg, tool['parse_args'](['tiny.py', *options]))
+            return cfg
 
         return apply
 
-    @pytest.mark.parametrize('device', ['cpu', 'cuda'])
-    def test_is_bfloat16_on_every_device(self, optim_wrapper, device):
-        assert optim_wrapper(device) == {'type': 'mmbeitv2.BFloat16OptimWrapper'}
-        found = optim_wrapper(device, dtype='bfloat16')
-        assert found == {'type': 'mmbeitv2.BFloat16OptimWrapper'}
+    @pytest.mark.parametrize('kind', ['OptimWrapper', 'AmpOptimWrapper', OURS])
+    def test_option_decides_for_training_and_evaluation(self, config, kind):
+        cfg = config('--precision', 'float32', type=kind, clip_grad=dict(max_norm=3.0))
+        assert cfg.optim_wrapper == dict(
+            type=self.OURS, precision='float32', clip_grad=dict(max_norm=3.0)
+        )
+        assert cfg.val_cfg == dict(type='mmbeitv2.ValLoop', precision='float32')
+        assert cfg.test_cfg == dict(type='mmbeitv2.TestLoop', precision='float32')
 
-    def test_float16_keeps_mmengines_loss_scaling(self, optim_wrapper):
-        found = optim_wrapper('cuda', dtype='float16')
-        assert found == {'type': 'AmpOptimWrapper', 'dtype': 'float16'}
+    def test_without_it_the_config_decides(self, config):
+        assert config().optim_wrapper == dict(type='OptimWrapper')
 
-    def test_float16_needs_a_gpu(self, optim_wrapper):
-        with pytest.raises(ValueError, match='dtype=float16 needs a GPU'):
-            optim_wrapper('cpu', dtype='float16')
+    @pytest.mark.parametrize(
+        ('instructions', 'expected'), [(['amx_bf16'], 'auto'), ([], 'bfloat16')]
+    )
+    def test_amp_is_mixed_precision_on_every_cpu(self, config, monkeypatch, instructions, expected):
+        features = dict.fromkeys(instructions, True)
+        monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: features, raising=False)
+        assert config('--amp').optim_wrapper == dict(type=self.OURS, precision=expected)
+
+    def test_amp_obeys_the_configs_type(self, config):
+        found = config('--amp', dtype='float16').optim_wrapper
+        assert found == dict(type=self.OURS, precision='float16')
+
+    def test_other_wrappers_are_not_replaced_unasked(self, config):
+        with pytest.raises(ValueError, match=r'optim_wrapper\.type=ApexOptimWrapper'):
+            config('--precision', 'auto', type='ApexOptimWrapper')
+
+    @pytest.mark.parametrize(
+        ('arguments', 'key'),
+        [
+            ('train.py tiny.py --precision float16', 'optim_wrapper'),
+            ('train.py tiny.py --amp --cfg-options optim_wrapper.dtype=float16', 'optim_wrapper'),
+            (
+                'train.py tiny.py --cfg-options optim_wrapper.precision=float16 '
+                f'optim_wrapper.type={OURS}',
+                'optim_wrapper',
+            ),
+            ('test.py tiny.py work_dirs/tiny/iter_2.pth --precision float16', 'test_cfg'),
+        ],
+    )
+    def test_float16_without_a_gpu_is_one_line(self, project, monkeypatch, arguments, key):
+        monkeypatch.chdir(project)
+        monkeypatch.setattr(sys, 'argv', arguments.split())
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(ROOT / 'tools' / sys.argv[0]), run_name='__main__')
+        assert f'error: {key}.precision is float16, which needs a GPU; this CPU' in str(end.value)
+
+    def test_log_says_what_was_trained_and_tested_in(self, project):
+        result = run(
+            *(sys.executable, ROOT / 'tools' / 'train.py', 'tiny.py', '--test'),
+            *('--precision', 'bfloat16', '--work-dir', 'precise'),
+            cwd=project,
+        )
+        assert result.returncode == 0, result.stdout
+        assert 'training precision: bfloat16 (as set' in result.stdout
+        assert 'evaluation precision: bfloat16 (as set' in result.stdout
 
 
 @pytest.mark.parametrize('processes', ['0', 'two', '-1'])

@@ -114,8 +114,10 @@ def masked_samples(batch: int, size: int = 224) -> list[DataSample]:
 
 def optimizer_wrapper(cfg: Config, model: nn.Module, precision: str):
     """The config's optimiser, in the precision asked for."""
-    kind = 'OptimWrapper' if precision == 'float32' else 'mmbeitv2.BFloat16OptimWrapper'
+    kind = 'mmbeitv2.MixedPrecisionOptimWrapper'
+    # The peer's config has mmengine's wrapper, with a scale of the loss.
     config = {k: v for k, v in cfg.optim_wrapper.items() if k not in ('type', 'loss_scale')}
+    config['precision'] = precision
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         return build_optim_wrapper(model, dict(type=kind, **config))
 

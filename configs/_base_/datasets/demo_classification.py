@@ -58,5 +58,5 @@ test_dataloader = dict(
         type='CustomDataset', data_root=data_root, data_prefix='val_unseen', pipeline=val_pipeline
     ),
 )
-val_cfg = dict()
-test_cfg = dict()
+val_cfg = dict(type='mmbeitv2.ValLoop')
+test_cfg = dict(type='mmbeitv2.TestLoop')

@@ -17,7 +17,7 @@ model = dict(
         out_type='avg_featmap',
     ),
     head=dict(
-        type='LinearClsHead',
+        type='mmbeitv2.LinearClsHead',
         in_channels=768,
         num_classes=1000,
         loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),

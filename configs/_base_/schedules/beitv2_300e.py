@@ -1,7 +1,7 @@
 """AdamW for pretraining (Table 9): batch 2048, 300 epochs, 10 of them warm-up, then cosine."""
 
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='mmbeitv2.MixedPrecisionOptimWrapper',
     optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.98), weight_decay=0.05, fused=True),
     # The official run decays the mask token and the relative position bias, as this rule does.
     constructor='mmbeitv2.LayerDecayOptimWrapperConstructor',
@@ -26,6 +26,6 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(by_epoch=True, max_epochs=300, val_interval=10)
-val_cfg = dict()
-test_cfg = dict()
+val_cfg = dict(type='mmbeitv2.ValLoop')
+test_cfg = dict(type='mmbeitv2.TestLoop')
 auto_scale_lr = dict(base_batch_size=2048)

@@ -3,7 +3,7 @@
 lr = 5e-4
 
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='mmbeitv2.MixedPrecisionOptimWrapper',
     optimizer=dict(type='AdamW', lr=lr, betas=(0.9, 0.999), weight_decay=0.05, fused=True),
     constructor='mmbeitv2.LayerDecayOptimWrapperConstructor',
     paramwise_cfg=dict(layer_decay_rate=0.65),
@@ -28,6 +28,6 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=1)
-val_cfg = dict()
-test_cfg = dict()
+val_cfg = dict(type='mmbeitv2.ValLoop')
+test_cfg = dict(type='mmbeitv2.TestLoop')
 auto_scale_lr = dict(base_batch_size=1024)

@@ -1,7 +1,7 @@
 """AdamW for linear probes: batch 1024, 100 epochs, cosine to 0 (the official v1 script's)."""
 
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='mmbeitv2.MixedPrecisionOptimWrapper',
     optimizer=dict(type='AdamW', lr=4e-3, betas=(0.9, 0.999), weight_decay=1e-4, fused=True),
 )
 param_scheduler = dict(
@@ -13,6 +13,6 @@ param_scheduler = dict(
     convert_to_iter_based=True,
 )
 train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=10)
-val_cfg = dict()
-test_cfg = dict()
+val_cfg = dict(type='mmbeitv2.ValLoop')
+test_cfg = dict(type='mmbeitv2.TestLoop')
 auto_scale_lr = dict(base_batch_size=1024)

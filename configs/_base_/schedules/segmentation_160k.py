@@ -5,7 +5,7 @@ those of ViT-B pretrained on ImageNet-1k.
 """
 
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='mmbeitv2.MixedPrecisionOptimWrapper',
     optimizer=dict(type='AdamW', lr=5e-5, betas=(0.9, 0.999), weight_decay=0.05),
     constructor='mmbeitv2.LayerDecayOptimWrapperConstructor',
     paramwise_cfg=dict(layer_decay_rate=0.75),
@@ -15,6 +15,6 @@ param_scheduler = [
     dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=1500, end=160000),
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=160000, val_interval=16000)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
+val_cfg = dict(type='mmbeitv2.ValLoop')
+test_cfg = dict(type='mmbeitv2.TestLoop')
 auto_scale_lr = dict(base_batch_size=16)

@@ -1,7 +1,7 @@
 """AdamW for the tokenizer (Table 8): batch 512, 100 epochs, 10 of them warm-up, then cosine."""
 
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='mmbeitv2.MixedPrecisionOptimWrapper',
     optimizer=dict(type='AdamW', lr=2e-4, betas=(0.9, 0.99), weight_decay=1e-4, fused=True),
     constructor='mmbeitv2.LayerDecayOptimWrapperConstructor',
 )
@@ -25,6 +25,6 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=5)
-val_cfg = dict()
-test_cfg = dict()
+val_cfg = dict(type='mmbeitv2.ValLoop')
+test_cfg = dict(type='mmbeitv2.TestLoop')
 auto_scale_lr = dict(base_batch_size=512)

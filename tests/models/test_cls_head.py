@@ -1,0 +1,51 @@
+"""The classifier's logits are exact where the backbone computes in bfloat16."""
+
+import mmpretrain.models
+import pytest
+import torch
+from mmpretrain.structures import DataSample
+
+from mmbeitv2.models import LinearClsHead
+
+LOSS = dict(type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.1, mode='original')
+
+
+@pytest.fixture
+def heads():
+    """Ours and mmpretrain's with the same weights, for a thousand classes."""
+    ours = LinearClsHead(1000, 64, loss=LOSS)
+    theirs = mmpretrain.models.LinearClsHead(1000, 64, loss=LOSS)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+@pytest.fixture
+def feature():
+    return (torch.randn(64, 64).bfloat16(),)
+
+
+@pytest.fixture
+def samples():
+    """Soft labels, as mixup gives them."""
+    return [DataSample().set_gt_score(torch.rand(1000).softmax(0)) for _ in range(64)]
+
+
+def test_logits_loss_and_scores_are_float32_under_autocast(heads, feature, samples):
+    ours, theirs = heads
+    exact = tuple(f.float() for f in feature)
+    with torch.autocast('cpu', torch.bfloat16):
+        logits, loss = ours(feature), ours.loss(feature, samples)['loss']
+    assert logits.dtype == loss.dtype == torch.float32
+    assert torch.equal(logits, theirs(exact))
+    assert torch.equal(loss, theirs.loss(exact, samples)['loss'])
+
+
+def test_best_class_is_not_tied_with_another(heads, feature):
+    ours, theirs = heads
+    exact = theirs(tuple(f.float() for f in feature)).argmax(1)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = torch.stack([s.pred_score for s in ours.predict(feature)]).argmax(1)
+        rounded = theirs(feature).argmax(1)
+    assert torch.equal(found, exact)
+    # What it is for: the host's own head decides otherwise for some of these.
+    assert not torch.equal(rounded, exact)
