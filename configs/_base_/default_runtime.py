@@ -7,6 +7,7 @@ default_hooks = dict(
     throughput=dict(type='mmbeitv2.ImagesPerSecondHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
+    compile=dict(type='mmbeitv2.CompileHook', device='cuda'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
     finite_loss=dict(type='mmbeitv2.FiniteLossHook', interval=10),

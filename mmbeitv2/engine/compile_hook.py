@@ -1,6 +1,8 @@
 """Compile the layers of a model."""
 
+import copy
 import inspect
+import math
 
 import torch
 from mmengine.hooks import Hook
@@ -9,6 +11,8 @@ from torch import nn
 
 from mmbeitv2.models.layers import Block
 from mmbeitv2.registry import HOOKS
+
+DEVICES = ('cuda', 'cpu', 'any', 'none')
 
 
 def compile_layers(model: nn.Module, **kwargs) -> int:
@@ -23,7 +27,7 @@ def compile_layers(model: nn.Module, **kwargs) -> int:
     Returns:
         Number of layers.
     """
-    blocks = [module for module in model.modules() if isinstance(module, Block)]
+    blocks = _layers(model)
     # Each probability of dropping a branch is compiled by itself, for training, evaluation and a
     # last layer with queries. Torch would stop at 8 and run the other layers uncompiled; versions
     # that do not take its limit here do so, with a warning.
@@ -34,6 +38,33 @@ def compile_layers(model: nn.Module, **kwargs) -> int:
     return len(blocks)
 
 
+def _layers(model: nn.Module) -> list[Block]:
+    return [module for module in model.modules() if isinstance(module, Block)]
+
+
+def compiler_error(model: nn.Module, **kwargs) -> str | None:
+    """Why this machine cannot compile a model's layers, or None where it can.
+
+    A copy of the first layer makes one small training step. That takes seconds, where a missing
+    compiler would otherwise end the run in its first step.
+
+    Args:
+        model: any model made of this project's layers.
+        **kwargs: of ``torch.compile``.
+    """
+    block = copy.deepcopy(_layers(model)[0]).train()
+    block.compile(**kwargs)
+    grid = block.attn.grid or (1, 1)
+    weight = block.attn.proj.weight
+    x = torch.zeros(2, 1 + math.prod(grid), weight.shape[1], device=weight.device)
+    try:
+        block(x.requires_grad_(), grid).sum().backward()
+    except Exception as error:  # torch, Triton and the system's compiler raise dozens of types
+        # torch's first line names the backend that failed, its second why.
+        return ' '.join([f'{type(error).__name__}:', *str(error).split('\n')[:2]])
+    return None
+
+
 @HOOKS.register_module()
 class CompileHook(Hook):
     """Compile every Transformer layer with ``torch.compile`` before training.
@@ -41,16 +72,33 @@ class CompileHook(Hook):
     Layers of one width and one probability of dropping share their code, so this takes seconds
     where a whole model takes minutes; stochastic depth makes every layer a case of its own.
     mmengine's own option ``compile`` covers the optimiser's step too, which torch refuses to
-    compile for it. Names of parameters, and so checkpoints, stay the same.
+    compile for it. Names of parameters, and so checkpoints, stay the same. Where the machine has no
+    compiler, a warning says so and the run goes on with layers as they are.
 
     Args:
+        device: kind of device to compile on: ``'cuda'``, ``'cpu'``, ``'any'``, or ``'none'``. On
+            CPUs training gains nothing, and keeps more memory.
         **kwargs: of ``torch.compile``.
     """
 
-    def __init__(self, **kwargs) -> None:
+    def __init__(self, device: str = 'any', **kwargs) -> None:
+        if device not in DEVICES:
+            raise ValueError(f'device is {device!r}, allowed: {", ".join(DEVICES)}.')
+        self.device = device
         self.kwargs = kwargs
 
     def before_train(self, runner: Runner) -> None:
         """Compile in place."""
+        device = next(runner.model.parameters()).device.type
+        if self.device not in ('any', device) or not _layers(runner.model):
+            return
+        error = compiler_error(runner.model, **self.kwargs)
+        if error is not None:
+            runner.logger.warning(
+                f'layers are not compiled, and the run will be slower: {error}. Install a C '
+                'compiler and, for GPUs, the Triton that belongs to this torch; or set '
+                "device='none' of CompileHook to train without this warning."
+            )
+            return
         layers = compile_layers(runner.model, **self.kwargs)
         runner.logger.info(f'{layers} layers are compiled in their first steps')

@@ -11,9 +11,9 @@ from mmbeitv2.registry import MODELS
 class LinearClsHead(MMPretrainLinearClsHead):
     """mmpretrain's linear classifier, its logits, losses and scores in float32 under autocast.
 
-    In bfloat16 a logit has three significant digits: among a thousand classes the highest two are
-    often equal, and the first of them would win. On CPUs autocast leaves softmax in bfloat16, too.
-    The product is a hundred-thousandth of a ViT's.
+    In bfloat16 a logit has three significant digits: of a thousand random ones the best is equal to
+    another and stands behind it once in a hundred images (in float16 once in a thousand). On CPUs
+    autocast leaves softmax in bfloat16, too. The product is a hundred-thousandth of a ViT's.
     """
 
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:

@@ -1,12 +1,14 @@
 """Compiled layers: one graph each, the same numbers."""
 
 import inspect
+import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from mmbeitv2.engine import compile_layers
+from mmbeitv2.engine import CompileHook, compile_layers
 from mmbeitv2.models import BEiTViT
 
 POSITIONS = [
@@ -78,3 +80,46 @@ def test_layers_that_drop_with_many_probabilities_are_all_compiled():
     compile_layers(model, backend=backend, fullgraph=True)
     model(torch.randn(4, 3, 32, 32))[0].sum().backward()
     assert len(graphs) == 12
+
+
+@pytest.fixture
+def runner(caplog):
+    """What the hook sees of a runner, with a model of two layers."""
+    model = BEiTViT(arch=dict(embed_dim=24, depth=2, num_heads=2), img_size=32)
+    caplog.set_level(logging.INFO)
+    return SimpleNamespace(model=model, logger=logging.getLogger('runner'))
+
+
+def compiled(model):
+    return [block._compiled_call_impl is not None for block in model.blocks]
+
+
+@pytest.mark.parametrize(('device', 'expected'), [('any', True), ('cpu', True), ('cuda', False)])
+def test_layers_are_compiled_on_the_devices_asked_for(runner, device, expected):
+    CompileHook(device=device, backend='aot_eager').before_train(runner)
+    assert compiled(runner.model) == [expected] * 2
+
+
+def test_run_goes_on_uncompiled_without_a_compiler_and_says_so(runner, caplog):
+    def no_compiler(graph, inputs):
+        raise FileNotFoundError('no C compiler\nand a long story')
+
+    CompileHook(backend=no_compiler).before_train(runner)
+    assert compiled(runner.model) == [False] * 2
+    (message,) = caplog.messages
+    assert 'not compiled' in message
+    assert 'no C compiler' in message
+    assert 'long story' not in message
+    runner.model(torch.randn(1, 3, 32, 32))[0].sum().backward()
+
+
+def test_trial_leaves_the_model_as_it_is(runner):
+    before = {name: value.clone() for name, value in runner.model.state_dict().items()}
+    CompileHook(backend='aot_eager').before_train(runner)
+    assert all(torch.equal(before[name], v) for name, v in runner.model.state_dict().items())
+    assert all(parameter.grad is None for parameter in runner.model.parameters())
+
+
+def test_unknown_device_is_refused():
+    with pytest.raises(ValueError, match="device is 'gpu', allowed: cuda, cpu, any, none"):
+        CompileHook(device='gpu')

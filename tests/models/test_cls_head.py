@@ -21,13 +21,13 @@ def heads():
 
 @pytest.fixture
 def feature():
-    return (torch.randn(64, 64).bfloat16(),)
+    return (torch.randn(512, 64).bfloat16(),)
 
 
 @pytest.fixture
 def samples():
     """Soft labels, as mixup gives them."""
-    return [DataSample().set_gt_score(torch.rand(1000).softmax(0)) for _ in range(64)]
+    return [DataSample().set_gt_score(torch.rand(1000).softmax(0)) for _ in range(512)]
 
 
 def test_logits_loss_and_scores_are_float32_under_autocast(heads, feature, samples):

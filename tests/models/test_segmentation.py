@@ -221,3 +221,22 @@ def test_every_config_builds_its_model(path):
     with torch.device('meta'):
         model = MODELS.build(cfg)
     assert model.backbone.grid == tuple(side // 16 for side in cfg.data_preprocessor.size)
+
+
+@torch.no_grad()
+def test_logits_are_float32_under_autocast(upernet):
+    images = torch.randn(2, 3, 64, 64)
+    heads = (upernet.decode_head, upernet.auxiliary_head)
+    for head in heads:
+        nn.init.normal_(head.conv_seg.weight)
+    seen = []
+    for head in heads:
+        head.conv_seg.register_forward_hook(lambda _, args, out: seen.append((args[0], out)))
+    with torch.autocast('cpu', torch.bfloat16):
+        features = upernet.extract_feat(images)
+        logits = [head(features) for head in heads]
+        (sample, _) = upernet.predict(images)
+    assert {out.dtype for out in logits} == {torch.float32}
+    for head, (feature, out) in zip(heads, seen):
+        assert torch.equal(out, head.conv_seg(feature.float()))
+    assert sample.seg_logits.data.dtype == torch.float32

@@ -1,5 +1,6 @@
 """UperNet on a BEiT v2 backbone of width 768: pyramid ×4, ×2, ×1, ×½ of four layers."""
 
+custom_imports = dict(imports=['mmbeitv2.models.segmentation_heads'])
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 data_preprocessor = dict(
     type='SegDataPreProcessor',
@@ -28,7 +29,7 @@ model = dict(
     ),
     neck=dict(type='Feature2Pyramid', embed_dim=768, rescales=[4, 2, 1, 0.5], norm_cfg=norm_cfg),
     decode_head=dict(
-        type='UPerHead',
+        type='mmbeitv2.UPerHead',
         in_channels=[768, 768, 768, 768],
         in_index=[0, 1, 2, 3],
         pool_scales=(1, 2, 3, 6),
@@ -40,7 +41,7 @@ model = dict(
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
     ),
     auxiliary_head=dict(
-        type='FCNHead',
+        type='mmbeitv2.FCNHead',
         in_channels=768,
         in_index=2,
         channels=256,
