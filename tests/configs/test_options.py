@@ -93,10 +93,10 @@ def compiles(runner):
     assert all(block._compiled_call_impl for block in runner.model.backbone.blocks)
 
 
-def in_bfloat16(runner):
+def in_float32(runner):
+    assert runner.val_loop.precision.dtype is torch.float32
     with runner.optim_wrapper.optim_context(runner.model):
-        assert torch.get_autocast_dtype('cpu') is torch.bfloat16
-        assert torch.is_autocast_enabled('cpu')
+        assert not torch.is_autocast_enabled('cpu')
 
 
 def tokenizes_in_bfloat16(runner):
@@ -110,7 +110,7 @@ def shards(runner):
 
 EFFECTS = {
     'ShardedStrategy': shards,
-    'BFloat16OptimWrapper': in_bfloat16,
+    'optim_wrapper = dict(precision': in_float32,
     'mixed_precision': tokenizes_in_bfloat16,
     'accumulative_counts': accumulates,
     'with_cp': recomputes,

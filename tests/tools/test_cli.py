@@ -260,6 +260,30 @@ class TestPrecision:
             runpy.run_path(str(ROOT / 'tools' / sys.argv[0]), run_name='__main__')
         assert f'error: {key}.precision is float16, which needs a GPU; this CPU' in str(end.value)
 
+    def test_mmpretrains_own_tools_obey_the_configs_key(self, project):
+        import mmpretrain
+
+        tools = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
+        options = (f'optim_wrapper.type={self.OURS}', 'optim_wrapper.precision=bfloat16')
+        options = ('--cfg-options', *options, 'test_cfg.type=mmbeitv2.TestLoop')
+        folder = ('--work-dir', 'theirs')
+        trained = run(
+            *(sys.executable, tools / 'train.py', 'tiny.py', '--no-persistent-workers'),
+            *folder,
+            *options,
+            cwd=project,
+        )
+        assert trained.returncode == 0, trained.stdout
+        assert 'training precision: bfloat16 (as set' in trained.stdout
+        tested = run(
+            *(sys.executable, tools / 'test.py', 'tiny.py', 'theirs/iter_2.pth'),
+            *folder,
+            *options,
+            cwd=project,
+        )
+        assert tested.returncode == 0, tested.stdout
+        assert 'evaluation precision: bfloat16 (as set' in tested.stdout
+
     def test_log_says_what_was_trained_and_tested_in(self, project):
         result = run(
             *(sys.executable, ROOT / 'tools' / 'train.py', 'tiny.py', '--test'),
