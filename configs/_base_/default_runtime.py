@@ -3,13 +3,14 @@
 default_scope = 'mmpretrain'
 
 default_hooks = dict(
+    runtime_info=dict(type='mmbeitv2.DeferredRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     throughput=dict(type='mmbeitv2.ImagesPerSecondHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
-    finite_loss=dict(type='mmbeitv2.FiniteLossHook', interval=10),
+    finite_loss=dict(type='mmbeitv2.FiniteLossHook'),
     record=dict(type='mmbeitv2.RunRecordHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )

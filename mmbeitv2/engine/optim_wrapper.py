@@ -7,11 +7,12 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from mmbeitv2.engine.deferred_scalars import DeferredGradNorm
 from mmbeitv2.registry import OPTIM_WRAPPERS
 
 
 @OPTIM_WRAPPERS.register_module()
-class BFloat16OptimWrapper(OptimWrapper):
+class BFloat16OptimWrapper(DeferredGradNorm, OptimWrapper):
     """Run the forward pass of training under autocast to bfloat16.
 
     bfloat16 has the range of float32, so losses need no scaling, and weights and optimiser state
