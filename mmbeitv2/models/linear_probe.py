@@ -116,9 +116,10 @@ class LinearProbeHead(BaseModule):
         return labels.to(feats[-1][0].device, non_blocking=True)
 
     def _check(self, labels: Tensor) -> None:
-        if labels.max() >= self.num_classes:
+        largest = max(labels.tolist())
+        if largest >= self.num_classes:
             raise ValueError(
-                f'a label is {int(labels.max())}, allowed: 0 to {self.num_classes - 1}: set '
+                f'a label is {largest}, allowed: 0 to {self.num_classes - 1}: set '
                 'num_classes of the head to the number of classes of the data.'
             )
         self._checked = True
