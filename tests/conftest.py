@@ -217,7 +217,15 @@ def masked_samples(mask):
 
 
 def build_runner(
-    model, work_dir, name, num_images=8, hooks=(), epochs=1, runner_type='Runner', **kwargs
+    model,
+    work_dir,
+    name,
+    num_images=8,
+    hooks=(),
+    epochs=1,
+    runner_type='Runner',
+    default_hooks=(),
+    **kwargs,
 ) -> Runner:
     """Runner that trains ``model`` on noise, two images a step and process."""
     return RUNNERS.get(runner_type)(
@@ -237,7 +245,8 @@ def build_runner(
         default_hooks=dict(
             logger=dict(type='LoggerHook', interval=1),
             plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
-        ),
+        )
+        | dict(default_hooks),
         custom_hooks=list(hooks),
         randomness=dict(seed=0),
         experiment_name=name,

@@ -3,6 +3,7 @@
 default_scope = 'mmseg'
 
 default_hooks = dict(
+    runtime_info=dict(type='mmbeitv2.DeferredRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     throughput=dict(type='mmbeitv2.ImagesPerSecondHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
@@ -10,7 +11,7 @@ default_hooks = dict(
     compile=dict(type='mmbeitv2.CompileHook', device='cuda'),
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=16000, max_keep_ckpts=2),
     plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
-    finite_loss=dict(type='mmbeitv2.FiniteLossHook', interval=10),
+    finite_loss=dict(type='mmbeitv2.FiniteLossHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
 )

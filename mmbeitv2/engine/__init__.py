@@ -3,12 +3,14 @@
 from mmbeitv2.engine.checkpoint_hook import PlainCheckpointHook
 from mmbeitv2.engine.codebook_hooks import CodebookInitHook, CodebookUsageHook
 from mmbeitv2.engine.compile_hook import CompileHook, compile_layers
+from mmbeitv2.engine.deferred_scalars import DeferredGradNorm, DeferredScalars
 from mmbeitv2.engine.loops import TestLoop, ValLoop
 from mmbeitv2.engine.loss_hook import FiniteLossHook
 from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
 from mmbeitv2.engine.optim_wrapper import BFloat16OptimWrapper, MixedPrecisionOptimWrapper
 from mmbeitv2.engine.precision import choose_precision
 from mmbeitv2.engine.record_hook import RunRecordHook
+from mmbeitv2.engine.runtime_info_hook import DeferredRuntimeInfoHook
 from mmbeitv2.engine.throughput_hook import ImagesPerSecondHook
 
 __all__ = [
@@ -16,6 +18,9 @@ __all__ = [
     'CodebookInitHook',
     'CodebookUsageHook',
     'CompileHook',
+    'DeferredGradNorm',
+    'DeferredRuntimeInfoHook',
+    'DeferredScalars',
     'FiniteLossHook',
     'ImagesPerSecondHook',
     'LayerDecayOptimWrapperConstructor',

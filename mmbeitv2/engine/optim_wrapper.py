@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from mmbeitv2.engine.deferred_scalars import DeferredGradNorm
 from mmbeitv2.engine.precision import choose_precision
 from mmbeitv2.registry import OPTIM_WRAPPERS
 
@@ -15,7 +16,7 @@ LOSS_SCALER = 'loss_scaler'
 
 
 @OPTIM_WRAPPERS.register_module()
-class MixedPrecisionOptimWrapper(OptimWrapper):
+class MixedPrecisionOptimWrapper(DeferredGradNorm, OptimWrapper):
     """Run the forward pass of training under autocast to what the device multiplies best.
 
     Weights, gradients and optimiser state stay float32. In float16 the loss is scaled, gradients

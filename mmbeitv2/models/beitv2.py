@@ -92,13 +92,29 @@ class BEiTV2(BaseSelfSupervisor):
         mask, positions = masked_positions(data_samples, inputs[0].device)
         codes = self._codes(inputs[1], positions)
         results = {}
-        for name, logits in self.predict_codes(inputs[0], mask, positions).items():
-            loss, accuracy = self.head.loss(logits, codes)
+        for name, tokens in self.masked_tokens(inputs[0], mask, positions).items():
+            loss, accuracy = self.head.loss_of_tokens(tokens, codes, aggregated=name == 'cls')
             results[f'loss_{name}'], results[f'acc_{name}'] = loss, accuracy
         return results
 
     def predict_codes(self, images: Tensor, mask: Tensor, positions: Tensor) -> dict[str, Tensor]:
         """Logits of the masked patches' codes, by both branches.
+
+        Args:
+            images: float ``(B, 3, H, W)``, the student's view.
+            mask: bool ``(B, N)``.
+            positions: int64 ``(B, M)``, the masked patches.
+
+        Returns:
+            ``mim`` and, with a neck, ``cls``: float ``(B, M, K)``.
+        """
+        return {
+            name: self.head(tokens, aggregated=name == 'cls')
+            for name, tokens in self.masked_tokens(images, mask, positions).items()
+        }
+
+    def masked_tokens(self, images: Tensor, mask: Tensor, positions: Tensor) -> dict[str, Tensor]:
+        """What the head predicts codes from: normalised tokens of the masked patches.
 
         Only [CLS] and masked tokens are computed where nothing else is read: in the last layer of
         the backbone and of the neck.
@@ -109,7 +125,7 @@ class BEiTV2(BaseSelfSupervisor):
             positions: int64 ``(B, M)``, the masked patches.
 
         Returns:
-            ``mim`` and, with a neck, ``cls``: float ``(B, M, K)``.
+            ``mim`` and, with a neck, ``cls``: float ``(B, M, C)``.
         """
         backbone = self.backbone
         masked = positions + 1
@@ -119,12 +135,12 @@ class BEiTV2(BaseSelfSupervisor):
         branch = backbone.depth - 1 if self.neck is None else self.neck.layer
         x_l = backbone.layers(x, grid, bias, stop=branch)
         x = backbone.layers(x_l, grid, bias, start=branch, queries=cls_and_masked)
-        logits = {'mim': self.head(backbone.norm(x[:, 1:]))}
+        tokens = {'mim': backbone.norm(x[:, 1:])}
         if self.neck is not None:
             aggregated = self.neck(x[:, :1], x_l[:, 1:], grid, bias, masked)
             norm = self.neck.cls_pt_norm or backbone.norm
-            logits['cls'] = self.head(norm(aggregated), aggregated=True)
-        return logits
+            tokens['cls'] = norm(aggregated)
+        return tokens
 
     def predict(self, inputs: list[Tensor], data_samples: list[DataSample]) -> list[DataSample]:
         """Predict the masked codes of held-out images.

@@ -58,6 +58,7 @@ class LinearProbeHead(BaseModule):
         self.features = tuple(features)
         self.layers = layers
         self.rates = rates
+        self._checked = False
         self.classifiers = nn.ModuleDict(
             {
                 '_'.join(part for part in (layer, feature, rate) if part): nn.Sequential(
@@ -108,10 +109,18 @@ class LinearProbeHead(BaseModule):
         return data_samples
 
     def _labels(self, feats: tuple, data_samples: list[DataSample]) -> Tensor:
-        labels = torch.tensor([int(s.gt_label) for s in data_samples], device=feats[-1][0].device)
-        if labels.max() >= self.num_classes:
+        labels = torch.cat([sample.gt_label for sample in data_samples])
+        # mmpretrain has put the labels on the device. To look at them there waits for it, which is
+        # done in the first batch alone; torch itself stops at a wrong label later.
+        if labels.is_cpu or not self._checked:
+            self._check(labels)
+        return labels.to(feats[-1][0].device, non_blocking=True)
+
+    def _check(self, labels: Tensor) -> None:
+        largest = max(labels.tolist())
+        if largest >= self.num_classes:
             raise ValueError(
-                f'a label is {int(labels.max())}, allowed: 0 to {self.num_classes - 1}: set '
+                f'a label is {largest}, allowed: 0 to {self.num_classes - 1}: set '
                 'num_classes of the head to the number of classes of the data.'
             )
-        return labels
+        self._checked = True

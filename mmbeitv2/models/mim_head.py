@@ -5,6 +5,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmbeitv2.models.layers import init_layer_
+from mmbeitv2.models.linear_cross_entropy import can_fuse, linear_cross_entropy
 from mmbeitv2.registry import MODELS
 
 
@@ -36,11 +37,42 @@ class MIMHead(BaseModule):
             tokens: float, masked positions only.
             aggregated: tokens come from the patch-aggregation branch.
         """
-        head = self.cls_pt_lm_head if aggregated and self.cls_pt_lm_head else self.lm_head
-        return head(tokens)
+        return self._classifier(aggregated)(tokens)
+
+    def loss_of_tokens(
+        self, tokens: Tensor, codes: Tensor, aggregated: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """``self.loss(self(tokens, aggregated), codes)``, without logits that exist whole.
+
+        Where others have put layers or hooks in the way of the logits, these are computed.
+
+        Args:
+            tokens: float ``(B, M, C)``, normalised, masked positions only.
+            codes: int64 ``(B, M)`` in 0 … K − 1.
+            aggregated: tokens come from the patch-aggregation branch.
+
+        Returns:
+            float32 scalars: loss ≥ 0 and accuracy, 0 to 1.
+        """
+        classifier = self._classifier(aggregated)
+        if self._is_plain() and can_fuse(classifier):
+            return linear_cross_entropy(tokens, classifier.weight, classifier.bias, codes)
+        return self.loss(self(tokens, aggregated), codes)
+
+    def _classifier(self, aggregated: bool) -> nn.Module:
+        return self.cls_pt_lm_head if aggregated and self.cls_pt_lm_head else self.lm_head
+
+    def _is_plain(self) -> bool:
+        """Whether no subclass and no hook does anything else with the logits than this class."""
+        own = type(self)
+        return (
+            (own.forward, own.loss) == (MIMHead.forward, MIMHead.loss)
+            and not self._forward_hooks
+            and not self._forward_pre_hooks
+        )
 
     def loss(self, logits: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Eq. 3: mean negative log-likelihood of the codes, and the accuracy.
+        """Eq. 3: mean negative log-likelihood of the codes, and the accuracy, of given logits.
 
         Args:
             logits: float ``(B, M, K)``.

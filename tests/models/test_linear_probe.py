@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 from mmpretrain.structures import DataSample
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.testing import assert_close
 
 from mmbeitv2.models import LinearProbeHead
@@ -62,6 +63,18 @@ def test_labels_survive_half_precision_features():
 def test_label_outside_the_classes_is_refused(head, features):
     with pytest.raises(ValueError, match=r'a label is 3, allowed: 0 to 2'):
         head.loss(features, labelled(0, 1, 2, 3))
+
+
+@pytest.mark.needs_torch('2.14')
+def test_labels_on_a_gpu_are_read_in_the_first_batch_alone(head):
+    with FakeTensorMode(), torch.device('cuda'):
+        head = LinearProbeHead(in_channels=6, num_classes=3)
+        features = ((torch.randn(4, 6), torch.randn(4, 6)),)
+        samples = [DataSample(gt_label=torch.zeros(1, dtype=torch.int64)) for _ in range(4)]
+        with pytest.raises(DataDependentOutputException):
+            head.loss(features, samples)
+        head._checked = True
+        assert set(head.loss(features, samples)) == {'loss_cls', 'loss_avg'}
 
 
 def test_layers_features_and_rates_are_probed_at_once(features):

@@ -103,8 +103,8 @@ class TestCounts:
             mask = torch.zeros(2, 196, dtype=torch.bool)
             positions = torch.zeros(2, 75, dtype=torch.int64)
             codes = model._codes(images, positions)
-            logits = model.predict_codes(images, mask, positions)
-            sum(model.head.loss(branch, codes)[0] for branch in logits.values()).backward()
+            tokens = model.masked_tokens(images, mask, positions)
+            sum(model.head.loss_of_tokens(t, codes)[0] for t in tokens.values()).backward()
             assert model.backbone.patch_embed.proj.weight.grad is not None
         # ViT-B: 35.2 GFLOP an image forward, twice that backward. Here for every token in every
         # layer: backbone, tokenizer (forward only), two aggregation layers, the head twice.

@@ -1,0 +1,67 @@
+"""Losses go into the log without a wait in every iteration."""
+
+from mmengine.hooks import LoggerHook, RuntimeInfoHook
+from mmengine.runner import Runner
+
+from mmbeitv2.engine.deferred_scalars import DeferredGradNorm, DeferredScalars
+from mmbeitv2.registry import HOOKS
+
+
+@HOOKS.register_module()
+class DeferredRuntimeInfoHook(RuntimeInfoHook):
+    """Keep what the model returns on the device until it is logged, saved or compared.
+
+    mmengine's hook, whose place ``default_hooks.runtime_info`` this one takes, reads every loss and
+    accuracy in every iteration. This one reads them where a ``LoggerHook`` is about to, at the end
+    of an epoch, and before a validation or a checkpoint; the message hub then has the value of
+    every iteration, as before. So has the gradients' norm of a :class:`DeferredGradNorm`.
+
+    A hook that needs ``train/loss`` in every iteration takes it from its argument ``outputs``, or
+    puts mmengine's hook back: ``default_hooks = dict(runtime_info=dict(type='RuntimeInfoHook'))``.
+    """
+
+    scalars: DeferredScalars | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Start with nothing kept, also in a resumed run."""
+        super().before_train(runner)
+        self.scalars = DeferredScalars(runner.message_hub)
+        wrapper = runner.optim_wrapper
+        for part in wrapper.values() if hasattr(wrapper, 'values') else [wrapper]:
+            if isinstance(part, DeferredGradNorm):
+                part.deferred_scalars = self.scalars
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Keep ``outputs``; write all that is kept if this iteration is logged."""
+        self.scalars.add({f'train/{name}': value for name, value in (outputs or {}).items()})
+        if self._is_logged(runner, batch_idx):
+            self.scalars.write()
+
+    def _is_logged(self, runner: Runner, batch_idx: int) -> bool:
+        intervals = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
+        return self.end_of_epoch(runner.train_dataloader, batch_idx) or any(
+            self.every_n_inner_iters(batch_idx, interval) for interval in intervals
+        )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """The history that is saved ends with this iteration."""
+        if self.scalars is not None and 'message_hub' in checkpoint:
+            self.scalars.write()
+            checkpoint['message_hub'] = runner.message_hub.state_dict()
+
+    def before_val(self, runner: Runner) -> None:
+        """Write what is kept."""
+        if self.scalars is not None:
+            self.scalars.write()
+        super().before_val(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        """Write what is kept."""
+        self.scalars.write()
+        super().after_train(runner)

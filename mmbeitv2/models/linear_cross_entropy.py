@@ -1,0 +1,153 @@
+"""A linear classifier and its cross-entropy, without logits that exist whole."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+# Rows of logits held at a time. On a GPU, 2048 rows of 8192 logits fill its multiprocessors in each
+# of the three products, and their half-precision copy (32 MiB) stays in the second-level cache of
+# an H100. On a CPU few rows would read the weights, and write their gradient, too often.
+ROWS_CPU, ROWS_GPU = 1024, 2048
+
+
+def can_fuse(module: nn.Module) -> bool:
+    """Whether nobody sees the logits that ``module``, a linear layer, would give.
+
+    Layers that others have put in its place (adapters, quantized or sharded ones) are to be called,
+    and so is one with hooks. ``torch.compile`` fuses by itself, and would have to stop at a
+    function with a backward pass of its own.
+    """
+    hooks = (
+        module._forward_pre_hooks,
+        module._forward_hooks,
+        module._backward_pre_hooks,
+        module._backward_hooks,
+    )
+    return type(module) is nn.Linear and not any(hooks) and not torch.compiler.is_compiling()
+
+
+def linear_cross_entropy(
+    tokens: Tensor, weight: Tensor, bias: Tensor | None, codes: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Eq. 3: ``F.cross_entropy(F.linear(tokens, weight, bias).float(), codes)``, and the accuracy.
+
+    Logits are computed by rows, and the gradients with them, while they are in the cache: neither
+    is kept for the backward pass. Products are in the precision that ``F.linear`` would have
+    (autocast's), softmax and sums in float32. The gradient of the logits is kept in half precision
+    *before* the division by the number of tokens, which would push most of it out of float16's
+    range, and a loss scale is multiplied to float32 sums: no scale can make it vanish or overflow.
+
+    ``torch.nn.functional.linear_cross_entropy`` of recent releases gives no accuracy, rounds the
+    loss and the sums over chunks to half precision, and divides first.
+
+    Args:
+        tokens: float ``(…, C)``.
+        weight: float ``(K, C)``.
+        bias: float ``(K,)`` or None.
+        codes: int64 ``(…)`` in 0 … K − 1.
+
+    Returns:
+        Scalars: loss ≥ 0, float32 (float64 of float64), and accuracy, 0 to 1, float32.
+    """
+    device = tokens.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    needed = tuple(
+        torch.is_grad_enabled() and t is not None and t.requires_grad
+        for t in (tokens, weight, bias)
+    )
+    return _LinearCrossEntropy.apply(
+        tokens.flatten(0, -2), weight, bias, codes.flatten(), dtype, needed
+    )
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Computes the gradients of the sum over tokens in the forward pass; scales them backward."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        tokens: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        codes: Tensor,
+        dtype: torch.dtype | None,
+        needed: tuple[bool, bool, bool],
+    ) -> tuple[Tensor, Tensor]:
+        # The casts are made here, once for all chunks.
+        with torch.autocast(tokens.device.type, enabled=False):
+            cast = [t if t is None else t.to(dtype or t.dtype) for t in (tokens, weight, bias)]
+            losses, hits, *grads = _by_chunks(*cast, codes, needed)
+        ctx.save_for_backward(*grads)
+        ctx.dtypes = [None if t is None else t.dtype for t in (tokens, weight, bias)]
+        ctx.count = len(codes)
+        loss, accuracy = losses.mean(), hits.float().mean()
+        ctx.mark_non_differentiable(accuracy)
+        return loss, accuracy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        scale = grad_loss / ctx.count
+        grads = (
+            # In the scale's precision: a factor of no dimension would take the tensor's.
+            None if grad is None else (grad.to(scale.dtype) * scale).to(dtype)
+            for grad, dtype in zip(ctx.saved_tensors, ctx.dtypes)
+        )
+        return *grads, None, None, None
+
+
+def _by_chunks(
+    tokens: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    codes: Tensor,
+    needed: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, ...]:
+    """Loss of every token, whether its code was predicted, and the gradients of the loss's sum."""
+    exact = torch.float64 if tokens.dtype == torch.float64 else torch.float32
+    losses = tokens.new_empty(len(tokens), dtype=exact)
+    hits = torch.empty_like(codes, dtype=torch.bool)
+    grad_tokens = torch.empty_like(tokens) if needed[0] else None
+    grad_weight = torch.zeros_like(weight, dtype=exact) if needed[1] else None
+    grad_bias = torch.zeros_like(bias, dtype=exact) if needed[2] else None
+    rows = ROWS_CPU if tokens.is_cpu else ROWS_GPU
+    for start in range(0, len(tokens), rows):
+        chunk = slice(start, start + rows)
+        x, target = tokens[chunk], codes[chunk, None]
+        logits = F.linear(x, weight, bias)
+        losses[chunk], hits[chunk], probabilities = _cross_entropy(logits, target, exact)
+        if not any(needed):
+            continue
+        # p − 1 of a probability near 1, without the rounding of p.
+        gradient = probabilities.scatter_(1, target, torch.expm1(-losses[chunk, None]))
+        if needed[2]:
+            grad_bias += gradient.sum(0)
+        gradient = gradient.to(logits.dtype)
+        if needed[0]:
+            torch.mm(gradient, weight, out=grad_tokens[chunk])
+        if needed[1]:
+            _add_product_(grad_weight, gradient.t(), x)
+    return losses, hits, grad_tokens, grad_weight, grad_bias
+
+
+def _cross_entropy(
+    logits: Tensor, target: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss ``(N,)`` and hits ``(N,)`` of logits ``(N, K)``, and their softmax ``(N, K)``.
+
+    log Σ exp x is x − log p of any x; of the largest, whose p ≥ 1 / K, without loss of digits.
+    """
+    best, predicted = logits.max(dim=1, keepdim=True)
+    probabilities = F.softmax(logits, dim=1, dtype=dtype)
+    margin = best.to(dtype) - logits.gather(1, target).to(dtype)
+    losses = margin - probabilities.gather(1, predicted).log()
+    return losses.squeeze(1), (predicted == target).squeeze(1), probabilities
+
+
+def _add_product_(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """``total += a @ b``, where ``total`` may have a higher precision."""
+    if a.dtype == total.dtype:
+        torch.addmm(total, a, b, out=total)
+    else:
+        total += a @ b
