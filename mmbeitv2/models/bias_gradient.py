@@ -159,12 +159,8 @@ def _obstacle() -> str | None:
     if find_spec('triton') is None:
         obstacle = 'triton is not installed (pip install triton)'
     elif torch.cuda.is_available():
-        cudnn = torch.backends.cudnn.version() or 0
-        if torch.cuda.get_device_capability()[0] not in GENERATIONS or cudnn < CUDNN:
-            obstacle = (
-                f'torch has no faster attention on {torch.cuda.get_device_name()} with cuDNN '
-                f'{cudnn} (it has on Hopper and Blackwell with {CUDNN})'
-            )
+        name, (generation, _) = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+        obstacle = obstacle_of_card(name, generation, torch.backends.cudnn.version() or 0)
     if obstacle is not None:
         print_log(
             f"the gradient of the attention bias is torch's own, image by image: {obstacle}",
@@ -172,3 +168,19 @@ def _obstacle() -> str | None:
             level=logging.WARNING,
         )
     return obstacle
+
+
+def obstacle_of_card(name: str, generation: int, cudnn: int) -> str | None:
+    """Why the kernels would not pay on a card, or None.
+
+    Args:
+        name: of the card.
+        generation: first number of its compute capability.
+        cudnn: version, as ``torch.backends.cudnn.version()`` gives it.
+    """
+    if generation in GENERATIONS and cudnn >= CUDNN:
+        return None
+    return (
+        f'torch has no faster attention on {name} with cuDNN {cudnn} (it has on compute '
+        f'capability {" and ".join(f"{g}.x" for g in GENERATIONS)} with cuDNN {CUDNN})'
+    )
