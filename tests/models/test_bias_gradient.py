@@ -38,7 +38,8 @@ def has_own_gradient(out):
     return '_BiasGradientBackward' in {node.name() for node in seen}
 
 
-on_fake_gpu = pytest.mark.needs_torch('2.14')  # earlier releases ask the driver
+# Earlier releases ask the driver.
+on_fake_gpu = pytest.mark.needs_torch('2.14')
 
 
 @on_fake_gpu
