@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from mmbeitv2.models.bias_gradient import has_bias_gradient, learned_bias_attention
 from mmbeitv2.models.biased_attention import biased_attention, relative_position_attention
 from mmbeitv2.models.position import (
     Grid,
@@ -111,7 +112,7 @@ class Attention(nn.Module):
             x: float ``(B, T, C)``.
             grid: grid of patches of these tokens.
             shared_bias: float ``(heads, T, T)`` added to the logits.
-            queries: int64 ``(B, M)`` token positions whose output is wanted.
+            queries: int64 ``(B, M)``, distinct positions of each image whose output is wanted.
             norm: applied to ``x`` first.
 
         Returns:
@@ -149,10 +150,10 @@ class Attention(nn.Module):
             x = biased_attention(q, k, v, shared_bias)
         else:
             bias = _total_bias(table, grid, shared_bias)
-            if bias is not None:
-                bias = bias.to(q.dtype)
-                bias = bias.unsqueeze(0) if queries is None else bias[:, queries].transpose(0, 1)
-            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+            if has_bias_gradient(q, bias):
+                x = learned_bias_attention(q, k, v, bias, queries)
+            else:
+                x = F.scaled_dot_product_attention(q, k, v, attn_mask=_mask(bias, q, queries))
         return self.proj(x.transpose(1, 2).reshape(batch, -1, dim))
 
 
@@ -162,6 +163,14 @@ def _total_bias(table: Tensor | None, grid: Grid, shared_bias: Tensor | None) ->
         return shared_bias
     own = expand_relative_position_bias(table, grid)
     return own if shared_bias is None else own + shared_bias
+
+
+def _mask(bias: Tensor | None, q: Tensor, queries: Tensor | None) -> Tensor | None:
+    """The bias as ``scaled_dot_product_attention`` adds it to the logits of ``q``."""
+    if bias is None:
+        return None
+    bias = bias.to(q.dtype)
+    return bias.unsqueeze(0) if queries is None else bias[:, queries].transpose(0, 1)
 
 
 class Mlp(nn.Module):

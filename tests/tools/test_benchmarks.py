@@ -245,6 +245,17 @@ def test_one_command_prints_and_writes_a_comparison(tmp_path):
     assert written['machine']['torch'] == torch.__version__.split('+')[0]
 
 
+def test_attention_with_a_learned_bias_is_compared_with_torchs(tmp_path):
+    command = [sys.executable, FOLDER / 'attention.py', '--batch', '2', '--heads', '2']
+    command += ['--tokens', '10', '--pairs', '1', '--device', 'cpu', '--json', tmp_path / 'a.json']
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    (comparison,) = json.loads((tmp_path / 'a.json').read_text())['results'].values()
+    assert set(comparison['turns']) == {'ours', "torch's gradient", 'torch, constant bias'}
+    result = subprocess.run([*command, '--queries', '4'], capture_output=True, text=True)
+    assert 'error: --queries is for a GPU, and --device is cpu: leave it out' in result.stderr
+
+
 def test_data_pipelines_are_compared_on_the_same_photos(tmp_path):
     command = [sys.executable, FOLDER / 'data_pipeline.py', '--pairs', '1', '--images', '4']
     command += ['--json', tmp_path / 'data.json']

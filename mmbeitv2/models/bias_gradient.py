@@ -1,0 +1,186 @@
+"""Attention on GPUs with a learned bias whose gradient a kernel of our own sums over the batch."""
+
+import logging
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+from torch.utils.flop_counter import register_flop_formula
+
+# Powers of two, which Triton multiplies, whose tiles fit the shared memory.
+WIDTHS = (16, 32, 64, 128)
+
+# A bias with rows of another multiple of its elements would be copied by every attention.
+ALIGNMENT = 16
+
+# Torch prefers cuDNN's attention on these generations of cards (Hopper, Blackwell), from this
+# version and in these precisions, but never for a bias with a gradient. Where it has nothing faster
+# for a constant bias, what the kernels save is what they cost.
+GENERATIONS = (9, 10)
+CUDNN = 91501
+DTYPES = (torch.bfloat16, torch.float16)
+
+
+def has_bias_gradient(q: Tensor, bias: Tensor | None) -> bool:
+    """Whether a gradient of this bias is wanted and :func:`learned_bias_attention` computes it.
+
+    Args:
+        q: float ``(B, heads, M, D)``.
+        bias: float ``(heads, T, T)``, or None.
+    """
+    if bias is None or not (q.is_cuda and bias.requires_grad and torch.is_grad_enabled()):
+        return False
+    return q.dtype in DTYPES and q.shape[-1] in WIDTHS and _kernels_pay()
+
+
+def learned_bias_attention(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, queries: Tensor | None = None
+) -> Tensor:
+    """softmax(q kᵀ / √D + bias) v, with a gradient of its own for the bias.
+
+    A bias that learns costs attention twice: the backward kernel writes the gradient of every
+    image, to be read again for the sum over the batch, and torch leaves out its fastest kernels.
+    So attention gets the bias as a constant, whichever kernel torch takes for it, and
+    :func:`bias_gradient` is added to the backward pass.
+
+    Args:
+        q: float ``(B, heads, M, D)``, D one of ``WIDTHS``.
+        k: float ``(B, heads, T, D)``.
+        v: float ``(B, heads, T, D)``.
+        bias: float ``(heads, T, T)``; its gradient keeps its precision.
+        queries: int64 ``(B, M)``, distinct tokens of each image that ``q`` belongs to; None for
+            all, in order.
+
+    Returns:
+        float ``(B, heads, M, D)``; differentiable once in q, k, v and the bias.
+    """
+    num_tokens = k.shape[2]
+    padded = F.pad(bias.detach().to(q.dtype), (0, -num_tokens % ALIGNMENT))
+    constant = padded[..., :num_tokens]
+    mask = constant.unsqueeze(0)
+    if queries is not None:
+        mask = padded[:, queries][..., :num_tokens].transpose(0, 1)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return _BiasGradient.apply(out, bias, q.detach(), k.detach(), v.detach(), constant, queries)
+
+
+class _BiasGradient(torch.autograd.Function):
+    """Identity on the output of attention, whose backward pass adds the gradient of the bias."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        out: Tensor,
+        bias: Tensor,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        constant: Tensor,
+        queries: Tensor | None,
+    ) -> Tensor:
+        ctx.save_for_backward(q, k, v, constant, out, queries)
+        ctx.dtype = bias.dtype
+        return out.view_as(out)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, constant, out, queries = ctx.saved_tensors
+        grad_bias = bias_gradient(q, k, v, constant, out, grad_out, queries)
+        return grad_out, grad_bias.to(ctx.dtype), None, None, None, None, None
+
+
+@torch.library.custom_op('mmbeitv2::bias_gradient', mutates_args=())
+def bias_gradient(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor,
+    out: Tensor,
+    grad_out: Tensor,
+    queries: Tensor | None,
+) -> Tensor:
+    """Σ over images of A ∘ (dA − Σ A ∘ dA), A the attention and dA = grad_out vᵀ.
+
+    Each tile of the sum belongs to one program, which goes through the images; nothing of the size
+    of a batch's attention is written, nothing is added by atomic operations, and a second call
+    gives the same bits. An operator of its own, so that ``torch.compile`` keeps a layer whole.
+
+    Args:
+        q: bfloat16, float16 or float32 ``(B, heads, M, D)``, D one of ``WIDTHS``.
+        k: float ``(B, heads, T, D)``; ``v`` likewise.
+        v: see ``k``.
+        bias: float ``(heads, T, T)`` as the forward pass added it.
+        out: float ``(B, heads, M, D)``, the output of attention; ``grad_out`` likewise.
+        grad_out: see ``out``.
+        queries: as of :func:`learned_bias_attention`.
+
+    Returns:
+        float32 ``(heads, T, T)``. Source: softmax's gradient, as in ``biased_attention``.
+    """
+    # Triton is no requirement, and takes half a second to import.
+    from mmbeitv2.models.bias_gradient_kernels import sum_over_batch
+
+    return sum_over_batch(q, k, v, bias, out, grad_out, queries)
+
+
+@bias_gradient.register_fake
+def _(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor,
+    out: Tensor,
+    grad_out: Tensor,
+    queries: Tensor | None,
+) -> Tensor:
+    return torch.empty(bias.shape, dtype=torch.float32, device=q.device)
+
+
+@register_flop_formula(torch.ops.mmbeitv2.bias_gradient)
+def _flops(q_shape: torch.Size, k_shape: torch.Size, *args, **kwargs) -> int:
+    """The logits twice, for the softmax's sums and for the gradient, and the product with v."""
+    return 3 * 2 * q_shape.numel() * k_shape[2]
+
+
+# torch.compile shall not look into what asks the driver.
+@torch.compiler.assume_constant_result
+def _kernels_pay() -> bool:
+    return _obstacle() is None
+
+
+@cache
+def _obstacle() -> str | None:
+    """Why this machine takes torch's own gradient of a bias, said once, or None."""
+    obstacle = None
+    if find_spec('triton') is None:
+        obstacle = 'triton is not installed (pip install triton)'
+    elif torch.cuda.is_available():
+        name, (generation, _) = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+        obstacle = obstacle_of_card(name, generation, torch.backends.cudnn.version() or 0)
+    if obstacle is not None:
+        print_log(
+            f"the gradient of the attention bias is torch's own, image by image: {obstacle}",
+            logger='current',
+            level=logging.WARNING,
+        )
+    return obstacle
+
+
+def obstacle_of_card(name: str, generation: int, cudnn: int) -> str | None:
+    """Why the kernels would not pay on a card, or None.
+
+    Args:
+        name: of the card.
+        generation: first number of its compute capability.
+        cudnn: version, as ``torch.backends.cudnn.version()`` gives it.
+    """
+    if generation in GENERATIONS and cudnn >= CUDNN:
+        return None
+    return (
+        f'torch has no faster attention on {name} with cuDNN {cudnn} (it has on compute '
+        f'capability {" and ".join(f"{g}.x" for g in GENERATIONS)} with cuDNN {CUDNN})'
+    )

@@ -1,0 +1,102 @@
+"""Which layers get a bias gradient of its own: those that learn, on cards where it pays.
+
+The layers are on a GPU of which nothing is there but the name.
+"""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmbeitv2.models import bias_gradient
+from mmbeitv2.models.bias_gradient import obstacle_of_card
+from mmbeitv2.models.layers import Attention
+
+
+@pytest.fixture
+def on_gpu(monkeypatch):
+    """A layer on a GPU of which nothing is there but the name, with tokens and a shared bias."""
+    monkeypatch.setattr(bias_gradient, '_obstacle', lambda: None)
+    # torch.autocast('cuda') would switch itself off.
+    torch.set_autocast_dtype('cuda', torch.bfloat16)
+    torch.set_autocast_enabled('cuda', True)
+    with FakeTensorMode(), torch.device('cuda'):
+        x = torch.randn(2, 10, 128, requires_grad=True)
+        yield Attention(128, 2, (3, 3)), x, torch.randn(2, 10, 10, requires_grad=True)
+    torch.set_autocast_enabled('cuda', False)
+    torch.set_autocast_dtype('cuda', torch.float16)
+
+
+def has_own_gradient(out):
+    """Whether a backward pass from ``out`` would reach the kernels."""
+    seen, nodes = set(), [out.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            nodes += [function for function, _ in node.next_functions]
+    return '_BiasGradientBackward' in {node.name() for node in seen}
+
+
+# Earlier releases ask the driver.
+on_fake_gpu = pytest.mark.needs_torch('2.14')
+
+
+@on_fake_gpu
+@pytest.mark.parametrize('count', [None, 4])
+def test_layer_on_a_gpu_takes_it_while_it_learns(on_gpu, count):
+    attention, x, shared = on_gpu
+    queries = None if count is None else torch.zeros(2, count, dtype=torch.int64)
+    assert has_own_gradient(attention(x, (3, 3), shared, queries))
+    assert has_own_gradient(attention(x, (3, 3), None, queries))
+
+
+@on_fake_gpu
+def test_bias_that_does_not_learn_costs_nothing(on_gpu):
+    attention, x, shared = on_gpu
+    attention.requires_grad_(False)
+    assert not has_own_gradient(attention(x, (3, 3), shared.detach()))
+    with torch.no_grad():
+        assert not attention(x, (3, 3), shared).requires_grad
+
+
+@on_fake_gpu
+def test_other_precisions_and_widths_take_torchs_gradient(on_gpu):
+    attention, x, _ = on_gpu
+    assert not has_own_gradient(Attention(48, 2, (3, 3))(x[..., :48], (3, 3)))
+    torch.set_autocast_enabled('cuda', False)
+    assert not has_own_gradient(attention(x, (3, 3)))
+
+
+@on_fake_gpu
+def test_without_triton_torchs_gradient_is_taken(on_gpu, monkeypatch):
+    monkeypatch.setattr(bias_gradient, '_obstacle', lambda: 'triton is not installed')
+    attention, x, shared = on_gpu
+    out = attention(x, (3, 3), shared)
+    assert out.requires_grad
+    assert not has_own_gradient(out)
+
+
+def test_missing_triton_is_said_once(monkeypatch):
+    said = []
+    monkeypatch.setattr(bias_gradient, 'find_spec', lambda name: None)
+    monkeypatch.setattr(bias_gradient, 'print_log', lambda message, **kwargs: said.append(message))
+    bias_gradient._obstacle.cache_clear()
+    assert bias_gradient._obstacle() == bias_gradient._obstacle()
+    bias_gradient._obstacle.cache_clear()
+    assert len(said) == 1
+    assert 'pip install triton' in said[0]
+
+
+def test_kernels_are_for_cards_where_torch_has_a_faster_attention():
+    assert obstacle_of_card('H100', 9, 92400) is None
+    assert 'on A100 with cuDNN 92400' in obstacle_of_card('A100', 8, 92400)
+    assert 'on H100 with cuDNN 91002' in obstacle_of_card('H100', 9, 91002)
+
+
+def test_operations_are_counted():
+    q, k = torch.empty(2, 3, 5, 16, device='meta'), torch.empty(2, 3, 7, 16, device='meta')
+    with FlopCounterMode(display=False) as counter:
+        bias = torch.empty(3, 7, 7, device='meta')
+        torch.ops.mmbeitv2.bias_gradient(q, k, k, bias, q, q, None)
+    assert counter.get_total_flops() == 3 * (2 * 2 * 3 * 5 * 7 * 16)

@@ -1,0 +1,169 @@
+"""A bias gradient of its own: the same numbers as plain attention's, summed without atomics.
+
+The kernels are run by Triton's interpreter on the CPU, compiled for a card that is not there, and
+compared on a card where there is one.
+"""
+
+import multiprocessing
+import re
+import subprocess
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from mmbeitv2.models.bias_gradient import learned_bias_attention
+
+triton = pytest.importorskip('triton')
+interpreted = pytest.importorskip('interpreted')
+EXACT = partial(assert_allclose, atol=1e-5, rtol=1e-5)
+
+# Images, heads, tokens, width of a head; the tiles are of 128 × 64 at most.
+SHAPES = [(1, 2, 37, 16), (5, 3, 21, 32), (2, 1, 197, 64), (2, 2, 10, 128)]
+
+
+# Triton 3.0's interpreter, that of torch 2.4, writes nothing with NumPy 2.
+pytestmark = pytest.mark.needs_torch('2.14')
+
+
+@pytest.fixture(scope='module')
+def run():
+    """Calls a function of ``interpreted`` in a process whose Triton interprets its kernels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('TRITON_INTERPRET', '1')
+        spawn = multiprocessing.get_context('spawn')
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+            yield lambda name, *args: pool.submit(getattr(interpreted, name), *args).result()
+
+
+@pytest.mark.parametrize('other', ['by_softmax', 'by_heads'])
+@pytest.mark.parametrize('shape', SHAPES)
+def test_output_and_gradients_are_those_of_plain_attention(run, shape, other):
+    (*found, dtype), (*expected, _) = run('compared', shape, other)
+    for a, b in zip(found, expected, strict=True):
+        EXACT(a, b)
+    assert dtype == 'torch.float32'
+
+
+@pytest.mark.parametrize('programs', [1, 2, 3, 5])
+def test_images_may_be_shared_out_among_programs(run, programs):
+    found, expected = run('compared', (5, 1, 21, 16), 'by_softmax', None, programs)
+    EXACT(found[4], expected[4])
+
+
+@pytest.mark.parametrize('count', [1, 7, 130])
+def test_queries_of_each_image_add_to_their_rows_of_the_bias(run, count):
+    shape = (3, 2, 140, 16)
+    (*found, _), (*expected, _) = run('compared', shape, 'by_softmax', count)
+    for a, b in zip(found, expected, strict=True):
+        EXACT(a, b)
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+def test_gradient_keeps_the_precision_of_the_bias(run, dtype):
+    (*found, found_dtype), (*expected, _) = run('compared', (5, 3, 37, 64, dtype), 'by_softmax')
+    for a, b in zip(found, expected, strict=True):
+        assert_allclose(a, b, atol=0.05, rtol=0.05)
+    assert found_dtype == 'torch.float32'
+
+
+def test_gradient_of_the_output_may_be_one_number_for_all(run):
+    for found, expected in zip(*run('of_a_sum', (2, 2, 21, 16)), strict=True):
+        EXACT(found, expected)
+
+
+@pytest.mark.parametrize('programs', [1, 4])
+def test_same_tensors_give_the_same_bits(run, programs):
+    assert run('equal_bits_twice', (4, 2, 21, 16), programs)
+
+
+@pytest.mark.parametrize('count', [None, 5])
+@pytest.mark.parametrize('backend', ['eager', 'aot_eager'])
+def test_compiled_attention_is_one_graph_with_the_same_numbers(run, backend, count):
+    (*found, _), (*expected, _) = run('compiled', (2, 2, 21, 16), backend, count)
+    for a, b in zip(found, expected, strict=True):
+        EXACT(a, b)
+
+
+@pytest.mark.parametrize('count', [None, 4])
+def test_layer_learns_its_own_bias_and_the_shared_one_as_before(run, count):
+    found, expected = run('layer', count)
+    for a, b in zip(found, expected, strict=True):
+        EXACT(a, b)
+
+
+def test_second_gradient_is_refused(run):
+    assert 'no autograd formula was registered' in run('second_gradient', (2, 2, 9, 16))
+
+
+def test_operator_passes_torchs_checks(run):
+    run('check_operator', (2, 2, 9, 16))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.parametrize('count', [None, 76])
+@pytest.mark.parametrize(
+    ('dtype', 'bound'), [('float32', 1e-4), ('float16', 0.02), ('bfloat16', 0.1)]
+)
+def test_on_a_gpu_the_numbers_are_those_of_plain_attention(dtype, bound, count):
+    tensors = [t.detach().cuda().requires_grad_() for t in interpreted.inputs(8, 3, 197, 64, dtype)]
+    queries = None if count is None else interpreted.positions(8, 197, count).cuda()
+    exact = [t.detach().double().requires_grad_() for t in tensors]
+    first, second = (
+        interpreted.results(learned_bias_attention, tensors, queries) for _ in range(2)
+    )
+    *expected, _ = interpreted.results(interpreted.by_softmax, exact, queries)
+    for a, b in zip(first[:-1], expected, strict=True):
+        assert_allclose(a, b, atol=bound, rtol=bound)
+    assert first[4].tobytes() == second[4].tobytes()
+    assert first[5] == 'torch.float32'
+
+
+@pytest.mark.parametrize('gathered', [False, True])
+@pytest.mark.parametrize('kernel', ['row_statistics', 'bias_gradient_tile'])
+def test_kernels_fit_a_hopper_and_use_its_matrix_units(tmp_path, monkeypatch, kernel, gathered):
+    """Compiled for a card that is not there: nothing is kept outside of registers."""
+    monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
+    registers, spilled, shared, text = compiled_for(90, kernel, tmp_path, gathered)
+    assert registers <= 255
+    assert spilled == 0
+    # Of 227 KiB; of the 99 KiB of consumers' cards as well.
+    assert shared <= 99 * 1024
+    assert 'wgmma.mma_async' in text
+    assert not re.search(r'\b(atom|red)\.', text)
+
+
+def compiled_for(generation, name, folder, gathered):
+    """Registers, bytes spilled, bytes of shared memory and assembler text of a kernel."""
+    from triton.backends.compiler import GPUTarget
+
+    from mmbeitv2.models import bias_gradient_kernels as kernels
+
+    kernel = getattr(kernels, name)
+    constants = dict(WIDTH=64, ROWS=128, KEYS=64, GATHERED=gathered)
+    pointers = dict(queries_ptr='*i64', slots_ptr='*i64', partial_ptr='*fp32')
+    pointers |= dict(log_sums_ptr='*fp32', weighted_ptr='*fp32')
+    types, aligned = {}, {}
+    for i, argument in enumerate(kernel.arg_names):
+        if argument in constants:
+            types[argument] = 'constexpr'
+            continue
+        types[argument] = 'fp32' if argument == 'scale' else 'i32'
+        if argument.endswith('_ptr'):
+            types[argument] = pointers.get(argument, '*bf16')
+        if argument.endswith(('_ptr', '_image', '_head', '_token')):
+            aligned[(i,)] = [['tt.divisibility', 16]]
+    source = triton.compiler.ASTSource(kernel, types, constexprs=constants, attrs=aligned)
+    options = dict(num_warps=8, num_stages=2)
+    binary = triton.compile(source, target=GPUTarget('cuda', generation, 32), options=options)
+    text = folder / 'kernel.ptx'
+    text.write_text(binary.asm['ptx'])
+    ptxas = Path(triton.__file__).parent / 'backends' / 'nvidia' / 'bin' / 'ptxas'
+    command = [ptxas, '-v', f'-arch=sm_{generation}a', text, '-o', folder / 'kernel.cubin']
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    registers = re.search(r'Used (\d+) registers', said)[1]
+    spilled = re.search(r'(\d+) bytes spill stores', said)[1]
+    return int(registers), int(spilled), binary.metadata.shared, binary.asm['ptx']

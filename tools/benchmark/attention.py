@@ -1,0 +1,81 @@
+"""Compare attention with a learned bias, forward and backward, with torch's own.
+
+    python tools/benchmark/attention.py --batch 256 --precision bfloat16 --pairs 20 --steps 10
+
+On a GPU ours is the kernel of ``mmbeitv2.models.bias_gradient``, whether or not it would be chosen
+for that card; on a CPU it is ``biased_attention``. ``torch, constant bias`` gives no gradient of
+the bias and is what remains to be gained. ``--queries 76`` is a last layer of pretraining.
+"""
+
+import torch
+import torch.nn.functional as F
+from paired import compare, parser, report, same_result, start
+from torch import Tensor
+
+from mmbeitv2.models.bias_gradient import learned_bias_attention
+from mmbeitv2.models.biased_attention import biased_attention
+
+
+def main() -> None:
+    """Run the tool."""
+    options = parser(__doc__, batch=8)
+    options.add_argument('--heads', type=int, default=12)
+    options.add_argument('--tokens', type=int, default=197, help='T')
+    options.add_argument('--queries', type=int, help='of each image; default: all tokens')
+    args = options.parse_args()
+    start(args)
+    q, k, v, bias, queries = _inputs(args)
+
+    def ours() -> Tensor:
+        if args.device == 'cpu':
+            return biased_attention(q, k, v, bias)
+        return learned_bias_attention(q, k, v, bias, queries)
+
+    def learned() -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=_mask(bias, q.dtype, queries))
+
+    def constant() -> Tensor:
+        mask = _mask(bias.detach(), q.dtype, queries)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    tolerance = 1e-4 if args.precision == 'float32' else 0.05
+    gradients = [torch.autograd.grad(f().float().square().sum(), bias)[0] for f in (ours, learned)]
+    same_result('the gradient of the bias', *gradients, tolerance)
+    weights = torch.randn_like(ours())
+
+    def step(attend, *wanted: Tensor):
+        return lambda: torch.autograd.grad(attend(), wanted, weights)
+
+    steps = {'ours': step(ours, q, k, v, bias), "torch's gradient": step(learned, q, k, v, bias)}
+    steps['torch, constant bias'] = step(constant, q, k, v)
+    shape = f'{args.heads} heads, {q.shape[2]} queries of {args.tokens} tokens, {args.precision}'
+    report('attention', {shape: compare(steps, args)}, args)
+
+
+def _inputs(args) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    """Queries, keys, values ``(B, heads, T, 64)``, a bias, and the places of the queries."""
+    if args.queries is not None and args.device == 'cpu':
+        raise SystemExit('error: --queries is for a GPU, and --device is cpu: leave it out')
+    dtype = getattr(torch, args.precision)
+    size = (args.batch, args.tokens, 3, args.heads, 64)
+    qkv = torch.randn(size, device=args.device, dtype=dtype)
+    q, k, v = (t.transpose(1, 2).requires_grad_() for t in qkv.unbind(2))
+    bias = torch.randn(args.heads, args.tokens, args.tokens, device=args.device)
+    if args.queries is None:
+        return q, k, v, bias.requires_grad_(), None
+    if not 1 <= args.queries <= args.tokens:
+        raise SystemExit(
+            f'error: --queries is {args.queries}, allowed: 1 to --tokens, {args.tokens}'
+        )
+    order = torch.rand(args.batch, args.tokens, device=args.device).argsort(dim=1)
+    some = q.detach()[:, :, : args.queries].clone().requires_grad_()
+    return some, k, v, bias.requires_grad_(), order[:, : args.queries]
+
+
+def _mask(bias: Tensor, dtype: torch.dtype, queries: Tensor | None) -> Tensor:
+    bias = bias.to(dtype)
+    return bias.unsqueeze(0) if queries is None else bias[:, queries].transpose(0, 1)
+
+
+if __name__ == '__main__':
+    main()
