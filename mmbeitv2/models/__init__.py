@@ -1,6 +1,7 @@
 """The models of the paper."""
 
 from mmbeitv2.models.backbone import BEiTViT
+from mmbeitv2.models.batch_norm import AnyDeviceSyncBN
 from mmbeitv2.models.beitv2 import BEiTV2
 from mmbeitv2.models.linear_probe import LinearProbeHead
 from mmbeitv2.models.mim_head import MIMHead
@@ -13,6 +14,7 @@ from mmbeitv2.models.vqkd import VQKD, VQKDTokenizer
 
 __all__ = [
     'VQKD',
+    'AnyDeviceSyncBN',
     'BEiTV2',
     'BEiTViT',
     'CLIPTeacher',
