@@ -7,7 +7,8 @@ default_hooks = dict(
     throughput=dict(type='mmbeitv2.ImagesPerSecondHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=16000, max_keep_ckpts=2),
+    # Once half an hour has passed since the last one.
+    checkpoint=dict(type='mmbeitv2.CheckpointHook', by_epoch=False, max_keep_ckpts=2),
     plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
     finite_loss=dict(type='mmbeitv2.FiniteLossHook', interval=10),
     sampler_seed=dict(type='DistSamplerSeedHook'),

@@ -1,8 +1,9 @@
 """Hooks, the optimiser constructor and the optimiser wrapper."""
 
-from mmbeitv2.engine.checkpoint_hook import PlainCheckpointHook
+from mmbeitv2.engine.checkpoint_hook import CheckpointHook, PlainCheckpointHook
 from mmbeitv2.engine.codebook_hooks import CodebookInitHook, CodebookUsageHook
 from mmbeitv2.engine.compile_hook import CompileHook, compile_layers
+from mmbeitv2.engine.ema_hook import EMAHook
 from mmbeitv2.engine.loss_hook import FiniteLossHook
 from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
 from mmbeitv2.engine.optim_wrapper import BFloat16OptimWrapper
@@ -11,9 +12,11 @@ from mmbeitv2.engine.throughput_hook import ImagesPerSecondHook
 
 __all__ = [
     'BFloat16OptimWrapper',
+    'CheckpointHook',
     'CodebookInitHook',
     'CodebookUsageHook',
     'CompileHook',
+    'EMAHook',
     'FiniteLossHook',
     'ImagesPerSecondHook',
     'LayerDecayOptimWrapperConstructor',

@@ -8,6 +8,8 @@ import copy
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 os.environ['OMP_NUM_THREADS'] = '1'
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -20,6 +22,7 @@ from torch import Tensor
 from torch.distributed import tensor as dtensor
 from torch.nn.parallel import DistributedDataParallel
 
+from mmbeitv2.engine import checkpoint_hook
 from mmbeitv2.models import VQKD, AnyDeviceSyncBN, BEiTV2, LinearProbeHead, NormEMAQuantizer
 
 STEPS = 4
@@ -121,6 +124,17 @@ def synchronized_norm(rank: int, world_size: int) -> dict:
         parameters={name: p.grad for name, p in norm.named_parameters()},
         state=state_of(norm),
     )
+
+
+def checkpoint_due(rank: int, world_size: int) -> dict:
+    """Whether a checkpoint is due where half an hour has passed on one rank's clock alone."""
+    found = {}
+    for ahead in range(world_size):
+        seconds = [0, 1801 if rank == ahead else 1799, 0]
+        with mock.patch.object(checkpoint_hook, 'monotonic', side_effect=seconds):
+            hook = checkpoint_hook.CheckpointHook(minutes=30)
+            found[ahead] = hook.every_n_epochs(SimpleNamespace(epoch=0), -1)
+    return found
 
 
 def distributed_runner(model: torch.nn.Module, folder: Path, rank: int, name: str, **kwargs):
@@ -230,6 +244,7 @@ def main(folder: Path, rank: int, world_size: int) -> None:
         step=pretraining_step(rank, world_size),
         probe=train_probe(rank, world_size),
         norm=synchronized_norm(rank, world_size),
+        due=checkpoint_due(rank, world_size),
     )
     if world_size > 1:
         results['pretrain'] = pretrain(rank, world_size, folder)

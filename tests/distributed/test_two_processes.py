@@ -131,6 +131,10 @@ def test_norm_over_ranks_equals_one_process_with_the_joined_batch(ranks, single)
         assert_close(ranks[0]['norm']['state'][name], value, atol=1e-5, rtol=1e-5, msg=name)
 
 
+def test_the_first_ranks_clock_decides_when_all_save(ranks):
+    assert [rank['due'] for rank in ranks] == [{0: True, 1: False}] * 2
+
+
 def test_tokenizer_is_unchanged_by_pretraining(ranks):
     for rank in ranks:
         run = rank['pretrain']
