@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Trains on a SLURM cluster:
 #   tools/slurm_train.sh PARTITION JOB_NAME CONFIG [WORK_DIR] [arguments of train.py]
-# GPUS (8) processes in all, GPUS_PER_NODE (8) per node, CPUS_PER_TASK (5); SRUN_ARGS for srun.
+# GPUS (8) processes in all, GPUS_PER_NODE (8) per node, CPUS_PER_TASK (workers of the
+# config and one); SRUN_ARGS for srun.
 set -euo pipefail
 if [[ $# -lt 3 ]]; then
     echo "usage: $0 PARTITION JOB_NAME CONFIG [WORK_DIR] [arguments of train.py]" >&2

@@ -9,7 +9,8 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     compile=dict(type='mmbeitv2.CompileHook', device='cuda'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
+    # At the end of an epoch, once half an hour has passed since the last one.
+    checkpoint=dict(type='mmbeitv2.CheckpointHook', max_keep_ckpts=2),
     plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
     finite_loss=dict(type='mmbeitv2.FiniteLossHook'),
     record=dict(type='mmbeitv2.RunRecordHook'),

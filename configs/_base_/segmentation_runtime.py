@@ -9,7 +9,8 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     compile=dict(type='mmbeitv2.CompileHook', device='cuda'),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=16000, max_keep_ckpts=2),
+    # Once half an hour has passed since the last one.
+    checkpoint=dict(type='mmbeitv2.CheckpointHook', by_epoch=False, max_keep_ckpts=2),
     plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
     finite_loss=dict(type='mmbeitv2.FiniteLossHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),

@@ -90,4 +90,4 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-default_hooks = dict(logger=dict(interval=20))
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=1))

@@ -30,7 +30,7 @@ test_evaluator = val_evaluator
 max_epochs = 4
 optim_wrapper = dict(
     type='mmbeitv2.MixedPrecisionOptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05, fused=True),
     constructor='mmbeitv2.LayerDecayOptimWrapperConstructor',
     # No layer decay: it would handicap the run from random initialisation.
 )
@@ -45,4 +45,4 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=1)
-default_hooks = dict(logger=dict(interval=20))
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=1))

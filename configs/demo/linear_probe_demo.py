@@ -24,10 +24,10 @@ test_evaluator = val_evaluator
 max_epochs = 5
 optim_wrapper = dict(
     type='mmbeitv2.MixedPrecisionOptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-2, weight_decay=1e-4),
+    optimizer=dict(type='AdamW', lr=1e-2, weight_decay=1e-4, fused=True),
 )
 param_scheduler = dict(
     type='CosineAnnealingLR', eta_min=0, end=max_epochs, convert_to_iter_based=True
 )
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=max_epochs)
-default_hooks = dict(logger=dict(interval=20))
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=1))

@@ -137,7 +137,7 @@ test_evaluator = val_evaluator
 max_iters = 400
 optim_wrapper = dict(
     type='mmbeitv2.MixedPrecisionOptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05, fused=True),
     constructor='mmbeitv2.LayerDecayOptimWrapperConstructor',
 )
 param_scheduler = [

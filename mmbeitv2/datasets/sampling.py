@@ -6,7 +6,7 @@ generators repeats. Here each sample carries what its randomness is derived from
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,6 +15,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose, DefaultSampler
 
 from mmbeitv2.registry import DATA_SAMPLERS, TRANSFORMS
+
+HELD_OUT_SEED = 0
 
 
 class SampleIndex(int):
@@ -45,10 +47,30 @@ class SampleIndex(int):
 class EpochSampler(DefaultSampler):
     """``DefaultSampler`` whose indices carry seed and epoch, for ``SampleSeeded``.
 
-    Order, shuffling and distribution over ranks are those of mmengine's ``DefaultSampler``, and so
-    are the arguments (dataset, shuffle, seed, round_up). mmengine's ``DistSamplerSeedHook`` sets
-    the epoch, also after resuming.
+    Order, shuffling and distribution over ranks are those of mmengine's ``DefaultSampler``.
+    mmengine's ``DistSamplerSeedHook`` sets the epoch, also after resuming, of training data alone.
+    So held-out data, which are not shuffled, are drawn with the same seed and epoch whenever they
+    are evaluated: during training, after it, by another process, from a run of another seed.
+
+    Args:
+        dataset: Data set.
+        shuffle: Whether to shuffle, anew every epoch.
+        seed: Seed of order and of samples, the same on all ranks; None to draw one. It is not used
+            without shuffling.
+        round_up: Whether every rank gets the same number of samples, some of them twice.
     """
+
+    def __init__(
+        self,
+        dataset: Sized,
+        shuffle: bool = True,
+        seed: int | None = None,
+        round_up: bool = True,
+    ) -> None:
+        # mmengine passes None or the run's own seed here, whether the config names one or not. From
+        # None every sampler draws the next number of a global generator, so that a mask would
+        # depend on how many samplers a process has built before.
+        super().__init__(dataset, shuffle, seed if shuffle else HELD_OUT_SEED, round_up)
 
     def __iter__(self) -> Iterator[SampleIndex]:
         return (SampleIndex(index, self.seed, self.epoch) for index in super().__iter__())

@@ -1,9 +1,10 @@
 """Hooks, loops, precision, the optimiser's constructor and wrapper."""
 
-from mmbeitv2.engine.checkpoint_hook import PlainCheckpointHook
+from mmbeitv2.engine.checkpoint_hook import CheckpointHook, PlainCheckpointHook
 from mmbeitv2.engine.codebook_hooks import CodebookInitHook, CodebookUsageHook
 from mmbeitv2.engine.compile_hook import CompileHook, compile_layers
 from mmbeitv2.engine.deferred_scalars import DeferredGradNorm, DeferredScalars
+from mmbeitv2.engine.ema_hook import EMAHook
 from mmbeitv2.engine.loops import TestLoop, ValLoop
 from mmbeitv2.engine.loss_hook import FiniteLossHook
 from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
@@ -15,12 +16,14 @@ from mmbeitv2.engine.throughput_hook import ImagesPerSecondHook
 
 __all__ = [
     'BFloat16OptimWrapper',
+    'CheckpointHook',
     'CodebookInitHook',
     'CodebookUsageHook',
     'CompileHook',
     'DeferredGradNorm',
     'DeferredRuntimeInfoHook',
     'DeferredScalars',
+    'EMAHook',
     'FiniteLossHook',
     'ImagesPerSecondHook',
     'LayerDecayOptimWrapperConstructor',

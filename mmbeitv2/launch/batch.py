@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from mmengine.config import Config
@@ -62,23 +63,40 @@ def settle_total_batch(cfg: Config, processes: int, accumulate: bool) -> BatchRe
     steps = cfg.optim_wrapper.get('accumulative_counts', 1)
     total = processes * per_process * steps
     said = f'total batch {total} = {processes} processes × {per_process} images × {steps} steps'
+    level = logging.INFO
+    if steps > 1 and _averages_iterations(cfg):
+        said += (
+            f'; EMAHook averages at each of these {steps} steps, so that its momentum acts {steps} '
+            "times as strongly: type='mmbeitv2.EMAHook' averages at updates"
+        )
+        level = logging.WARNING
     if base is None:
-        return BatchReport(f'{said}; the config names no batch for its learning rate', logging.INFO)
+        return BatchReport(f'{said}; the config names no batch for its learning rate', level)
     if scale:
         # mmengine's own ratio leaves accumulated steps out.
         cfg.auto_scale_lr.base_batch_size = base / steps
         return BatchReport(
             f'{said}; learning rate scaled by {total / base:g}, since it belongs to {base}',
-            logging.INFO,
+            level,
         )
     if total == base:
-        return BatchReport(f'{said}, as the recipe; its learning rate is unchanged', logging.INFO)
+        return BatchReport(f'{said}, as the recipe; its learning rate is unchanged', level)
     return BatchReport(
         f'{said}, but the learning rate belongs to {base}: keep that batch with --accumulate, fit '
         'the rate with --auto-scale-lr, or set auto_scale_lr.base_batch_size if you have chosen '
         'the rate for this batch',
         logging.WARNING,
     )
+
+
+def _averages_iterations(cfg: Config) -> bool:
+    """Whether weights are averaged by another hook than this package's, which counts updates."""
+    hooks: list[Mapping | None] = [
+        *(cfg.get('default_hooks') or {}).values(),
+        *(cfg.get('custom_hooks') or []),
+    ]
+    types = [str(hook['type']) for hook in hooks if hook]
+    return any(t.split('.')[-1] == 'EMAHook' and t != 'mmbeitv2.EMAHook' for t in types)
 
 
 def _accumulated_steps(base: int, processes: int, per_process: int) -> int:

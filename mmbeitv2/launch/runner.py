@@ -5,7 +5,9 @@ import datetime
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch.distributed
 from mmengine.config import Config, DictAction
@@ -13,6 +15,9 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+
+GPU_NORMS = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
+CPU_NORM = 'mmbeitv2.AnyDeviceSyncBN'
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +100,8 @@ def _start_gloo(cfg: Config, launcher: str) -> None:
     """Start the process group on a machine without accelerator.
 
     mmengine selects a CUDA device before it starts any backend, which fails here; it takes over a
-    group that exists already. Its data-parallel wrapper needs ``device_ids=None`` on CPU.
+    group that exists already. Its data-parallel wrapper needs ``device_ids=None`` on CPU, and
+    PyTorch's refuses models with synchronised batch norm there.
     """
     if launcher == 'slurm':
         variables = {'RANK': 'SLURM_PROCID', 'WORLD_SIZE': 'SLURM_NTASKS'}
@@ -128,12 +134,34 @@ def _start_gloo(cfg: Config, launcher: str) -> None:
     torch.distributed.init_process_group(
         backend='gloo', timeout=datetime.timedelta(seconds=timeout) if timeout else None
     )
+    norms = list(_gpu_norms(cfg.get('model')))
+    for norm in norms:
+        norm['type'] = CPU_NORM
     if int(os.environ['RANK']) == 0:
         asked = dist_cfg.get('backend', 'nccl')
         print_log(f'no accelerator found: training on CPU processes, gloo instead of {asked}')
+        if norms:
+            print_log(
+                f'{len(norms)} norm configs of SyncBN, which needs GPUs, use {CPU_NORM} instead: '
+                'the same statistics of all processes, weights under the same names'
+            )
     wrapper = cfg.get('model_wrapper_cfg') or {
         'type': 'MMDistributedDataParallel',
         'broadcast_buffers': False,
         'find_unused_parameters': cfg.get('find_unused_parameters', False),
     }
     cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
+
+
+def _gpu_norms(node: Any) -> Iterator[dict]:
+    """Yield the configs below ``node`` of norms that are synchronised on GPUs alone."""
+    if isinstance(node, dict):
+        kind = node.get('type')
+        # A class in configs of mmengine's newer kind.
+        if getattr(kind, '__name__', str(kind)).split('.')[-1] in GPU_NORMS:
+            yield node
+        for child in node.values():
+            yield from _gpu_norms(child)
+    elif isinstance(node, list | tuple):
+        for child in node:
+            yield from _gpu_norms(child)

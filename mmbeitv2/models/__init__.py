@@ -1,6 +1,7 @@
 """The models of the paper."""
 
 from mmbeitv2.models.backbone import BEiTViT
+from mmbeitv2.models.batch_norm import AnyDeviceSyncBN
 from mmbeitv2.models.beitv2 import BEiTV2
 from mmbeitv2.models.cls_head import LinearClsHead
 from mmbeitv2.models.linear_probe import LinearProbeHead
@@ -14,6 +15,7 @@ from mmbeitv2.models.vqkd import VQKD, VQKDTokenizer
 
 __all__ = [
     'VQKD',
+    'AnyDeviceSyncBN',
     'BEiTV2',
     'BEiTViT',
     'CLIPTeacher',

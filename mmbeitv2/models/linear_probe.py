@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mmbeitv2.models.batch_norm import AnyDeviceSyncBN
 from mmbeitv2.models.float32 import in_float32
 from mmbeitv2.registry import MODELS
 
@@ -19,8 +20,10 @@ class LinearProbeHead(BaseModule):
     """One linear classifier for each feature of a backbone with ``out_type='cls_and_avg'``.
 
     Every feature is standardised by a batch norm without parameters, as usual for probes: the
-    scales of features differ between models. The classifiers do not influence one another, so many
-    features and learning rates are compared in one run, at the cost of one pass of the backbone.
+    scales of features differ between models. Its statistics are those of all ranks' batches, so
+    that every rank evaluates the same classifier. The classifiers do not influence one another, so
+    many features and learning rates are compared in one run, at the cost of one pass of the
+    backbone.
 
     A classifier is called by its layer, feature and rate, as far as there are several:
     ``layer9_cls_lr4e-3``.
@@ -62,7 +65,7 @@ class LinearProbeHead(BaseModule):
         self.classifiers = nn.ModuleDict(
             {
                 '_'.join(part for part in (layer, feature, rate) if part): nn.Sequential(
-                    nn.BatchNorm1d(in_channels, affine=False), nn.Linear(in_channels, num_classes)
+                    AnyDeviceSyncBN(in_channels, affine=False), nn.Linear(in_channels, num_classes)
                 )
                 for layer in layers or ('',)
                 for feature in self.features

@@ -85,6 +85,11 @@ def averages(runner):
     assert hook.ema_model.steps == 2
 
 
+def saves_by_clock_and_interval(runner):
+    (hook,) = [h for h in runner.hooks if type(h).__name__ == 'CheckpointHook']
+    assert (hook.minutes, hook.interval, hook.max_keep_ckpts) == (10, 20, -1)
+
+
 def recomputes(runner):
     assert runner.model.backbone.with_cp
 
@@ -116,6 +121,7 @@ EFFECTS = {
     'with_cp': recomputes,
     'CompileHook': compiles,
     'EMAHook': averages,
+    'max_keep_ckpts': saves_by_clock_and_interval,
     'TensorboardVisBackend': lambda r: next(Path(r.work_dir).rglob('events.out.tfevents*')),
     'WandbVisBackend': lambda r: next(Path(r.work_dir).rglob('*.wandb')),
 }

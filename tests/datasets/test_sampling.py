@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler
+from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import TRANSFORMS
 from mmengine.runner import Runner
 
 from mmbeitv2.datasets import EpochSampler, SampleIndex, SampleSeeded
+from mmbeitv2.datasets.sampling import HELD_OUT_SEED
 
 NUM_PHOTOS = 5
 
@@ -26,12 +29,12 @@ def drawn(index, seed=0, epoch=0):
     return transform({'sample_idx': SampleIndex(index, seed, epoch)})['drawn']
 
 
-def dataloader_config(photos, num_workers=0, persistent_workers=False):
+def dataloader_config(photos, num_workers=0, persistent_workers=False, shuffle=True):
     return {
         'batch_size': 2,
         'num_workers': num_workers,
         'persistent_workers': persistent_workers,
-        'sampler': {'type': 'mmbeitv2.EpochSampler', 'shuffle': True},
+        'sampler': {'type': 'mmbeitv2.EpochSampler', 'shuffle': shuffle},
         'collate_fn': {'type': 'default_collate'},
         'dataset': {
             'type': 'mmpretrain.CustomDataset',
@@ -95,7 +98,16 @@ def test_order_is_that_of_mmengines_sampler(shuffle):
         theirs.set_epoch(epoch)
         indices = list(ours)
         assert indices == list(theirs)
-        assert {(index.seed, index.epoch) for index in indices} == {(5, epoch)}
+        assert {index.epoch for index in indices} == {epoch}
+        # Not shuffled are held-out data, the same in every run.
+        assert {index.seed for index in indices} == {5 if shuffle else HELD_OUT_SEED}
+
+
+@pytest.mark.parametrize('seed', [None, 7])
+def test_held_out_seed_depends_on_nothing_drawn_before(seed):
+    """mmengine gives samplers the run's seed, or none where ranks have seeds of their own."""
+    samplers = [EpochSampler(range(2), shuffle=False, seed=seed) for _ in range(3)]
+    assert {index.seed for sampler in samplers for index in sampler} == {HELD_OUT_SEED}
 
 
 def test_randomness_is_a_function_of_seed_epoch_and_index():
@@ -174,16 +186,19 @@ class Recorder(BaseModel):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.epochs = {}
+        self.evaluated = {}
 
     def forward(self, inputs, data_samples, mode):
         batch = {'inputs': inputs, 'data_samples': data_samples}
+        if mode == 'predict':
+            self.evaluated.update(content(batch))
+            return data_samples
         self.epochs.setdefault(data_samples[0].sample_idx.epoch, {}).update(content(batch))
         return {'loss': self.weight.sum()}
 
 
-def train(photos, work_dir, max_epochs, resume=False):
-    model = Recorder()
-    Runner(
+def build_runner(model, photos, work_dir, max_epochs, resume=False, **kwargs):
+    return Runner(
         model=model,
         work_dir=str(work_dir),
         train_dataloader=dataloader_config(photos),
@@ -191,12 +206,69 @@ def train(photos, work_dir, max_epochs, resume=False):
         optim_wrapper=OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1)),
         default_hooks={'checkpoint': {'type': 'CheckpointHook', 'interval': 1}},
         default_scope='mmpretrain',
-        randomness={'seed': 0},
         log_level='ERROR',
         resume=resume,
         experiment_name=f'{work_dir.name}_{max_epochs}_{resume}',
-    ).train()
+        **{'randomness': {'seed': 0}, **kwargs},
+    )
+
+
+def train(photos, work_dir, max_epochs, resume=False):
+    model = Recorder()
+    build_runner(model, photos, work_dir, max_epochs, resume).train()
     return model.epochs
+
+
+class KeepEvaluated(Hook):
+    """Take what the model has evaluated, after every validation."""
+
+    def __init__(self):
+        self.validations = []
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.validations.append(runner.model.evaluated)
+        runner.model.evaluated = {}
+
+
+class Nothing(BaseMetric):
+    def process(self, data_batch, data_samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        return {'batches': len(results)}
+
+
+@pytest.mark.parametrize('workers', [{}, {'num_workers': 1, 'persistent_workers': True}])
+def test_held_out_crops_and_masks_are_the_same_in_every_evaluation(
+    mmpretrain_scope, photos, tmp_path, workers
+):
+    """In each epoch, in the test after training, and in a process that only tests."""
+
+    def runner(name, **kwargs):
+        parts = {f'{phase}_evaluator': Evaluator(Nothing()) for phase in ('val', 'test')}
+        for phase in ('val', 'test'):
+            parts[f'{phase}_dataloader'] = dataloader_config(photos, shuffle=False, **workers)
+        return build_runner(
+            Recorder(),
+            photos,
+            tmp_path / name,
+            max_epochs=3,
+            val_cfg={},
+            test_cfg={},
+            # As in this package's configs: mmengine then gives samplers no seed.
+            **{'randomness': {'seed': 0, 'diff_rank_seed': True}, **parts, **kwargs},
+        )
+
+    training = runner('training', custom_hooks=[hook := KeepEvaluated()])
+    training.train()
+    training.test()
+    first, *others = [*hook.validations, training.model.evaluated]
+    alone = runner('alone', randomness={'seed': 1, 'diff_rank_seed': True})
+    alone.test()
+    others.append(alone.model.evaluated)
+    assert sorted(first) == list(range(NUM_PHOTOS))
+    assert len(others) == 4
+    assert all(other == first for other in others)
 
 
 def test_resumed_run_sees_what_an_uninterrupted_one_does(mmpretrain_scope, photos, tmp_path):

@@ -8,6 +8,8 @@ import copy
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 os.environ['OMP_NUM_THREADS'] = '1'
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -15,11 +17,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 import torch.distributed as dist
 from conftest import BEITV2_CONFIG, CAN_SHARD, VQKD_CONFIG, build_runner
+from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.distributed import tensor as dtensor
 from torch.nn.parallel import DistributedDataParallel
 
-from mmbeitv2.models import VQKD, BEiTV2, NormEMAQuantizer
+from mmbeitv2.engine import checkpoint_hook
+from mmbeitv2.models import VQKD, AnyDeviceSyncBN, BEiTV2, LinearProbeHead, NormEMAQuantizer
 
 STEPS = 4
 SCALARS = ('loss', 'loss_mim', 'loss_cls', 'grad_norm')
@@ -76,6 +80,61 @@ def pretraining_step(rank: int, world_size: int) -> dict:
     losses = ddp(views, [Sample(mask) for mask in masks], mode='loss')
     (losses['loss_mim'] + losses['loss_cls']).backward()
     return dict(gradients={n: p.grad for n, p in model.named_parameters() if p.requires_grad})
+
+
+def train_probe(rank: int, world_size: int) -> dict:
+    """Linear probe under DDP, on features whose means are many standard deviations from 0."""
+    torch.manual_seed(0)
+    head = LinearProbeHead(in_channels=6, num_classes=3, features=['cls'])
+    ddp = DistributedDataParallel(ProbeLoss(head), broadcast_buffers=False)
+    optimizer = torch.optim.SGD(ddp.parameters(), lr=0.1)
+    states = []
+    for features in joined_batches(8, 6) + 300 + 100 * torch.arange(6):
+        share = slice(rank * 8 // world_size, (rank + 1) * 8 // world_size)
+        ddp(features[share], [DataSample().set_gt_label(i % 3) for i in range(8)][share]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        states.append(state_of(head))
+    return dict(states=states, logits=head.eval()(((features, features),))['cls'])
+
+
+class ProbeLoss(torch.nn.Module):
+    """What DDP wraps: its forward pass is the loss."""
+
+    def __init__(self, head: LinearProbeHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: Tensor, samples: list) -> Tensor:
+        return self.head.loss(((features, features),), samples)['loss_cls']
+
+
+def synchronized_norm(rank: int, world_size: int) -> dict:
+    """Outputs, gradients and statistics of a norm whose ranks have three and two images."""
+    norm = AnyDeviceSyncBN(3)
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([0.5, 1.0, 2.0]))
+    x, target = joined_batches(5, 3, 2, 2)[:2]
+    x = (7 * x.chunk(world_size)[rank] + 40).requires_grad_()
+    outputs = norm(x)
+    (outputs * target.chunk(world_size)[rank]).sum().backward()
+    return dict(
+        outputs=outputs.detach(),
+        gradient=x.grad,
+        parameters={name: p.grad for name, p in norm.named_parameters()},
+        state=state_of(norm),
+    )
+
+
+def checkpoint_due(rank: int, world_size: int) -> dict:
+    """Whether a checkpoint is due where half an hour has passed on one rank's clock alone."""
+    found = {}
+    for ahead in range(world_size):
+        seconds = [0, 1801 if rank == ahead else 1799, 0]
+        with mock.patch.object(checkpoint_hook, 'monotonic', side_effect=seconds):
+            hook = checkpoint_hook.CheckpointHook(minutes=30)
+            found[ahead] = hook.every_n_epochs(SimpleNamespace(epoch=0), -1)
+    return found
 
 
 def distributed_runner(model: torch.nn.Module, folder: Path, rank: int, name: str, **kwargs):
@@ -183,6 +242,9 @@ def main(folder: Path, rank: int, world_size: int) -> None:
         revived=train_quantizer(rank, world_size, revive_below=0.9),
         eval=eval_on_one_rank(rank, world_size),
         step=pretraining_step(rank, world_size),
+        probe=train_probe(rank, world_size),
+        norm=synchronized_norm(rank, world_size),
+        due=checkpoint_due(rank, world_size),
     )
     if world_size > 1:
         results['pretrain'] = pretrain(rank, world_size, folder)

@@ -103,6 +103,38 @@ def test_gradients_equal_those_of_the_joined_batch(ranks, single):
             assert_close(found[name], value, atol=1e-6, rtol=1e-4, msg=name)
 
 
+def test_probe_is_bit_identical_on_both_ranks(ranks):
+    """Also the running statistics by which each of them evaluates its share of the images."""
+    for first, second in zip(*(rank['probe']['states'] for rank in ranks)):
+        assert_identical(first, second)
+    assert torch.equal(*(rank['probe']['logits'] for rank in ranks))
+
+
+def test_probe_equals_one_process_with_the_joined_batch(ranks, single):
+    for found, expected in zip(ranks[1]['probe']['states'], single['probe']['states']):
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert_close(found[name], value, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def test_norm_over_ranks_equals_one_process_with_the_joined_batch(ranks, single):
+    """Forward, statistics, and gradients, which pass through the statistics of all ranks."""
+    expected = single['norm']
+    assert_identical(*(rank['norm']['state'] for rank in ranks))
+    for name in ('outputs', 'gradient'):
+        found = torch.cat([rank['norm'][name] for rank in ranks])
+        assert_close(found, expected[name], atol=1e-5, rtol=1e-5, msg=name)
+    for name, value in expected['parameters'].items():
+        found = sum(rank['norm']['parameters'][name] for rank in ranks)
+        assert_close(found, value, atol=1e-5, rtol=1e-5, msg=name)
+    for name, value in expected['state'].items():
+        assert_close(ranks[0]['norm']['state'][name], value, atol=1e-5, rtol=1e-5, msg=name)
+
+
+def test_the_first_ranks_clock_decides_when_all_save(ranks):
+    assert [rank['due'] for rank in ranks] == [{0: True, 1: False}] * 2
+
+
 def test_tokenizer_is_unchanged_by_pretraining(ranks):
     for rank in ranks:
         run = rank['pretrain']

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 from torch.testing import assert_close
 
 import mmbeitv2
+from mmbeitv2.engine import checkpoint_hook
 from mmbeitv2.models import VQKD
 from mmbeitv2.models.quantizer import perplexity
 
@@ -133,6 +135,100 @@ class TestPlainCheckpoint:
         assert len(continued[0]) == 8
         for before, after in zip(history, continued):
             assert after[:4].tolist() == before.tolist()
+
+
+class Clock(Hook):
+    """A clock that goes ten minutes an iteration."""
+
+    seconds = 0
+
+    def after_train_iter(self, *args, **kwargs):
+        self.seconds += 600
+
+
+class TestCheckpoint:
+    @pytest.fixture
+    def saved(self, vqkd, make_runner, monkeypatch):
+        """Epochs or iterations of which seven of ten minutes leave a checkpoint."""
+
+        def train(**options):
+            clock = Clock()
+            monkeypatch.setattr(checkpoint_hook, 'monotonic', lambda: clock.seconds)
+            hook = dict(type='mmbeitv2.CheckpointHook', filename_tmpl='clock_{}.pth', **options)
+            lengths = (
+                dict(num_images=2, epochs=7)
+                if options.get('by_epoch', True)
+                else dict(num_images=14, epochs=1)
+            )
+            runner = make_runner(vqkd, hooks=[clock, hook], **lengths)
+            runner.train()
+            return sorted(int(p.stem[6:]) for p in Path(runner.work_dir).glob('clock_*.pth'))
+
+        return train
+
+    @pytest.mark.parametrize(
+        ('options', 'expected'),
+        [
+            ({}, [3, 6, 7]),
+            (dict(minutes=5), [1, 2, 3, 4, 5, 6, 7]),
+            (dict(minutes=100), [7]),
+            (dict(interval=5), [3, 5, 7]),
+            (dict(minutes=None, interval=2), [2, 4, 6, 7]),
+            (dict(minutes=20, max_keep_ckpts=2), [6, 7]),
+        ],
+    )
+    def test_is_saved_by_the_clock_besides_the_interval(self, saved, options, expected):
+        assert saved(**options) == expected
+
+    def test_looks_at_the_clock_every_hundred_iterations(self, saved, monkeypatch):
+        assert checkpoint_hook.ITERATIONS_BETWEEN_LOOKS == 100
+        monkeypatch.setattr(checkpoint_hook, 'ITERATIONS_BETWEEN_LOOKS', 2)
+        assert saved(by_epoch=False) == [4, 7]
+
+    def test_negative_time_is_refused(self):
+        with pytest.raises(ValueError, match='minutes is -1, allowed: 0 or more'):
+            checkpoint_hook.CheckpointHook(minutes=-1)
+
+
+class TestWeightAverage:
+    """Four iterations of two images, two of which make an update."""
+
+    @pytest.fixture
+    def average(self, vqkd, make_runner):
+        """Average of a run's weights after it, and the weights after every iteration."""
+
+        def train(accumulate, **options):
+            weights = []
+
+            class Keep(Hook):
+                priority = 'VERY_HIGH'
+
+                def after_train_iter(self, runner, *args, **kwargs):
+                    weights.append(runner.model.decode_task_layer[2].weight.detach().clone())
+
+            hook = dict(type='mmbeitv2.EMAHook', momentum=0.25, **options)
+            runner = make_runner(vqkd, hooks=[Keep(), hook])
+            runner.optim_wrapper['accumulative_counts'] = accumulate
+            runner.train()
+            (hook,) = [h for h in runner.hooks if type(h).__name__ == 'EMAHook']
+            return hook.ema_model, weights
+
+        return train
+
+    @pytest.mark.parametrize('accumulate', [1, 2, 3])
+    def test_counts_updates(self, average, accumulate):
+        model, weights = average(accumulate)
+        # The last iteration of a run makes an update of what has been accumulated.
+        updated = {1: [0, 1, 2, 3], 2: [1, 3], 3: [2, 3]}[accumulate]
+        expected = weights[updated[0]]
+        for index in updated[1:]:
+            expected = 0.75 * expected + 0.25 * weights[index]
+        assert model.steps == len(updated)
+        assert_close(model.module.decode_task_layer[2].weight, expected)
+
+    def test_starts_from_the_weights_at_its_first_iteration(self, average):
+        model, weights = average(2, begin_iter=4)
+        assert_close(model.module.decode_task_layer[2].weight, weights[3])
 
 
 class TestImagesPerSecond:

@@ -1,6 +1,7 @@
 """Segmentation end to end on demo photos: our tools, those of mmsegmentation, and its API."""
 
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -102,6 +103,30 @@ def test_mmsegmentations_own_test_tool_runs_the_config(trained: Path, options: d
     assert result.returncode == 0, result.stdout
     for metric in (MEAN_IOU, MEAN_ACCURACY, ACCURACY):
         assert f'{metric}:' in result.stdout
+
+
+def test_two_cpu_processes_train_and_test_with_one_set_of_norm_statistics(
+    options: dict, tmp_path: Path
+) -> None:
+    arguments = [f'{key}={value}' for key, value in options.items()]
+    for tool, files in (('train', [CONFIG, 2]), ('test', [CONFIG, tmp_path / 'iter_2.pth', 2])):
+        result = subprocess.run(
+            ['bash', str(ROOT / 'tools' / f'dist_{tool}.sh'), *(str(file) for file in files)]
+            + ['--work-dir', str(tmp_path), '--cfg-options', *arguments],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+                'CUDA_VISIBLE_DEVICES': '',
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stdout
+        assert re.search(r'\d+ norm configs of SyncBN, .* use mmbeitv2\.Any', result.stdout)
+        assert f'{MEAN_IOU}: ' in result.stdout
 
 
 @pytest.fixture

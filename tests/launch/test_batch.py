@@ -29,6 +29,18 @@ def test_the_recipes_batch_needs_nothing():
 
 
 @pytest.mark.parametrize(
+    ('hook', 'level'), [('EMAHook', logging.WARNING), ('mmbeitv2.EMAHook', logging.INFO)]
+)
+def test_an_average_of_iterations_is_reported_where_gradients_are_accumulated(hook, level):
+    cfg = recipe(256)
+    cfg.custom_hooks = [dict(type=hook, momentum=1e-4)]
+    assert settle_total_batch(cfg, 8, accumulate=False).level == logging.INFO
+    report = settle_total_batch(cfg, 1, accumulate=True)
+    assert report.level == level
+    assert ("type='mmbeitv2.EMAHook'" in report.message) == (level == logging.WARNING)
+
+
+@pytest.mark.parametrize(
     ('processes', 'batch_size', 'steps'), [(1, 64, 32), (4, 256, 2), (8, 256, 1)]
 )
 def test_gradients_are_accumulated_up_to_the_recipes_batch(processes, batch_size, steps):

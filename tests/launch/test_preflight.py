@@ -176,6 +176,7 @@ def test_segmentation_head_with_other_classes_than_the_data_names_both(head, tmp
     'hooks',
     [
         {'default_hooks': {'timer': None, 'ema': {'type': 'EMAHook'}}},
+        {'default_hooks': {'ema': {'type': 'mmbeitv2.EMAHook'}}},
         {'custom_hooks': [{'type': 'mmbeitv2.CodebookInitHook'}]},
     ],
 )

@@ -6,7 +6,7 @@ those of ViT-B pretrained on ImageNet-1k.
 
 optim_wrapper = dict(
     type='mmbeitv2.MixedPrecisionOptimWrapper',
-    optimizer=dict(type='AdamW', lr=5e-5, betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=5e-5, betas=(0.9, 0.999), weight_decay=0.05, fused=True),
     constructor='mmbeitv2.LayerDecayOptimWrapperConstructor',
     paramwise_cfg=dict(layer_decay_rate=0.75),
 )
