@@ -1,10 +1,13 @@
 """BEiT v2 pretraining (section 2.3): predict the codes of masked patches."""
 
+from functools import partial
+
 import torch
 from mmpretrain.models.selfsup.base import BaseSelfSupervisor
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from mmbeitv2.models.float32 import in_float32
 from mmbeitv2.models.vqkd import VQKDTokenizer
 from mmbeitv2.registry import MODELS
 
@@ -98,7 +101,10 @@ class BEiTV2(BaseSelfSupervisor):
         return results
 
     def predict_codes(self, images: Tensor, mask: Tensor, positions: Tensor) -> dict[str, Tensor]:
-        """Logits of the masked patches' codes, by both branches.
+        """Logits of the masked patches' codes, by both branches, in float32 under autocast too.
+
+        In bfloat16, of three significant digits, the best of thousands of codes is often equal to
+        another.
 
         Args:
             images: float ``(B, 3, H, W)``, the student's view.
@@ -106,10 +112,10 @@ class BEiTV2(BaseSelfSupervisor):
             positions: int64 ``(B, M)``, the masked patches.
 
         Returns:
-            ``mim`` and, with a neck, ``cls``: float ``(B, M, K)``.
+            ``mim`` and, with a neck, ``cls``: float32 ``(B, M, K)``.
         """
         return {
-            name: self.head(tokens, aggregated=name == 'cls')
+            name: in_float32(partial(self.head, aggregated=name == 'cls'), tokens)
             for name, tokens in self.masked_tokens(images, mask, positions).items()
         }
 

@@ -180,6 +180,17 @@ def test_predict_fills_every_sample(beitv2, views, masked_samples, mask):
         assert_close(accuracy, losses[f'acc_{name}'])
 
 
+@torch.no_grad()
+def test_predicted_codes_are_compared_in_float32_under_autocast(beitv2, views, mask):
+    positions = mask.nonzero()[:, 1].view(2, -1)
+    beitv2.eval()
+    with torch.autocast('cpu', torch.bfloat16):
+        tokens = beitv2.masked_tokens(views[0], mask, positions)
+        logits = beitv2.predict_codes(views[0], mask, positions)
+    for name, found in logits.items():
+        assert torch.equal(found, beitv2.head(tokens[name].float(), aggregated=name == 'cls'))
+
+
 def test_positions_of_masks(masked_samples, mask):
     found, positions = masked_positions(masked_samples)
     assert torch.equal(found, mask)
