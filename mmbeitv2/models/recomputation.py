@@ -25,7 +25,8 @@ def linear_of_norm(x: Tensor, norm: nn.LayerNorm, weight: Tensor, bias: Tensor) 
     """``F.linear(norm(x), weight, bias)`` that does not keep ``norm(x)``."""
 
     def normalize(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
-        return F.layer_norm(x, norm.normalized_shape, gain, shift, norm.eps)
+        # The backward pass calls this outside of autocast, where CUDA's norm takes one precision.
+        return F.layer_norm(x.to(gain.dtype), norm.normalized_shape, gain, shift, norm.eps)
 
     return _LinearOf.apply(normalize, weight, bias, x, norm.weight, norm.bias)
 

@@ -202,6 +202,9 @@ class VisionTransformer(BaseModule):
             ValueError: the mask does not fit the patches.
         """
         x, grid = self.patch_embed(images)
+        # Tokens keep the weights' precision from here on, as in the official code: branches may be
+        # computed in less, but what they are added to is rounded in no layer.
+        x = x.to(self.cls_token.dtype)
         if mask is not None:
             if mask.shape != x.shape[:2]:
                 raise ValueError(
@@ -209,8 +212,8 @@ class VisionTransformer(BaseModule):
                     f'{tuple(x.shape[:2])} (batch, patches) at patch_size {self.patch_size}: set '
                     f'the grid of the mask generator to {grid}.'
                 )
-            x = torch.where(mask.unsqueeze(-1), self.mask_token.to(x.dtype), x)
-        x = torch.cat([self.cls_token.to(x.dtype).expand(x.shape[0], -1, -1), x], dim=1)
+            x = torch.where(mask.unsqueeze(-1), self.mask_token, x)
+        x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         if self.pos_embed is not None:
             x = x + resize_absolute_position(self.pos_embed, self.grid, grid)
         return x, grid

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from fake_gpu import GPU, autocast, fake_gpu
 from torch import nn
 from torch.testing import assert_close
 
@@ -40,7 +41,7 @@ def results(function, parts, precision=None):
     with torch.autocast('cpu', torch.bfloat16, enabled=precision is not None):
         out = function(*parts)
         inputs = [x, *linear.parameters()]
-        if function in (of_norm, PLAIN[of_norm]):
+        if function is not of_gelu and function is not PLAIN[of_gelu]:
             inputs += norm.parameters()
         loss = (out.float() * torch.arange(float(out.numel())).view_as(out).sin()).sum()
     return out, *torch.autograd.grad(loss, inputs)
@@ -59,6 +60,37 @@ def test_under_autocast_too(function, parts):
     for a, b in zip(found, expected, strict=True):
         assert a.dtype == b.dtype
         assert_close(a, b, atol=0.02 * b.abs().max().item(), rtol=0)
+
+
+@pytest.mark.parametrize('precision', [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_tokens_of_less_precision_than_the_norm(precision, parts):
+    x, norm, linear = parts
+    x = x.detach().to(precision).requires_grad_()
+
+    def plain(x, norm, linear):
+        return linear(norm(x.to(norm.weight.dtype)))
+
+    for a, b in zip(results(of_norm, (x, norm, linear)), results(plain, (x, norm, linear))):
+        assert a.dtype == b.dtype
+        assert_close(a, b)
+
+
+@pytest.mark.needs_torch('2.14')
+@pytest.mark.parametrize('function', PLAIN)
+@pytest.mark.parametrize('precision', [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize('stream', [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_backward_pass_obeys_cudas_rules(function, precision, stream):
+    """It runs outside of autocast, as backward passes do."""
+    with fake_gpu() as rules, GPU:
+        norm, linear = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, OUT)
+        x = torch.randn(2, 5, WIDTH, dtype=stream, requires_grad=True)
+        with autocast(precision):
+            out = function(x, norm, linear)
+        out.float().sum().backward()
+    assert out.dtype == precision
+    assert x.grad.dtype == stream
+    assert linear.weight.grad.dtype == torch.float32
+    assert rules.seen['mm'] == 2
 
 
 @pytest.mark.parametrize('function', PLAIN)

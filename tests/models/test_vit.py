@@ -124,6 +124,33 @@ def test_mask_replaces_exactly_the_masked_patches(images, mask):
     assert torch.equal(masked[:, 1:][mask], vit.mask_token[0].expand(int(mask.sum()), -1))
 
 
+@pytest.mark.parametrize('precision', [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize('masked', [False, True])
+def test_tokens_between_layers_stay_float32_under_autocast(vit, images, mask, precision, masked):
+    vit.mask_token = nn.Parameter(torch.randn(1, 1, 48)) if masked else None
+    seen = []
+    for block in vit.blocks:
+        block.register_forward_hook(lambda module, args, output: seen.extend((args[0], output)))
+    with torch.autocast('cpu', precision):
+        x, grid = vit.embed(images, mask if masked else None)
+        vit.layers(x, grid, vit.shared_bias(grid))
+    assert {tokens.dtype for tokens in seen} == {torch.float32}
+
+
+@pytest.mark.parametrize('precision', [torch.bfloat16, torch.float16], ids=str)
+def test_class_and_mask_tokens_are_not_rounded_under_autocast(images, mask, precision):
+    model = make_vit(use_abs_pos_emb=False, use_mask_token=True)
+    with torch.autocast('cpu', precision):
+        x, _ = model.embed(images, mask)
+    assert torch.equal(x[:, 0], model.cls_token[0].expand(2, -1))
+    assert torch.equal(x[:, 1:][mask], model.mask_token[0].expand(12, -1))
+
+
+def test_a_model_of_less_precision_keeps_it(images):
+    model = make_vit(use_abs_pos_emb=False).bfloat16()
+    assert model.embed(images.bfloat16())[0].dtype == torch.bfloat16
+
+
 def test_mask_of_another_grid_is_refused(images):
     vit = make_vit(use_mask_token=True)
     with pytest.raises(ValueError, match=r'\(2, 9\).*\(2, 16\).*mask generator to \(4, 4\)'):
