@@ -67,7 +67,7 @@ def run(tmp_path):
 
     def call(*rows, code='a', **options):
         said = []
-        failed = run_rows(rows, tmp_path / 'out', code, say=said.append, **options)
+        failed = run_rows(rows, tmp_path / 'out', say=said.append, state=lambda: code, **options)
         return failed, '\n'.join(said)
 
     return call

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpu_rows import cpu_rows, gpu_rows
-from rows import ROOT, STAGES, Row, code_state, run_rows
+from rows import ROOT, STAGES, Row, run_rows
 
 FAILED, BAD_INPUT = 1, 2
 
@@ -110,7 +110,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         failed = run_rows(
             rows,
             args.folder.resolve(),
-            code_state(),
             args.again,
             environment,
             lambda line: print(line, flush=True),

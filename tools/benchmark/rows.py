@@ -71,20 +71,21 @@ def code_state(root: Path = ROOT) -> str:
 def run_rows(
     rows: Sequence[Row],
     folder: Path,
-    code: str,
     again: bool = False,
     environment: Mapping[str, str] | None = None,
     say: Callable[[str], None] = print,
+    state: Callable[[], str] = code_state,
 ) -> list[str]:
     """Run rows and write ``summary.json`` and ``summary.md`` into ``folder`` after each.
 
     Args:
         rows: in this order.
         folder: of the results; those of earlier calls stay, in rows that are not run now too.
-        code: of :func:`code_state`.
         again: run rows that have succeeded before, too.
         environment: of the processes, over this one's.
         say: takes a line about each row.
+        state: gives the state of the code, before each row anew, since somebody may change it
+            meanwhile.
 
     Returns:
         Names of the rows that failed or took too long.
@@ -92,7 +93,7 @@ def run_rows(
     folder.mkdir(parents=True, exist_ok=True)
     outcomes = read_summary(folder)
     for number, row in enumerate(rows, 1):
-        before = outcomes.get(row.name)
+        before, code = outcomes.get(row.name), state()
         where = f'[{number}/{len(rows)}] {row.name}'
         if not again and before and _same(before, row, code):
             say(f'{where}: ok before, {before.figures}')
