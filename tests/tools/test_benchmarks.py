@@ -298,4 +298,8 @@ def test_all_benchmarks_run_by_one_command(tmp_path):
     command = ['bash', FOLDER / 'gpu.sh', tmp_path, 'cpu']
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert len(list(tmp_path.glob('*.json'))) == 9
+    rows = json.loads((tmp_path / 'summary.json').read_text())['rows']
+    assert {row['status'] for row in rows.values()} == {'ok'}
+    assert {row['stage'] for row in rows.values()} == {1, 2, 3}
+    assert [name for name, row in rows.items() if not row['figures']] == []
+    assert (tmp_path / 'summary.md').read_text().count('| ok |') == len(rows)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 os.environ.setdefault('KINETO_LOG_LEVEL', '99')
 
 import torch
+from torch.autograd import DeviceType
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -92,7 +93,9 @@ def time_shares(step: Step, device: str = 'cpu') -> dict[str, float]:
     with profile(activities=activities) as profiler:
         step()
     field = 'self_cpu_time_total' if device == 'cpu' else 'self_device_time_total'
-    times = {e.key: getattr(e, field) for e in profiler.key_averages()}
+    # On a GPU every kernel is listed twice: by itself, and in the operator that launches it.
+    operators = (e for e in profiler.key_averages() if e.device_type == DeviceType.CPU)
+    times = {e.key: getattr(e, field) for e in operators}
     total = sum(times.values())
     ordered = sorted(times.items(), key=lambda item: item[1], reverse=True)
     return {name: time / total for name, time in ordered}

@@ -1,19 +1,17 @@
-"""What people would use instead, with the weights of our models."""
+"""What people would use instead, with the weights of our models.
+
+Each peer is imported where it is built, so that a machine without one still times the others.
+"""
 
 import copy
+from collections.abc import Callable, Mapping
 
-import timm
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
-from mmpretrain.models.backbones.beit import BEiTTransformerEncoderLayer
-from mmpretrain.models.utils import NormEMAVectorQuantizer
-from mmpretrain.registry import MODELS as MMPRETRAIN
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
-from vector_quantize_pytorch import VectorQuantize
 
 from mmbeitv2.checkpoints.translation import translate
 from mmbeitv2.exchange.exporting import export
@@ -21,6 +19,8 @@ from mmbeitv2.exchange.peers import mmpretrain_config
 from mmbeitv2.models import VQKD, BEiTV2, BEiTViT, NormEMAQuantizer, VQKDTokenizer
 
 MMPRETRAIN_PRETRAINING = 'mmpretrain::beitv2/beitv2_beit-base-p16_8xb256-amp-coslr-300e_in1k.py'
+# Of timm and of mmpretrain.
+LAYERS = ('Block', 'BEiTTransformerEncoderLayer')
 SEGMENTATION_NAMES = {
     'patch_embed.proj': 'patch_embed.projection',
     'norm1': 'ln1',
@@ -31,17 +31,29 @@ SEGMENTATION_NAMES = {
 }
 
 
-def also_compiled(name: str, model: nn.Module) -> dict[str, nn.Module]:
-    """A peer by its name, and a copy of it whose Transformer layers are compiled as ours."""
-    copied = copy.deepcopy(model)
-    for module in copied.modules():
-        if isinstance(module, Block | BEiTTransformerEncoderLayer):
-            module.compile()
-    return {name: model, f'{name}, compiled': copied}
+def if_installed(name: str, build: Callable[[], nn.Module]) -> dict[str, nn.Module]:
+    """A peer by its name; none, which is said, where a package that it needs is not installed."""
+    try:
+        return {name: build()}
+    except ModuleNotFoundError as error:
+        print(f'no peer: {name} needs the module {error.name}, which is not installed here')
+        return {}
 
 
-def mmpretrain_quantizer(ours: NormEMAQuantizer) -> NormEMAVectorQuantizer:
+def also_compiled(peers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Peers by their names, and copies of them whose Transformer layers are compiled as ours."""
+    copies = {f'{name}, compiled': copy.deepcopy(model) for name, model in peers.items()}
+    for copied in copies.values():
+        for module in copied.modules():
+            if type(module).__name__ in LAYERS:
+                module.compile()
+    return {**peers, **copies}
+
+
+def mmpretrain_quantizer(ours: NormEMAQuantizer) -> nn.Module:
     """mmpretrain's quantizer with our codebook."""
+    from mmpretrain.models.utils import NormEMAVectorQuantizer
+
     quantizer = NormEMAVectorQuantizer(
         ours.num_codes, ours.code_dim, ours.beta, ours.decay, kmeans_init=False
     )
@@ -49,13 +61,15 @@ def mmpretrain_quantizer(ours: NormEMAQuantizer) -> NormEMAVectorQuantizer:
     return quantizer
 
 
-def vector_quantize_pytorch(ours: NormEMAQuantizer, image: bool = True) -> VectorQuantize:
+def vector_quantize_pytorch(ours: NormEMAQuantizer, image: bool = True) -> nn.Module:
     """vector-quantize-pytorch's quantizer by cosine and moving average, with our codebook.
 
     Args:
         ours: quantizer.
         image: takes ``(B, D, H, W)``; otherwise ``(B, N, D)``.
     """
+    from vector_quantize_pytorch import VectorQuantize
+
     quantizer = VectorQuantize(
         ours.code_dim,
         ours.num_codes,
@@ -74,6 +88,8 @@ def vector_quantize_pytorch(ours: NormEMAQuantizer, image: bool = True) -> Vecto
 
 def mmpretrain_model(ours: nn.Module) -> nn.Module:
     """mmpretrain's model of the same architecture and weights: its own code, loaded strictly."""
+    from mmpretrain.registry import MODELS as MMPRETRAIN
+
     checkpoint = translate(ours.state_dict(), type(ours).__name__)
     exported = export(checkpoint, 'mmpretrain')
     with DefaultScope.overwrite_default_scope('mmpretrain'):
@@ -87,9 +103,17 @@ def mmpretrain_tokenizer(ours: VQKDTokenizer) -> nn.Module:
     return mmpretrain_model(ours).requires_grad_(False).eval()
 
 
-def mmpretrain_pretraining(ours: BEiTV2) -> tuple[nn.Module, Config]:
-    """mmpretrain's BEiT v2 and its paper config, whose optimiser it is trained with."""
-    return mmpretrain_model(ours).train(), get_config(MMPRETRAIN_PRETRAINING)
+def mmpretrain_pretraining(ours: BEiTV2) -> nn.Module:
+    """mmpretrain's BEiT v2, in training mode but for its tokenizer."""
+    model = mmpretrain_model(ours).train()
+    # mmpretrain's runner would leave its tokenizer in training mode, where its codebook drifts.
+    model.target_generator.requires_grad_(False).eval()
+    return model
+
+
+def mmpretrain_pretraining_config() -> Config:
+    """mmpretrain's paper config, whose optimiser its BEiT v2 is trained with."""
+    return get_config(MMPRETRAIN_PRETRAINING)
 
 
 class TimmVQKD(nn.Module):
@@ -125,6 +149,9 @@ class _TimmViT(nn.Module):
     """timm's ViT with a norm on its patch tokens, as encoder and decoder have."""
 
     def __init__(self, ours: nn.Module) -> None:
+        import timm
+        from timm.models.vision_transformer import Block
+
         super().__init__()
         self.vit = timm.models.VisionTransformer(
             img_size=ours.img_size,

@@ -10,7 +10,12 @@ the optimiser settings of its own paper config. Both losses must be equal before
 import copy
 
 from paired import compare, compile_option, parser, report, same_result, start
-from peers import also_compiled, mmpretrain_pretraining
+from peers import (
+    also_compiled,
+    if_installed,
+    mmpretrain_pretraining,
+    mmpretrain_pretraining_config,
+)
 from steps import masked_samples, pretraining_config, pretraining_model, random_images, train_step
 
 from mmbeitv2.engine import compile_layers
@@ -24,20 +29,20 @@ def main() -> None:
     start(args)
     cfg = pretraining_config()
     ours = pretraining_model(cfg)
-    theirs, their_cfg = mmpretrain_pretraining(ours)
+    peers = if_installed('mmpretrain', lambda: mmpretrain_pretraining(ours))
     views = [random_images(args.batch, args.device) for _ in range(2)]
     samples = masked_samples(args.batch)
     on_device = [copy.copy(sample).to(args.device) for sample in samples]
-    # mmpretrain's runner would leave its tokenizer in training mode, where its codebook drifts.
-    theirs.target_generator.requires_grad_(False).eval()
-    peers = {'mmpretrain': theirs.to(args.device)}
+    peers = {name: model.to(args.device) for name, model in peers.items()}
     if args.compile:
         compile_layers(ours)
-        peers = also_compiled(*peers.popitem())
+        peers = also_compiled(peers)
     steps = dict(
         ours=train_step(ours.to(args.device), cfg, views, samples, args.precision),
         **{
-            name: train_step(model, their_cfg, views, on_device, args.precision)
+            name: train_step(
+                model, mmpretrain_pretraining_config(), views, on_device, args.precision
+            )
             for name, model in peers.items()
         },
     )

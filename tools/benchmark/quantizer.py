@@ -8,7 +8,7 @@ equal before anything is timed.
 
 import torch
 from paired import compare, parser, report, same_result, start
-from peers import mmpretrain_quantizer, vector_quantize_pytorch
+from peers import if_installed, mmpretrain_quantizer, vector_quantize_pytorch
 from steps import autocast, quantizer, vectors
 from torch import nn
 
@@ -24,10 +24,11 @@ def main() -> None:
     z = vectors(args.batch, args.device, args.code_dim)
     # Each gives (z_q, codes, loss).
     models = {
-        'ours': ours.to(args.device),
-        'mmpretrain': _Reordered(mmpretrain_quantizer(ours)).to(args.device),
-        'vector-quantize-pytorch': vector_quantize_pytorch(ours).to(args.device),
+        'ours': ours,
+        **if_installed('mmpretrain', lambda: _Reordered(mmpretrain_quantizer(ours))),
+        **if_installed('vector-quantize-pytorch', lambda: vector_quantize_pytorch(ours)),
     }
+    models = {name: model.to(args.device) for name, model in models.items()}
     codes = {name: model.eval()(z)[1].flatten() for name, model in models.items()}
     for name, found in codes.items():
         # A tie within rounding may fall to either side.

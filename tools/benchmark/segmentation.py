@@ -11,9 +11,8 @@ import torch
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import PixelData
-from mmseg.structures import SegDataSample
 from paired import compare, parser, report, same_result, start
-from peers import mmseg_backbone
+from peers import if_installed, mmseg_backbone
 from steps import SEGMENTATION, autocast, feature_step, random_images, segmentation_backbone
 from torch import nn
 
@@ -35,6 +34,8 @@ def upernet(backbone: nn.Module) -> nn.Module:
 
 def upernet_step(model: nn.Module, images: torch.Tensor, precision: str):
     """Losses of both heads on random labels, their gradients, and AdamW."""
+    from mmseg.structures import SegDataSample
+
     size = images.shape[-2:]
     labels = torch.randint(150, (len(images), 1, *size), device=images.device)
     samples = [SegDataSample(metainfo=dict(img_shape=size)) for _ in labels]
@@ -68,14 +69,16 @@ def main() -> None:
     start(args)
     ours = segmentation_backbone(args.size)
     indices = load_config(SEGMENTATION).model.backbone.out_indices
-    models = dict(ours=ours, **{'mmsegmentation': mmseg_backbone(ours, indices)})
+    peers = if_installed('mmsegmentation', lambda: mmseg_backbone(ours, indices))
+    models = dict(ours=ours, **peers)
     models = {name: model.to(args.device) for name, model in models.items()}
     images = random_images(args.batch, args.device, args.size)
     with torch.no_grad():
         features = {name: model(images) for name, model in models.items()}
     difference = max(
         same_result('a feature map', a, b, 1e-4)
-        for a, b in zip(features['ours'], features['mmsegmentation'])
+        for found in features.values()
+        for a, b in zip(features['ours'], found)
     )
     print(f'features differ by {difference:.1e} of their largest value')
     if args.part == 'upernet':

@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 from paired import compare, compile_option, parser, report, same_result, start
-from peers import also_compiled, mmpretrain_tokenizer
+from peers import also_compiled, if_installed, mmpretrain_tokenizer
 from steps import autocast, masked_samples, random_images, tokenizer
 
 from mmbeitv2.engine import compile_layers
@@ -25,12 +25,12 @@ def main() -> None:
     args = options.parse_args()
     start(args)
     ours = tokenizer()
-    theirs = mmpretrain_tokenizer(ours).to(args.device)
+    peers = if_installed('mmpretrain', lambda: mmpretrain_tokenizer(ours))
+    peers = {name: model.to(args.device) for name, model in peers.items()}
     ours = ours.to(args.device)
-    peers = {'mmpretrain': theirs}
     if args.compile:
         compile_layers(ours)
-        peers = also_compiled('mmpretrain', theirs)
+        peers = also_compiled(peers)
     images = random_images(args.batch, args.device)
     _, positions = masked_positions(masked_samples(args.batch), args.device)
 
@@ -47,8 +47,9 @@ def main() -> None:
             return model(images)
 
     if args.precision == 'float32':
-        agreement = (all_codes() == their_codes(theirs)).double().mean()
-        same_result('share of equal codes', torch.ones(()), agreement, 1e-3)
+        for name, model in peers.items():
+            agreement = (all_codes() == their_codes(model)).double().mean()
+            same_result(f'share of equal codes of {name}', torch.ones(()), agreement, 1e-3)
     their_steps = {name: partial(their_codes, model) for name, model in peers.items()}
     results = {
         f'all patches, {args.precision}': compare(dict(ours=all_codes, **their_steps), args),

@@ -9,7 +9,7 @@ anything is timed.
 
 import torch
 from paired import compare, compile_option, parser, report, same_result, start
-from peers import TimmVQKD, also_compiled
+from peers import TimmVQKD, also_compiled, if_installed
 from steps import TOKENIZER, autocast, random_images, train_step, vqkd_model
 
 from mmbeitv2.engine import compile_layers
@@ -24,12 +24,12 @@ def main() -> None:
     start(args)
     cfg = load_config(TOKENIZER)
     ours = vqkd_model(cfg)
-    theirs = TimmVQKD(ours).to(args.device).train()
+    peers = if_installed('timm, vector-quantize-pytorch', lambda: TimmVQKD(ours).train())
+    peers = {name: model.to(args.device) for name, model in peers.items()}
     ours = ours.to(args.device)
-    peers = {'timm, vector-quantize-pytorch': theirs}
     if args.compile:
         compile_layers(ours)
-        peers = also_compiled(*peers.popitem())
+        peers = also_compiled(peers)
     images = random_images(args.batch, args.device)
     target = ours.teacher(images, ours.encoder.grid)
     settings = {k: v for k, v in cfg.optim_wrapper.optimizer.items() if k != 'type'}

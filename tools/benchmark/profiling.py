@@ -1,0 +1,104 @@
+"""Where the time of a step goes: top operators and kernels, an idle GPU, where the host waits.
+
+python tools/benchmark/profiling.py pretraining --batch 128 --precision bfloat16
+"""
+
+import argparse
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import torch
+from costs import Step
+from paired import machine, seconds, silence, spread, write
+from steps import STEPS
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+TOP, TIMES = 15, 5
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def times(step: Step, device: str) -> dict[str, dict[str, float]]:
+    """Milliseconds of one run by operator and, on a GPU, by kernel; the largest first."""
+    gpu = device != 'cpu'
+    # Twice, since the profiler takes its time to start.
+    for _ in range(2):
+        with profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * gpu) as profiler:
+            step()
+            if gpu:
+                torch.cuda.synchronize()
+    # Ranges that somebody has named hold kernels that are listed anyway.
+    events = [e for e in profiler.key_averages() if not getattr(e, 'is_user_annotation', False)]
+    field = 'self_device_time_total' if gpu else 'self_cpu_time_total'
+    # On a GPU every kernel is listed twice: by itself, and in the operator that launches it.
+    kinds = {'operators': DeviceType.CPU, **({'kernels': DeviceType.CUDA} if gpu else {})}
+    return {
+        kind: _largest({e.key: getattr(e, field) / 1e3 for e in events if e.device_type == place})
+        for kind, place in kinds.items()
+    }
+
+
+def _largest(found: dict[str, float]) -> dict[str, float]:
+    return dict(sorted(found.items(), key=lambda item: item[1], reverse=True))
+
+
+def waits(step: Step) -> dict[str, int]:
+    """Lines of Python at which one run makes the host wait for the GPU, and how often."""
+    torch.cuda.set_sync_debug_mode('warn')
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            step()
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+    found = (w for w in caught if 'synchroniz' in str(w.message))
+    return dict(Counter(f'{_short(w.filename)}:{w.lineno}' for w in found).most_common())
+
+
+def _short(filename: str) -> str:
+    path = Path(filename)
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else '/'.join(path.parts[-3:])
+
+
+def show(title: str, found: dict[str, float], total: float) -> None:
+    """Print the largest, with their share of the step."""
+    print(f'{title}, ms and share of the step:')
+    for name, ms in list(found.items())[:TOP]:
+        print(f'{ms:>10.2f} {ms / total:>6.1%}  {name[:100]}')
+
+
+def main() -> None:
+    """Run the tool."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('step', choices=list(STEPS))
+    parser.add_argument('--batch', type=int, default=2, help='images a step')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--precision', choices=['float32', 'bfloat16'], default='float32')
+    parser.add_argument('--json', metavar='FILE', help='write all measurements to this file')
+    args = parser.parse_args()
+    silence()
+    torch.manual_seed(0)
+    step = STEPS[args.step](args.batch, args.device, args.precision)
+    step()
+    measured = spread([1e3 * seconds(step, 1, args.device) for _ in range(TIMES)])
+    total = measured['median']
+    found = times(step, args.device)
+    for kind, by_name in found.items():
+        show(f'{args.step}, {kind}', by_name, total)
+    top = next(iter(found['operators']))
+    said = [f'{total:.4g} ms', f'most in {top} ({found["operators"][top] / total:.0%})']
+    result = dict(batch=args.batch, precision=args.precision, ms=measured)
+    result.update({kind: dict(list(by_name.items())[:TOP]) for kind, by_name in found.items()})
+    if args.device != 'cpu':
+        result.update(busy_ms=sum(found['kernels'].values()), waits=waits(step))
+        # Of a step without the profiler, which makes the host slower: 0 where it never waits.
+        idle = max(0.0, 1 - result['busy_ms'] / total)
+        said += [f'GPU idle {idle:.0%}', f'{sum(result["waits"].values())} waits']
+        print('waits of the host:', *(f'{n} × {w}' for w, n in result['waits'].items()), sep='\n  ')
+    print(', '.join(said))
+    write(args.json, dict(key_figures=', '.join(said), **result, machine=machine(args.device)))
+
+
+if __name__ == '__main__':
+    main()
