@@ -72,26 +72,28 @@ def predicted(args, tflops: float, terabytes: float) -> str:
     The larger of operations over rate and bytes over bandwidth. Whole tiles are multiplied; every
     tensor is read once from memory, and the kernels' tiles again from the cache.
     """
+    # Needs Triton, which a CPU's comparison does not.
+    from mmbeitv2.models.bias_gradient_launch import tile_size
+
     size = 4 if args.precision == 'float32' else 2
     tokens, queries = args.tokens, args.queries or args.tokens
     pairs = args.batch * args.heads
-    keys = _whole(tokens, 64)
+    whole, rows, keys = tile_size(tokens, 64, size)
+    row_tiles = _up(tokens, rows) * _up(tokens, keys)
     # Counted for heads of 64.
     vectors = 64 * size * pairs
     parts = {
-        "torch's gradient, written and summed": (
-            0,
-            2 * size * pairs * queries * _whole(tokens, 16),
-        ),
-        'ours, statistics of the rows': (
-            2 * 64 * pairs * _whole(queries, 128) * keys,
-            (3 * queries + tokens) * vectors,
-        ),
+        "torch's gradient, written and summed": (0, 2 * size * pairs * queries * _up(tokens, 16)),
         'ours, sum over the images': (
-            4 * 64 * pairs * _whole(tokens, 128) * keys,
+            4 * 64 * pairs * row_tiles,
             (2 * queries + 2 * tokens) * vectors,
         ),
     }
+    if not whole:
+        parts['ours, statistics of the rows'] = (
+            2 * 64 * pairs * _up(queries, rows) * _up(tokens, keys),
+            (3 * queries + tokens) * vectors,
+        )
     lines = [f'{"predicted":<40}{"GFLOP":>8}{"MB":>8}{"ms":>8}']
     for name, (operations, moved) in parts.items():
         ms = 1e3 * max(operations / (tflops * 1e12), moved / (terabytes * 1e12))
@@ -99,7 +101,7 @@ def predicted(args, tflops: float, terabytes: float) -> str:
     return '\n'.join(lines)
 
 
-def _whole(number: int, multiple: int) -> int:
+def _up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
