@@ -19,7 +19,7 @@ ALIGNMENT = 16
 
 # Torch prefers cuDNN's attention on these generations of cards (Hopper, Blackwell), from this
 # version and in these precisions, but never for a bias with a gradient. Where it has nothing faster
-# for a constant bias, what the kernels save is what they cost.
+# for a constant bias, what the kernels save is about what they cost, by operations and bytes.
 GENERATIONS = (9, 10)
 CUDNN = 91501
 DTYPES = (torch.bfloat16, torch.float16)
