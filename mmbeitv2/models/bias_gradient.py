@@ -19,7 +19,7 @@ ALIGNMENT = 16
 
 # Torch prefers cuDNN's attention on these generations of cards (Hopper, Blackwell), from this
 # version and in these precisions, but never for a bias with a gradient. Where it has nothing faster
-# for a constant bias, what the kernels save is what they cost.
+# for a constant bias, what the kernels save is about what they cost, by operations and bytes.
 GENERATIONS = (9, 10)
 CUDNN = 91501
 DTYPES = (torch.bfloat16, torch.float16)
@@ -105,9 +105,10 @@ def bias_gradient(
 ) -> Tensor:
     """Σ over images of A ∘ (dA − Σ A ∘ dA), A the attention and dA = grad_out vᵀ.
 
-    Each tile of the sum belongs to one program, which goes through the images; nothing of the size
-    of a batch's attention is written, nothing is added by atomic operations, and a second call
-    gives the same bits. An operator of its own, so that ``torch.compile`` keeps a layer whole.
+    Each tile of the sum belongs to one program, which goes through its images and writes once:
+    nothing of the size of a batch's attention is written, nothing is added by atomic operations,
+    and a second call gives the same bits. An operator of its own, so that ``torch.compile`` keeps a
+    layer whole.
 
     Args:
         q: bfloat16, float16 or float32 ``(B, heads, M, D)``, D one of ``WIDTHS``.
@@ -122,7 +123,7 @@ def bias_gradient(
         float32 ``(heads, T, T)``. Source: softmax's gradient, as in ``biased_attention``.
     """
     # Triton is no requirement, and takes half a second to import.
-    from mmbeitv2.models.bias_gradient_kernels import sum_over_batch
+    from mmbeitv2.models.bias_gradient_launch import sum_over_batch
 
     return sum_over_batch(q, k, v, bias, out, grad_out, queries)
 
@@ -142,8 +143,8 @@ def _(
 
 @register_flop_formula(torch.ops.mmbeitv2.bias_gradient)
 def _flops(q_shape: torch.Size, k_shape: torch.Size, *args, **kwargs) -> int:
-    """The logits twice, for the softmax's sums and for the gradient, and the product with v."""
-    return 3 * 2 * q_shape.numel() * k_shape[2]
+    """The logits and the product with v."""
+    return 2 * 2 * q_shape.numel() * k_shape[2]
 
 
 # torch.compile shall not look into what asks the driver.

@@ -1,96 +1,98 @@
-"""The two kernels of :mod:`mmbeitv2.models.bias_gradient`, in Triton."""
+"""The kernels of :mod:`mmbeitv2.models.bias_gradient`, in Triton.
 
-import torch
+Where a head's keys fit one tile, ``sum_whole_rows`` does everything. Longer rows are prepared by
+``row_statistics`` and summed tile by tile by ``sum_tiles``. A program adds the gradients of its
+images in registers and writes once.
+"""
+
 import triton
 import triton.language as tl
-from torch import Tensor
 
 # Exponentials are taken to base 2, which is what the hardware computes.
 LOG2_E = tl.constexpr(1.4426950408889634)
 
-# Bytes of a key that 64 of fit, with twice as many queries, into the shared memory of every card:
-# two stages of 4 · 64 · 192 · 2 bytes are 96 KiB.
-BYTES_OF_64_KEYS = 64 * 128
 
-# Programs wanted: a few for each processor of a large card (132), so that none waits long for
-# the last. Fewer tiles than that share out the images among several programs.
-MIN_PROGRAMS = 768
-
-
-def sum_over_batch(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias: Tensor,
-    out: Tensor,
-    grad_out: Tensor,
-    queries: Tensor | None,
-) -> Tensor:
-    """Launch both kernels; arguments as of :func:`mmbeitv2.models.bias_gradient.bias_gradient`."""
-    batch, heads, num_queries, width = q.shape
-    num_tokens = k.shape[2]
-    # Triton's interpreter does not know bfloat16; products of it are exact in float32.
-    compiled = isinstance(bias_gradient_tile, triton.JITFunction)
-    dtype = q.dtype if compiled else torch.float32
-    q, k, v, out, grad_out = (_unit_stride(t.to(dtype)) for t in (q, k, v, out, grad_out))
-    bias = _unit_stride(bias.to(dtype))
-    log_sums = torch.empty(batch, heads, num_queries, dtype=torch.float32, device=q.device)
-    weighted = torch.empty_like(log_sums)
-    keys = max(16, min(64, BYTES_OF_64_KEYS // (width * q.element_size())))
-    rows = 2 * keys
-    blocks = triton.cdiv(num_tokens, rows) * triton.cdiv(num_tokens, keys) * heads
-    slices = min(batch, triton.cdiv(MIN_PROGRAMS, blocks))
-    images = triton.cdiv(batch, slices)
-    partial = torch.empty(
-        triton.cdiv(batch, images), *bias.shape, dtype=torch.float32, device=q.device
-    )
-    # Without queries the kernels read neither of the two.
-    queries = queries if queries is None else queries.contiguous()
-    slots = q if queries is None else _slots(queries, num_tokens)
-    constants = dict(
-        WIDTH=width,
-        ROWS=rows,
-        KEYS=keys,
-        GATHERED=queries is not None,
-        num_warps=8,
-        num_stages=2,
-    )
-    scale = width**-0.5
-    with torch.cuda.device_of(q):
-        row_statistics[(batch * heads * triton.cdiv(num_queries, rows),)](
-            *(q, k, bias, out, grad_out, q if queries is None else queries, log_sums, weighted),
-            *(heads, num_queries, num_tokens, scale),
-            *(*q.stride()[:3], *k.stride()[:3], *bias.stride()[:2]),
-            *(*out.stride()[:3], *grad_out.stride()[:3]),
-            **constants,
-        )
-        bias_gradient_tile[(blocks, partial.shape[0])](
-            *(q, k, v, bias, grad_out, slots, log_sums, weighted, partial),
-            *(batch, images, heads, num_queries, num_tokens, scale),
-            *(*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *bias.stride()[:2]),
-            *grad_out.stride()[:3],
-            **constants,
-        )
-    # A sum in a fixed order: the same tensors give the same bits.
-    return partial[0] if partial.shape[0] == 1 else partial.sum(dim=0)
-
-
-def _unit_stride(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 else x.contiguous()
-
-
-def _slots(queries: Tensor, num_tokens: int) -> Tensor:
-    """Place ``(B, T)`` of every token among the ``queries`` ``(B, M)``, −1 where it is none."""
-    slots = queries.new_full((queries.shape[0], num_tokens), -1)
-    places = torch.arange(queries.shape[1], device=queries.device)
-    return slots.scatter_(1, queries, places.expand_as(queries))
+@triton.jit
+def _logits(a, b, bias, scale):
+    """Attention logits to base 2 of a tile, float32; queries and keys in the bias's order."""
+    products = tl.dot(a, tl.trans(b), input_precision='ieee')
+    return (products * scale + bias.to(tl.float32)) * LOG2_E
 
 
 @triton.jit
-def _logits(q, k, bias, scale):
-    """Attention logits to base 2 of a tile, float32."""
-    products = tl.dot(q, tl.trans(k), input_precision='ieee')
-    return (products * scale + bias.to(tl.float32)) * LOG2_E
+def sum_whole_rows(
+    q_ptr,
+    k_ptr,
+    v_ptr,
+    bias_ptr,
+    grad_out_ptr,
+    slots_ptr,
+    partial_ptr,
+    batch,
+    images,
+    heads,
+    num_tokens,
+    scale,
+    q_image,
+    q_head,
+    q_token,
+    k_image,
+    k_head,
+    k_token,
+    v_image,
+    v_head,
+    v_token,
+    bias_head,
+    bias_token,
+    grad_image,
+    grad_head,
+    grad_token,
+    WIDTH: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEYS: tl.constexpr,
+    GATHERED: tl.constexpr,
+):
+    """Gradient of some rows of one head's bias, summed over ``images`` images in registers.
+
+    Keys come first in every tile: there are more of them, and Hopper multiplies 64 rows at least.
+    """
+    row_blocks = tl.cdiv(num_tokens, ROWS)
+    head = tl.program_id(0) // row_blocks
+    rows = tl.program_id(0) % row_blocks * ROWS + tl.arange(0, ROWS)
+    keys = tl.arange(0, KEYS)
+    columns = tl.arange(0, WIDTH)
+    there = (keys < num_tokens)[:, None]
+    inside = there & (rows < num_tokens)[None, :]
+    bias_at = bias_ptr + head * bias_head + rows[None, :] * bias_token + keys[:, None]
+    bias = tl.load(bias_at, mask=inside, other=0.0).to(tl.float32)
+    bias = tl.where(there, bias, float('-inf'))
+    gradient = tl.zeros([KEYS, ROWS], tl.float32)
+    first = tl.program_id(1) * images
+    for number in range(first, tl.minimum(first + images, batch)):
+        image = tl.cast(number, tl.int64)
+        places = rows
+        live = rows < num_tokens
+        if GATHERED:
+            places = tl.load(slots_ptr + image * num_tokens + rows, mask=live, other=-1)
+            live = places >= 0
+        k_rows = k_ptr + image * k_image + head * k_head + keys[:, None] * k_token
+        v_rows = v_ptr + image * v_image + head * v_head + keys[:, None] * v_token
+        q_rows = q_ptr + image * q_image + head * q_head + places[:, None] * q_token
+        grad_rows = grad_out_ptr + image * grad_image + head * grad_head
+        grad_rows += places[:, None] * grad_token
+        k = tl.load(k_rows + columns[None, :], mask=there, other=0.0)
+        q = tl.load(q_rows + columns[None, :], mask=live[:, None], other=0.0)
+        v = tl.load(v_rows + columns[None, :], mask=there, other=0.0)
+        # Tokens that were no query add zeros.
+        grad_out = tl.load(grad_rows + columns[None, :], mask=live[:, None], other=0.0)
+        logits = _logits(k, q, bias, scale)
+        attention = tl.exp2(logits - tl.max(logits, 0)[None, :])
+        attention = attention / tl.sum(attention, 0)[None, :]
+        grad_attention = tl.dot(v, tl.trans(grad_out), input_precision='ieee')
+        weighted = tl.sum(attention * grad_attention, 0)
+        gradient += attention * (grad_attention - weighted[None, :])
+    tile = partial_ptr + (tl.program_id(1) * heads + head).to(tl.int64) * num_tokens * num_tokens
+    tl.store(tile + rows[None, :] * num_tokens + keys[:, None], gradient, mask=inside)
 
 
 @triton.jit
@@ -163,7 +165,7 @@ def row_statistics(
 
 
 @triton.jit
-def bias_gradient_tile(
+def sum_tiles(
     q_ptr,
     k_ptr,
     v_ptr,

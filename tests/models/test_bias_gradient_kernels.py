@@ -39,45 +39,57 @@ def run():
             yield lambda name, *args: pool.submit(getattr(interpreted, name), *args).result()
 
 
+@pytest.fixture(params=[True, False], ids=['whole rows', 'tiles'])
+def whole(request):
+    """Which of the two ways to sum."""
+    return request.param
+
+
 @pytest.mark.parametrize('other', ['by_softmax', 'by_heads'])
 @pytest.mark.parametrize('shape', SHAPES)
-def test_output_and_gradients_are_those_of_plain_attention(run, shape, other):
-    (*found, dtype), (*expected, _) = run('compared', shape, other)
+def test_output_and_gradients_are_those_of_plain_attention(run, whole, shape, other):
+    (*found, dtype), (*expected, _) = run('compared', whole, shape, other)
     for a, b in zip(found, expected, strict=True):
         EXACT(a, b)
     assert dtype == 'torch.float32'
 
 
 @pytest.mark.parametrize('programs', [1, 2, 3, 5])
-def test_images_may_be_shared_out_among_programs(run, programs):
-    found, expected = run('compared', (5, 1, 21, 16), 'by_softmax', None, programs)
+def test_images_may_be_shared_out_among_programs(run, whole, programs):
+    found, expected = run('compared', whole, (5, 1, 21, 16), 'by_softmax', None, programs)
     EXACT(found[4], expected[4])
 
 
 @pytest.mark.parametrize('count', [1, 7, 130])
-def test_queries_of_each_image_add_to_their_rows_of_the_bias(run, count):
+def test_queries_of_each_image_add_to_their_rows_of_the_bias(run, whole, count):
     shape = (3, 2, 140, 16)
-    (*found, _), (*expected, _) = run('compared', shape, 'by_softmax', count)
+    (*found, _), (*expected, _) = run('compared', whole, shape, 'by_softmax', count)
     for a, b in zip(found, expected, strict=True):
         EXACT(a, b)
 
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
-def test_gradient_keeps_the_precision_of_the_bias(run, dtype):
-    (*found, found_dtype), (*expected, _) = run('compared', (5, 3, 37, 64, dtype), 'by_softmax')
+def test_gradient_keeps_the_precision_of_the_bias(run, whole, dtype):
+    (*found, found_dtype), (*expected, _) = run(
+        'compared', whole, (5, 3, 37, 64, dtype), 'by_softmax'
+    )
     for a, b in zip(found, expected, strict=True):
         assert_allclose(a, b, atol=0.05, rtol=0.05)
     assert found_dtype == 'torch.float32'
 
 
-def test_gradient_of_the_output_may_be_one_number_for_all(run):
-    for found, expected in zip(*run('of_a_sum', (2, 2, 21, 16)), strict=True):
-        EXACT(found, expected)
+def test_no_images_give_a_gradient_of_zero(run, whole):
+    found, _ = run('compared', whole, (0, 2, 9, 16), 'by_softmax')
+    assert not found[4].any()
+
+
+def test_gradient_of_the_output_may_be_one_number_for_all(run, whole):
+    EXACT(*run('of_a_sum', whole, (2, 2, 21, 16)))
 
 
 @pytest.mark.parametrize('programs', [1, 4])
-def test_same_tensors_give_the_same_bits(run, programs):
-    assert run('equal_bits_twice', (4, 2, 21, 16), programs)
+def test_same_tensors_give_the_same_bits(run, whole, programs):
+    assert run('equal_bits_twice', whole, (4, 2, 21, 16), programs)
 
 
 @pytest.mark.parametrize('count', [None, 5])
@@ -122,28 +134,47 @@ def test_on_a_gpu_the_numbers_are_those_of_plain_attention(dtype, bound, count):
     assert first[5] == 'torch.float32'
 
 
+def test_rows_of_pretraining_are_whole_and_long_ones_are_not():
+    from mmbeitv2.models.bias_gradient_launch import tile_size
+
+    assert tile_size(197, 64, 2) == (True, 32, 256)
+    assert tile_size(1025, 64, 2) == (False, 128, 64)
+    assert tile_size(197, 64, 4) == (False, 64, 32)
+
+
 @pytest.mark.parametrize('gathered', [False, True])
-@pytest.mark.parametrize('kernel', ['row_statistics', 'bias_gradient_tile'])
-def test_kernels_fit_a_hopper_and_use_its_matrix_units(tmp_path, monkeypatch, kernel, gathered):
+@pytest.mark.parametrize('kernel', ['sum_whole_rows', 'row_statistics', 'sum_tiles'])
+@pytest.mark.parametrize(
+    ('generation', 'assembler', 'product'),
+    [(90, 'ptxas', 'wgmma.mma_async'), (100, 'ptxas-blackwell', 'tcgen05.mma')],
+)
+def test_kernels_fit_cards_and_use_their_matrix_units(
+    tmp_path, monkeypatch, generation, assembler, product, kernel, gathered
+):
     """Compiled for a card that is not there: nothing is kept outside of registers."""
     monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
-    registers, spilled, shared, text = compiled_for(90, kernel, tmp_path, gathered)
-    assert registers <= 255
-    assert spilled == 0
-    # Of 227 KiB; of the 99 KiB of consumers' cards as well.
-    assert shared <= 99 * 1024
-    assert 'wgmma.mma_async' in text
+    binary = compiled_for(generation, kernel, gathered)
+    assert binary.metadata.shared <= 227 * 1024
+    text = binary.asm['ptx']
+    assert product in text
     assert not re.search(r'\b(atom|red)\.', text)
+    (tmp_path / 'kernel.ptx').write_text(text)
+    programs = Path(triton.__file__).parent / 'backends' / 'nvidia' / 'bin'
+    command = [programs / assembler, '-v', f'-arch=sm_{generation}a', 'kernel.ptx']
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stderr
+    assert '0 bytes spill stores, 0 bytes spill loads' in said
 
 
-def compiled_for(generation, name, folder, gathered):
-    """Registers, bytes spilled, bytes of shared memory and assembler text of a kernel."""
+def compiled_for(generation, name, gathered):
+    """A kernel as Triton compiles it for a generation of cards, for heads of 64 in bfloat16."""
     from triton.backends.compiler import GPUTarget
 
     from mmbeitv2.models import bias_gradient_kernels as kernels
+    from mmbeitv2.models.bias_gradient_launch import WHOLE_ROWS
 
     kernel = getattr(kernels, name)
-    constants = dict(WIDTH=64, ROWS=128, KEYS=64, GATHERED=gathered)
+    rows, keys = (WHOLE_ROWS, 256) if name == 'sum_whole_rows' else (128, 64)
+    constants = dict(WIDTH=64, ROWS=rows, KEYS=keys, GATHERED=gathered)
     pointers = dict(queries_ptr='*i64', slots_ptr='*i64', partial_ptr='*fp32')
     pointers |= dict(log_sums_ptr='*fp32', weighted_ptr='*fp32')
     types, aligned = {}, {}
@@ -158,12 +189,4 @@ def compiled_for(generation, name, folder, gathered):
             aligned[(i,)] = [['tt.divisibility', 16]]
     source = triton.compiler.ASTSource(kernel, types, constexprs=constants, attrs=aligned)
     options = dict(num_warps=8, num_stages=2)
-    binary = triton.compile(source, target=GPUTarget('cuda', generation, 32), options=options)
-    text = folder / 'kernel.ptx'
-    text.write_text(binary.asm['ptx'])
-    ptxas = Path(triton.__file__).parent / 'backends' / 'nvidia' / 'bin' / 'ptxas'
-    command = [ptxas, '-v', f'-arch=sm_{generation}a', text, '-o', folder / 'kernel.cubin']
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    registers = re.search(r'Used (\d+) registers', said)[1]
-    spilled = re.search(r'(\d+) bytes spill stores', said)[1]
-    return int(registers), int(spilled), binary.metadata.shared, binary.asm['ptx']
+    return triton.compile(source, target=GPUTarget('cuda', generation, 32), options=options)

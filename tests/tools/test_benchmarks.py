@@ -256,6 +256,19 @@ def test_attention_with_a_learned_bias_is_compared_with_torchs(tmp_path):
     assert 'error: --queries is for a GPU, and --device is cpu: leave it out' in result.stderr
 
 
+def test_cost_of_the_bias_gradient_is_counted_by_hand():
+    pytest.importorskip('triton')
+    import attention
+
+    args = Namespace(batch=256, heads=12, tokens=197, queries=None, precision='bfloat16')
+    rows = [line.split()[-3:] for line in attention.predicted(args, 550, 2.7).splitlines()[1:]]
+    # The gradient of every image is 256 · 12 · 197 · 208 numbers of 2 bytes, moved twice.
+    assert rows[0] == ['0.0', '504', '0.186']
+    # Two products of 224 · 256 · 64 for each image and head; q, k, v and the output's gradient.
+    assert rows[1] == ['45.1', '310', '0.115']
+    assert len(rows) == 2
+
+
 def test_data_pipelines_are_compared_on_the_same_photos(tmp_path):
     command = [sys.executable, FOLDER / 'data_pipeline.py', '--pairs', '1', '--images', '4']
     command += ['--json', tmp_path / 'data.json']

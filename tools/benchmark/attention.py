@@ -5,6 +5,10 @@
 On a GPU ours is the kernel of ``mmbeitv2.models.bias_gradient``, whether or not it would be chosen
 for that card; on a CPU it is ``biased_attention``. ``torch, constant bias`` gives no gradient of
 the bias and is what remains to be gained. ``--queries 76`` is a last layer of pretraining.
+
+    python tools/benchmark/attention.py --batch 256 --precision bfloat16 --predict 550 2.7
+
+counts what the gradient of the bias costs either way, and runs nothing.
 """
 
 import torch
@@ -22,7 +26,17 @@ def main() -> None:
     options.add_argument('--heads', type=int, default=12)
     options.add_argument('--tokens', type=int, default=197, help='T')
     options.add_argument('--queries', type=int, help='of each image; default: all tokens')
+    options.add_argument(
+        '--predict',
+        type=float,
+        nargs=2,
+        metavar=('TFLOPS', 'TB'),
+        help='rates a second of a card: print milliseconds by them instead of measuring',
+    )
     args = options.parse_args()
+    if args.predict:
+        print(predicted(args, *args.predict))
+        return
     start(args)
     q, k, v, bias, queries = _inputs(args)
 
@@ -50,6 +64,45 @@ def main() -> None:
     steps['torch, constant bias'] = step(constant, q, k, v)
     shape = f'{args.heads} heads, {q.shape[2]} queries of {args.tokens} tokens, {args.precision}'
     report('attention', {shape: compare(steps, args)}, args)
+
+
+def predicted(args, tflops: float, terabytes: float) -> str:
+    """What the bias's gradient adds to the backward pass of one layer, as lines of text.
+
+    The larger of operations over rate and bytes over bandwidth. Whole tiles are multiplied; every
+    tensor is read once from memory, and the kernels' tiles again from the cache.
+    """
+    # Needs Triton, which a CPU's comparison does not.
+    from mmbeitv2.models.bias_gradient_launch import tile_size
+
+    size = 4 if args.precision == 'float32' else 2
+    tokens, queries = args.tokens, args.queries or args.tokens
+    pairs = args.batch * args.heads
+    whole, rows, keys = tile_size(tokens, 64, size)
+    row_tiles = _up(tokens, rows) * _up(tokens, keys)
+    # Counted for heads of 64.
+    vectors = 64 * size * pairs
+    parts = {
+        "torch's gradient, written and summed": (0, 2 * size * pairs * queries * _up(tokens, 16)),
+        'ours, sum over the images': (
+            4 * 64 * pairs * row_tiles,
+            (2 * queries + 2 * tokens) * vectors,
+        ),
+    }
+    if not whole:
+        parts['ours, statistics of the rows'] = (
+            2 * 64 * pairs * _up(queries, rows) * _up(tokens, keys),
+            (3 * queries + tokens) * vectors,
+        )
+    lines = [f'{"predicted":<40}{"GFLOP":>8}{"MB":>8}{"ms":>8}']
+    for name, (operations, moved) in parts.items():
+        ms = 1e3 * max(operations / (tflops * 1e12), moved / (terabytes * 1e12))
+        lines.append(f'{name:<40}{operations / 1e9:>8.1f}{moved / 1e6:>8.0f}{ms:>8.3f}')
+    return '\n'.join(lines)
+
+
+def _up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 def _inputs(args) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
