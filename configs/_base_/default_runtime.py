@@ -8,6 +8,8 @@ default_hooks = dict(
     throughput=dict(type='mmbeitv2.ImagesPerSecondHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
+    # Before the layers are compiled, which keep what it chooses.
+    attention=dict(type='mmbeitv2.AttentionTrialHook'),
     compile=dict(type='mmbeitv2.CompileHook', device='cuda'),
     # At the end of an epoch, once half an hour has passed since the last one.
     checkpoint=dict(type='mmbeitv2.CheckpointHook', max_keep_ckpts=2),

@@ -1,5 +1,6 @@
 """Hooks, loops, precision, the optimiser's constructor and wrapper."""
 
+from mmbeitv2.engine.attention_hook import AttentionTrialHook
 from mmbeitv2.engine.checkpoint_hook import CheckpointHook, PlainCheckpointHook
 from mmbeitv2.engine.codebook_hooks import CodebookInitHook, CodebookUsageHook
 from mmbeitv2.engine.compile_hook import CompileHook, compile_layers
@@ -15,6 +16,7 @@ from mmbeitv2.engine.runtime_info_hook import DeferredRuntimeInfoHook
 from mmbeitv2.engine.throughput_hook import ImagesPerSecondHook
 
 __all__ = [
+    'AttentionTrialHook',
     'BFloat16OptimWrapper',
     'CheckpointHook',
     'CodebookInitHook',

@@ -1,12 +1,7 @@
 """Attention on GPUs with a learned bias whose gradient a kernel of our own sums over the batch."""
 
-import logging
-from functools import cache
-from importlib.util import find_spec
-
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.utils.flop_counter import register_flop_formula
@@ -17,16 +12,13 @@ WIDTHS = (16, 32, 64, 128)
 # A bias with rows of another multiple of its elements would be copied by every attention.
 ALIGNMENT = 16
 
-# Torch prefers cuDNN's attention on these generations of cards (Hopper, Blackwell), from this
-# version and in these precisions, but never for a bias with a gradient. Where it has nothing faster
-# for a constant bias, what the kernels save is about what they cost, by operations and bytes.
-GENERATIONS = (9, 10)
-CUDNN = 91501
 DTYPES = (torch.bfloat16, torch.float16)
+
+_chosen = False
 
 
 def has_bias_gradient(q: Tensor, bias: Tensor | None) -> bool:
-    """Whether a gradient of this bias is wanted and :func:`learned_bias_attention` computes it.
+    """Whether a gradient of this bias is wanted and :func:`learned_bias_attention` is to give it.
 
     Args:
         q: float ``(B, heads, M, D)``.
@@ -34,7 +26,7 @@ def has_bias_gradient(q: Tensor, bias: Tensor | None) -> bool:
     """
     if bias is None or not (q.is_cuda and bias.requires_grad and torch.is_grad_enabled()):
         return False
-    return q.dtype in DTYPES and q.shape[-1] in WIDTHS and _kernels_pay()
+    return q.dtype in DTYPES and q.shape[-1] in WIDTHS and _kernels_are_chosen()
 
 
 def learned_bias_attention(
@@ -147,41 +139,18 @@ def _flops(q_shape: torch.Size, k_shape: torch.Size, *args, **kwargs) -> int:
     return 2 * 2 * q_shape.numel() * k_shape[2]
 
 
-# torch.compile shall not look into what asks the driver.
-@torch.compiler.assume_constant_result
-def _kernels_pay() -> bool:
-    return _obstacle() is None
+def choose_kernels(chosen: bool) -> None:
+    """Have layers that learn a bias on GPUs take the kernels, or torch's own gradient again.
 
-
-@cache
-def _obstacle() -> str | None:
-    """Why this machine takes torch's own gradient of a bias, said once, or None."""
-    obstacle = None
-    if find_spec('triton') is None:
-        obstacle = 'triton is not installed (pip install triton)'
-    elif torch.cuda.is_available():
-        name, (generation, _) = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
-        obstacle = obstacle_of_card(name, generation, torch.backends.cudnn.version() or 0)
-    if obstacle is not None:
-        print_log(
-            f"the gradient of the attention bias is torch's own, image by image: {obstacle}",
-            logger='current',
-            level=logging.WARNING,
-        )
-    return obstacle
-
-
-def obstacle_of_card(name: str, generation: int, cudnn: int) -> str | None:
-    """Why the kernels would not pay on a card, or None.
-
-    Args:
-        name: of the card.
-        generation: first number of its compute capability.
-        cudnn: version, as ``torch.backends.cudnn.version()`` gives it.
+    Nobody takes them unasked: whether they pay depends on the card, and
+    :class:`mmbeitv2.engine.AttentionTrialHook` tries it. Layers that are compiled already keep what
+    they have.
     """
-    if generation in GENERATIONS and cudnn >= CUDNN:
-        return None
-    return (
-        f'torch has no faster attention on {name} with cuDNN {cudnn} (it has on compute '
-        f'capability {" and ".join(f"{g}.x" for g in GENERATIONS)} with cuDNN {CUDNN})'
-    )
+    global _chosen
+    _chosen = chosen
+
+
+# The value that torch.compile finds is part of what it compiles.
+@torch.compiler.assume_constant_result
+def _kernels_are_chosen() -> bool:
+    return _chosen

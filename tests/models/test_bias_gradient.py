@@ -1,4 +1,4 @@
-"""Which layers get a bias gradient of its own: those that learn, on cards where it pays.
+"""Which layers get a bias gradient of its own: those that learn, once it was chosen.
 
 The layers are on a GPU of which nothing is there but the name.
 """
@@ -8,15 +8,14 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmbeitv2.models import bias_gradient
-from mmbeitv2.models.bias_gradient import obstacle_of_card
+from mmbeitv2.models.bias_gradient import choose_kernels
 from mmbeitv2.models.layers import Attention
 
 
 @pytest.fixture
-def on_gpu(monkeypatch):
+def on_gpu():
     """A layer on a GPU of which nothing is there but the name, with tokens and a shared bias."""
-    monkeypatch.setattr(bias_gradient, '_obstacle', lambda: None)
+    choose_kernels(True)
     # torch.autocast('cuda') would switch itself off.
     torch.set_autocast_dtype('cuda', torch.bfloat16)
     torch.set_autocast_enabled('cuda', True)
@@ -25,6 +24,7 @@ def on_gpu(monkeypatch):
         yield Attention(128, 2, (3, 3)), x, torch.randn(2, 10, 10, requires_grad=True)
     torch.set_autocast_enabled('cuda', False)
     torch.set_autocast_dtype('cuda', torch.float16)
+    choose_kernels(False)
 
 
 def has_own_gradient(out):
@@ -69,29 +69,12 @@ def test_other_precisions_and_widths_take_torchs_gradient(on_gpu):
 
 
 @on_fake_gpu
-def test_without_triton_torchs_gradient_is_taken(on_gpu, monkeypatch):
-    monkeypatch.setattr(bias_gradient, '_obstacle', lambda: 'triton is not installed')
+def test_unless_chosen_torchs_gradient_is_taken(on_gpu):
+    choose_kernels(False)
     attention, x, shared = on_gpu
     out = attention(x, (3, 3), shared)
     assert out.requires_grad
     assert not has_own_gradient(out)
-
-
-def test_missing_triton_is_said_once(monkeypatch):
-    said = []
-    monkeypatch.setattr(bias_gradient, 'find_spec', lambda name: None)
-    monkeypatch.setattr(bias_gradient, 'print_log', lambda message, **kwargs: said.append(message))
-    bias_gradient._obstacle.cache_clear()
-    assert bias_gradient._obstacle() == bias_gradient._obstacle()
-    bias_gradient._obstacle.cache_clear()
-    assert len(said) == 1
-    assert 'pip install triton' in said[0]
-
-
-def test_kernels_are_for_cards_where_torch_has_a_faster_attention():
-    assert obstacle_of_card('H100', 9, 92400) is None
-    assert 'on A100 with cuDNN 92400' in obstacle_of_card('A100', 8, 92400)
-    assert 'on H100 with cuDNN 91002' in obstacle_of_card('H100', 9, 91002)
 
 
 def test_operations_are_counted():

@@ -54,6 +54,19 @@ def test_output_and_gradients_are_those_of_plain_attention(run, whole, shape, ot
     assert dtype == 'torch.float32'
 
 
+def test_a_trial_finds_the_kernels_right(run):
+    (ours, theirs), right = run('tried', False)
+    assert right
+    assert 0 < ours < 0.05
+    assert 0 < theirs < 0.05
+
+
+def test_a_trial_finds_a_broken_kernel_out(run):
+    (ours, theirs), right = run('tried', True)
+    assert not right
+    assert ours > 10 * theirs
+
+
 @pytest.mark.parametrize('programs', [1, 2, 3, 5])
 def test_images_may_be_shared_out_among_programs(run, whole, programs):
     found, expected = run('compared', whole, (5, 1, 21, 16), 'by_softmax', None, programs)
