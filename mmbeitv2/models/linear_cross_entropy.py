@@ -104,45 +104,41 @@ def _by_chunks(
     codes: Tensor,
     needed: tuple[bool, bool, bool],
 ) -> tuple[Tensor | None, ...]:
-    """Loss of every token, whether its code was predicted, and the gradients of the loss's sum."""
+    """Loss of every token, whether its code was predicted, and the gradients of the loss's sum.
+
+    Numbers of one token each are worked on after the loop: on a GPU every operator of a chunk costs
+    its launch.
+    """
     exact = torch.float64 if tokens.dtype == torch.float64 else torch.float32
-    losses = tokens.new_empty(len(tokens), dtype=exact)
-    hits = torch.empty_like(codes, dtype=torch.bool)
+    codes = codes[:, None]
+    largest, own = tokens.new_empty(2, *codes.shape)
+    probability = tokens.new_empty(codes.shape, dtype=exact)
+    predicted = torch.empty_like(codes)
     grad_tokens = torch.empty_like(tokens) if needed[0] else None
     grad_weight = torch.zeros_like(weight, dtype=exact) if needed[1] else None
     grad_bias = torch.zeros_like(bias, dtype=exact) if needed[2] else None
     rows = ROWS_CPU if tokens.is_cpu else ROWS_GPU
     for start in range(0, len(tokens), rows):
         chunk = slice(start, start + rows)
-        x, target = tokens[chunk], codes[chunk, None]
-        logits = F.linear(x, weight, bias)
-        losses[chunk], hits[chunk], probabilities = _cross_entropy(logits, target, exact)
+        logits = F.linear(tokens[chunk], weight, bias)
+        torch.max(logits, 1, keepdim=True, out=(largest[chunk], predicted[chunk]))
+        torch.gather(logits, 1, codes[chunk], out=own[chunk])
+        softmax = F.softmax(logits, dim=1, dtype=exact)
+        torch.gather(softmax, 1, predicted[chunk], out=probability[chunk])
         if not any(needed):
             continue
-        # p − 1 of a probability near 1, without the rounding of p.
-        gradient = probabilities.scatter_(1, target, torch.expm1(-losses[chunk, None]))
-        if needed[2]:
-            grad_bias += gradient.sum(0)
-        gradient = gradient.to(logits.dtype)
+        # p − 1 before the rounding to half precision, which takes a p near 1 for 1.
+        softmax.scatter_(1, codes[chunk], softmax.gather(1, codes[chunk]) - 1)
+        gradient = softmax.to(logits.dtype)
         if needed[0]:
             torch.mm(gradient, weight, out=grad_tokens[chunk])
         if needed[1]:
-            _add_product_(grad_weight, gradient.t(), x)
-    return losses, hits, grad_tokens, grad_weight, grad_bias
-
-
-def _cross_entropy(
-    logits: Tensor, target: Tensor, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss ``(N,)`` and hits ``(N,)`` of logits ``(N, K)``, and their softmax ``(N, K)``.
-
-    log Σ exp x is x − log p of any x; of the largest, whose p ≥ 1 / K, without loss of digits.
-    """
-    best, predicted = logits.max(dim=1, keepdim=True)
-    probabilities = F.softmax(logits, dim=1, dtype=dtype)
-    margin = best.to(dtype) - logits.gather(1, target).to(dtype)
-    losses = margin - probabilities.gather(1, predicted).log()
-    return losses.squeeze(1), (predicted == target).squeeze(1), probabilities
+            _add_product_(grad_weight, gradient.t(), tokens[chunk])
+        if needed[2]:
+            grad_bias += gradient.sum(0, dtype=exact)
+    # log Σ exp x is x − log p of any x; of the largest, whose p ≥ 1 / K, it keeps its digits.
+    losses = (largest.to(exact) - own.to(exact)) - probability.log()
+    return losses, predicted == codes, grad_tokens, grad_weight, grad_bias
 
 
 def _add_product_(total: Tensor, a: Tensor, b: Tensor) -> None:
