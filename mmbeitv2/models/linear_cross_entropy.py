@@ -1,5 +1,7 @@
 """A linear classifier and its cross-entropy, without logits that exist whole."""
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,7 +9,8 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 # Rows of logits held at a time. On a GPU, 2048 rows of 8192 logits fill its multiprocessors in each
 # of the three products, and their half-precision copy (32 MiB) stays in the second-level cache of
-# an H100. On a CPU few rows would read the weights, and write their gradient, too often.
+# an H100; in float16 their sum of normalised tokens, √C each at most, stays in range. On a CPU few
+# rows would read the weights, and write their gradient, too often.
 ROWS_CPU, ROWS_GPU = 1024, 2048
 
 
@@ -32,11 +35,11 @@ def linear_cross_entropy(
 ) -> tuple[Tensor, Tensor]:
     """Eq. 3: ``F.cross_entropy(F.linear(tokens, weight, bias).float(), codes)``, and the accuracy.
 
-    Logits are computed by rows, and the gradients with them, while they are in the cache: neither
-    is kept for the backward pass. Products are in the precision that ``F.linear`` would have
-    (autocast's), softmax and sums in float32. The gradient of the logits is kept in half precision
-    *before* the division by the number of tokens, which would push most of it out of float16's
-    range, and a loss scale is multiplied to float32 sums: no scale can make it vanish or overflow.
+    Logits are computed by rows and, while they are in the cache, the gradients of tokens, weight
+    and bias, which alone are kept for the backward pass. Products are in the precision that
+    ``F.linear`` would have (autocast's), softmax and sums over rows in float32. The gradient of the
+    logits is rounded to half precision *before* the division by the number of tokens, which would
+    push most of it out of float16's range; a loss scale is multiplied in float32.
 
     ``torch.nn.functional.linear_cross_entropy`` of recent releases gives no accuracy, rounds the
     loss and the sums over chunks to half precision, and divides first.
@@ -51,7 +54,9 @@ def linear_cross_entropy(
         Scalars: loss ≥ 0, float32 (float64 of float64), and accuracy, 0 to 1, float32.
     """
     device = tokens.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    # Of the meta device, on which steps are counted, autocast knows nothing.
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if autocast else None
     needed = tuple(
         torch.is_grad_enabled() and t is not None and t.requires_grad
         for t in (tokens, weight, bias)
@@ -74,8 +79,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         dtype: torch.dtype | None,
         needed: tuple[bool, bool, bool],
     ) -> tuple[Tensor, Tensor]:
-        # The casts are made here, once for all chunks.
-        with torch.autocast(tokens.device.type, enabled=False):
+        # Autocast's casts are made here, once for all chunks.
+        with nullcontext() if dtype is None else torch.autocast(tokens.device.type, enabled=False):
             cast = [t if t is None else t.to(dtype or t.dtype) for t in (tokens, weight, bias)]
             losses, hits, *grads = _by_chunks(*cast, codes, needed)
         ctx.save_for_backward(*grads)
@@ -104,45 +109,42 @@ def _by_chunks(
     codes: Tensor,
     needed: tuple[bool, bool, bool],
 ) -> tuple[Tensor | None, ...]:
-    """Loss of every token, whether its code was predicted, and the gradients of the loss's sum."""
+    """Loss of every token, whether its code was predicted, and the gradients of the loss's sum.
+
+    Numbers of one token each are worked on after the loop: on a GPU every operator of a chunk costs
+    its launch.
+    """
     exact = torch.float64 if tokens.dtype == torch.float64 else torch.float32
-    losses = tokens.new_empty(len(tokens), dtype=exact)
-    hits = torch.empty_like(codes, dtype=torch.bool)
+    codes = codes[:, None]
+    largest, own = tokens.new_empty(2, *codes.shape)
+    probability = tokens.new_empty(codes.shape, dtype=exact)
+    predicted = torch.empty_like(codes)
     grad_tokens = torch.empty_like(tokens) if needed[0] else None
     grad_weight = torch.zeros_like(weight, dtype=exact) if needed[1] else None
     grad_bias = torch.zeros_like(bias, dtype=exact) if needed[2] else None
     rows = ROWS_CPU if tokens.is_cpu else ROWS_GPU
     for start in range(0, len(tokens), rows):
         chunk = slice(start, start + rows)
-        x, target = tokens[chunk], codes[chunk, None]
+        x, target, best = tokens[chunk], codes[chunk], predicted[chunk]
         logits = F.linear(x, weight, bias)
-        losses[chunk], hits[chunk], probabilities = _cross_entropy(logits, target, exact)
+        torch.max(logits, 1, keepdim=True, out=(largest[chunk], best))
+        torch.gather(logits, 1, target, out=own[chunk])
+        softmax = F.softmax(logits, dim=1, dtype=exact)
+        torch.gather(softmax, 1, best, out=probability[chunk])
         if not any(needed):
             continue
-        # p − 1 of a probability near 1, without the rounding of p.
-        gradient = probabilities.scatter_(1, target, torch.expm1(-losses[chunk, None]))
-        if needed[2]:
-            grad_bias += gradient.sum(0)
-        gradient = gradient.to(logits.dtype)
+        # p − 1 before the rounding to half precision, which takes a p near 1 for 1.
+        softmax.scatter_(1, target, softmax.gather(1, target) - 1)
+        gradient = softmax.to(logits.dtype)
         if needed[0]:
             torch.mm(gradient, weight, out=grad_tokens[chunk])
         if needed[1]:
             _add_product_(grad_weight, gradient.t(), x)
-    return losses, hits, grad_tokens, grad_weight, grad_bias
-
-
-def _cross_entropy(
-    logits: Tensor, target: Tensor, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss ``(N,)`` and hits ``(N,)`` of logits ``(N, K)``, and their softmax ``(N, K)``.
-
-    log Σ exp x is x − log p of any x; of the largest, whose p ≥ 1 / K, without loss of digits.
-    """
-    best, predicted = logits.max(dim=1, keepdim=True)
-    probabilities = F.softmax(logits, dim=1, dtype=dtype)
-    margin = best.to(dtype) - logits.gather(1, target).to(dtype)
-    losses = margin - probabilities.gather(1, predicted).log()
-    return losses.squeeze(1), (predicted == target).squeeze(1), probabilities
+        if needed[2]:
+            grad_bias += gradient.sum(0, dtype=exact)
+    # log Σ exp x is x − log p of any x; of the largest, whose p ≥ 1 / K, it keeps its digits.
+    losses = (largest.to(exact) - own.to(exact)) - probability.log()
+    return losses, predicted == codes, grad_tokens, grad_weight, grad_bias
 
 
 def _add_product_(total: Tensor, a: Tensor, b: Tensor) -> None:

@@ -77,6 +77,17 @@ class TestHistory:
         assert resumed.iter == 8
         assert histories(resumed) == histories(whole)
 
+    def test_is_written_after_the_clock_is_read_and_before_the_log(self, train):
+        """The wait would else be counted to the one iteration that is logged."""
+        throughput = dict(type='mmbeitv2.ImagesPerSecondHook')
+        runner = train(True, 'run', default_hooks=dict(throughput=throughput))
+        order = [type(hook).__name__ for hook in runner.hooks]
+        clocks_first = ['IterTimerHook', 'ImagesPerSecondHook', '_WriteBeforeLog', 'LoggerHook']
+        places = [order.index(name) for name in clocks_first]
+        assert places == sorted(places)
+        runner.call_hook('before_train')
+        assert [type(hook).__name__ for hook in runner.hooks] == order
+
     def test_clipping_by_value_has_no_norm(self, train):
         runner = train(True, 'value', clip_grad=dict(type='value', clip_value=0.1))
         assert 'train/grad_norm' not in histories(runner)

@@ -135,6 +135,12 @@ class TestMemory:
         shapes = [tuple(t.shape) for t in kept]
         assert shapes == [(TOKENS, WIDTH), (CODES, WIDTH), (CODES,)]
 
+    def test_steps_can_be_counted_on_the_meta_device(self):
+        parts, codes = inputs()
+        parts = [part.detach().to('meta').requires_grad_() for part in parts]
+        linear_cross_entropy(*parts, codes.to('meta'))[0].backward()
+        assert parts[1].grad.shape == (CODES, WIDTH)
+
     def test_nothing_is_computed_for_what_is_frozen(self):
         parts, codes = inputs()
         parts[1].requires_grad_(False)
