@@ -6,6 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from backward_walk import WalkedBackward
+from cuda_rules import CudaRules
+from fake_gpu import GPU, CudaAutocast, autocast
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing import assert_close
 
 from mmbeitv2.engine import CompileHook, compile_layers
@@ -61,6 +65,38 @@ def test_each_layer_is_one_graph_with_the_same_numbers(backbone):
             assert a is None
         else:
             assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+# Up to the graph: torch's own backends ask the driver for streams when they make the backward pass.
+@pytest.mark.needs_torch('2.14')
+@pytest.mark.parametrize('precision', [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize('positions', POSITIONS, ids=str)
+def test_each_layer_is_one_graph_on_a_gpu_under_autocast(positions, precision, monkeypatch):
+    monkeypatch.setattr(torch, 'autocast', CudaAutocast)
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    with FakeTensorMode():
+        with GPU:
+            arch = dict(embed_dim=48, depth=3, num_heads=2)
+            model = BEiTViT(arch=arch, img_size=64, init_values=0.5, **positions).train()
+            images = torch.randn(2, 3, 64, 64, requires_grad=True)
+            queries = torch.zeros(2, 5, dtype=torch.int64)
+        compile_layers(model, backend=backend, fullgraph=True)
+        with autocast(precision):
+            x, grid = model.embed(images)
+            x = model.layers(x, grid, model.shared_bias(grid), queries=queries)
+        with CudaRules(), WalkedBackward():
+            x.sum().backward()
+    # All layers are alike but the last, which has queries.
+    assert len(graphs) == 2
+    assert {p.grad is None for n, p in model.named_parameters() if n.startswith('blocks')} == {
+        False
+    }
+    assert images.grad.is_cuda
 
 
 @pytest.mark.skipif(

@@ -29,13 +29,6 @@ TINY_CLIP = {
     'vision_cfg': {'image_size': 32, 'layers': 2, 'width': 64, 'head_width': 32, 'patch_size': 8},
     'text_cfg': {'context_length': 8, 'vocab_size': 64, 'width': 32, 'heads': 2, 'layers': 1},
 }
-# Where the host may wait for the device in a step of this package's models: in the first step, to
-# check the range of the teacher's images, and for the probes' labels.
-KNOWN_WAITS = {
-    'mmbeitv2.models.teachers.base:<genexpr>',
-    'mmbeitv2.models.linear_probe:<listcomp>',
-    'mmbeitv2.models.linear_probe:_labels',
-}
 
 
 class Step(NamedTuple):
@@ -89,15 +82,22 @@ def _take_step(recipe: Recipe, precision: torch.dtype) -> Step:
     with fake_gpu() as rules:
         model = recipe.build_model()
         wrapper = recipe.build_optim_wrapper(model, precision)
-        batch = recipe.batch()
         rules.waits.clear()
-        model.train_step(batch, wrapper)
+        model.train_step(recipe.batch(), wrapper)
+        if waits_of_this_package(rules.waits):
+            # Some values are looked at in the first step alone.
+            rules.waits.clear()
+            model.train_step(recipe.batch(), wrapper)
     return Step(
         wrapper.without_gradient,
         [name for name, p in model.named_parameters() if p.dtype is not torch.float32],
-        rules.waits,
+        waits_of_this_package(rules.waits),
         set(rules.seen),
     )
+
+
+def waits_of_this_package(waits):
+    return {place: count for place, count in waits.items() if place.startswith('mmbeitv2')}
 
 
 @pytest.mark.parametrize('precision', PRECISIONS, ids=str)
@@ -113,9 +113,8 @@ def test_every_parameter_gets_a_gradient(config, take_step):
 
 
 @pytest.mark.parametrize('config', ALL_CONFIGS)
-def test_host_waits_for_nothing_of_this_package_but_what_is_known(config, take_step):
-    waits = take_step(config, torch.bfloat16).waits
-    assert {place for place in waits if place.startswith('mmbeitv2')} <= KNOWN_WAITS
+def test_host_waits_for_nothing_of_this_package_after_the_first_step(config, take_step):
+    assert take_step(config, torch.bfloat16).waits == {}
 
 
 def test_step_runs_the_kernels_that_have_rules(take_step):
