@@ -90,8 +90,9 @@ def cpu_rows(mixed_precision: bool) -> list[Row]:
         row(
             2,
             'scaling',
-            f'scaling.py {quick} --sides 64 128 --codes 256 512 --pretraining-batch 1',
-            600,
+            f'scaling.py {quick} --sides 64 128 --codes 256 512 --quantizer-batch 4 '
+            '--pretraining-batch 1',
+            1200,
         ),
         row(2, 'count', 'count.py --device cpu --batch 1 --step quantizer', 300),
         row(2, 'tokenizing-compiled', f'tokenizing.py {quick} --compile', 600),
