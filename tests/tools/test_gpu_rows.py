@@ -84,12 +84,12 @@ def summary(out: Path) -> dict:
 
 class TestRows:
     def test_a_row_leaves_output_measurements_and_a_line_on_the_page(self, row, run, out):
-        assert run(row('good'))[0] == []
+        assert run(row('good'), note='A trial.')[0] == []
         assert (out / 'good.txt').is_file()
         assert summary(out)['good']['result']['machine'] == dict(device='here')
         page = (out / 'summary.md').read_text()
         assert '| good | ok | 0 | 7 images/s |' in page
-        assert 'device here' in page
+        assert page.startswith('# Benchmarks\n\nA trial.\n\ndevice here\n')
         assert '## Stage 1: correctness' in page
 
     def test_a_failing_row_shows_its_end_and_the_rest_goes_on(self, row, run, out):

@@ -21,6 +21,8 @@ from gpu_rows import cpu_rows, gpu_rows
 from rows import ROOT, STAGES, Row, run_rows
 
 FAILED, BAD_INPUT = 1, 2
+TRIAL = 'A trial of the commands with tiny settings on a CPU: no measurement, and no comparison of '
+TRIAL += 'devices.'
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -113,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             args.again,
             environment,
             lambda line: print(line, flush=True),
+            note=TRIAL if args.device == 'cpu' else '',
         )
     except KeyboardInterrupt:
         sys.exit('\ninterrupted: the same command goes on where it stopped')

@@ -75,6 +75,7 @@ def run_rows(
     environment: Mapping[str, str] | None = None,
     say: Callable[[str], None] = print,
     state: Callable[[], str] = code_state,
+    note: str = '',
 ) -> list[str]:
     """Run rows and write ``summary.json`` and ``summary.md`` into ``folder`` after each.
 
@@ -86,6 +87,7 @@ def run_rows(
         say: takes a line about each row.
         state: gives the state of the code, before each row anew, since somebody may change it
             meanwhile.
+        note: a sentence for the top of the page.
 
     Returns:
         Names of the rows that failed or took too long.
@@ -100,7 +102,7 @@ def run_rows(
             continue
         say(f'{where}: at most {row.limit:.0f} s …')
         outcomes[row.name] = outcome = run_row(row, folder, code, environment or {})
-        write_summary(folder, outcomes)
+        write_summary(folder, outcomes, note)
         say(f'{where}: {outcome.status}, {outcome.seconds:.0f} s, {outcome.figures}')
         if outcome.status != OK:
             say(last_lines(folder / f'{row.name}.txt'))
@@ -183,23 +185,25 @@ def read_summary(folder: Path) -> dict[str, Outcome]:
     return {name: Outcome(**outcome) for name, outcome in found.get('rows', {}).items()}
 
 
-def write_summary(folder: Path, outcomes: Mapping[str, Outcome]) -> None:
+def write_summary(folder: Path, outcomes: Mapping[str, Outcome], note: str) -> None:
     """Write the outcomes as JSON, which holds all that was measured, and as a page."""
     rows = {name: asdict(outcome) for name, outcome in outcomes.items()}
-    text = json.dumps(dict(date=time.strftime('%Y-%m-%d'), rows=rows), indent=1)
+    text = json.dumps(dict(date=time.strftime('%Y-%m-%d'), note=note, rows=rows), indent=1)
     # In one step: a summary that is cut off would forget every row.
-    for name, content in (('summary.json', text), ('summary.md', page(outcomes))):
+    for name, content in (('summary.json', text), ('summary.md', page(outcomes, note))):
         temporary = folder / f'{name}.new'
         temporary.write_text(content + '\n', encoding='utf-8')
         temporary.replace(folder / name)
 
 
-def page(outcomes: Mapping[str, Outcome]) -> str:
+def page(outcomes: Mapping[str, Outcome], note: str = '') -> str:
     """A table for each stage, and the machine that the last row has found."""
     results = [outcome.result for outcome in outcomes.values() if outcome.result]
     machines = [result['machine'] for result in results if 'machine' in result]
     facts = ', '.join(f'{key} {value}' for key, value in (machines or [{}])[-1].items())
-    lines = ['# Benchmarks', *(['', facts] if facts else [])]
+    lines = ['# Benchmarks']
+    for paragraph in filter(None, (note, facts)):
+        lines += ['', paragraph]
     for stage, title in STAGES.items():
         rows = {name: outcome for name, outcome in outcomes.items() if outcome.stage == stage}
         if not rows:
