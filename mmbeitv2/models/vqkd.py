@@ -25,7 +25,7 @@ def task_layer(in_dim: int, out_dim: int) -> nn.Sequential:
 
 
 def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
-    """Apply a head outside of autocast, as the paper's code does for both task layers."""
+    """Apply a head outside of autocast: the encoder's, as the official code, and the decoder's."""
     with torch.autocast(x.device.type, enabled=False):
         return layer(x.float())
 
@@ -215,7 +215,13 @@ class VQKD(VQKDEncoder, BaseModel):
         self._is_init = True
 
     def decode(self, z_q: Tensor) -> Tensor:
-        """Reconstruct teacher features ``(B, N, C)`` from quantized vectors ``(B, D, h, w)``."""
+        """Reconstruct teacher features ``(B, N, C)`` from quantized vectors ``(B, D, h, w)``.
+
+        The decode head runs in float32 under every precision. The official ``decode`` leaves it
+        under autocast, in float16; in bfloat16, with three bits less, it would add the larger part
+        to the error of the gradients that decoder and encoder receive
+        (``tools/benchmark/decode_head.py`` prints it), and the loss would be of rounded outputs.
+        """
         x, _ = self.decoder.patch_tokens(z_q)
         return in_float32(self.decode_task_layer, x)
 
