@@ -217,10 +217,11 @@ class VQKD(VQKDEncoder, BaseModel):
     def decode(self, z_q: Tensor) -> Tensor:
         """Reconstruct teacher features ``(B, N, C)`` from quantized vectors ``(B, D, h, w)``.
 
-        The decode head runs in float32 under every precision. The official ``decode`` leaves it
-        under autocast, in float16; in bfloat16, with three bits less, it would add the larger part
-        to the error of the gradients that decoder and encoder receive
-        (``tools/benchmark/decode_head.py`` prints it), and the loss would be of rounded outputs.
+        The decode head runs in float32 under every precision, as the paper's recipe has it. The
+        official ``decode`` leaves it under autocast, in float16; both train. In bfloat16, which has
+        three bits less, autocast would give the head's own gradients four times the rounding error
+        and those that pass through it somewhat more, at the same loss
+        (``tools/benchmark/decode_head.py`` prints both).
         """
         x, _ = self.decoder.patch_tokens(z_q)
         return in_float32(self.decode_task_layer, x)
