@@ -210,7 +210,14 @@ class VQKD(VQKDEncoder, BaseModel):
         self._is_init = True
 
     def decode(self, z_q: Tensor) -> Tensor:
-        """Reconstruct teacher features ``(B, N, C)`` from quantized vectors ``(B, D, h, w)``."""
+        """Reconstruct teacher features ``(B, N, C)`` from quantized vectors ``(B, D, h, w)``.
+
+        The decode head runs in float32 under every precision, as the paper's recipe has it. The
+        official ``decode`` leaves it under autocast, in float16; both train. In bfloat16, which has
+        three bits less, autocast would give the head's own gradients four times the rounding error
+        and those that pass through it somewhat more, at the same loss
+        (``tools/benchmark/decode_head.py`` prints both).
+        """
         x, _ = self.decoder.patch_tokens(z_q)
         return in_float32(self.decode_task_layer, x)
 

@@ -121,6 +121,24 @@ def test_predict_reports_every_image_and_leaves_the_codebook(vqkd, images):
     assert vqkd.quantize.code_counts.sum() == 0
 
 
+def test_float32_decode_head_keeps_gradients_nearer_to_those_of_float32(vqkd, monkeypatch):
+    """Of the quantized vectors, which the encoder receives, in bfloat16."""
+    z_q = torch.nn.functional.normalize(torch.randn(8, 8, 4, 4), dim=1)
+    target = torch.randn(8, 16, 24)
+
+    def gradient(enabled):
+        z = z_q.clone().requires_grad_()
+        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+            loss = vqkd.reconstruction_loss(vqkd.decode(z).float(), target).mean()
+        return torch.autograd.grad(loss, z)[0]
+
+    exact = gradient(enabled=False)
+    error = (gradient(enabled=True) - exact).norm()
+    monkeypatch.setattr('mmbeitv2.models.vqkd.in_float32', lambda layer, x: layer(x))
+    error_of_autocast_head = (gradient(enabled=True) - exact).norm()
+    assert 0 < error < 0.75 * error_of_autocast_head
+
+
 def test_heads_run_in_float32_under_autocast(vqkd, images):
     with torch.autocast('cpu', dtype=torch.bfloat16):
         z, _ = vqkd.encode(images)
