@@ -83,10 +83,14 @@ class Attention(nn.Module):
         dim: width of a token.
         num_heads: heads; ``dim`` must be a multiple.
         grid: where given, the layer learns a relative position bias of its own for this grid.
+        recompute: do not keep the normalised input for the backward pass.
     """
 
-    def __init__(self, dim: int, num_heads: int, grid: Grid | None = None) -> None:
+    def __init__(
+        self, dim: int, num_heads: int, grid: Grid | None = None, recompute: bool = True
+    ) -> None:
         super().__init__()
+        self.recompute = recompute
         self.num_heads = num_heads
         self.grid = grid
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
@@ -121,7 +125,7 @@ class Attention(nn.Module):
         batch, _, dim = x.shape
         if queries is None:
             qkv_bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
-            if norm is not None and can_recompute(norm):
+            if norm is not None and self.recompute and can_recompute(norm):
                 qkv = linear_of_norm(x, norm, self.qkv.weight, qkv_bias)
             else:
                 qkv = F.linear(x if norm is None else norm(x), self.qkv.weight, qkv_bias)
@@ -176,14 +180,15 @@ def _mask(bias: Tensor | None, q: Tensor, queries: Tensor | None) -> Tensor | No
 class Mlp(nn.Module):
     """Two linear layers with GELU between them."""
 
-    def __init__(self, dim: int, hidden_dim: int) -> None:
+    def __init__(self, dim: int, hidden_dim: int, recompute: bool = True) -> None:
         super().__init__()
+        self.recompute = recompute
         self.fc1 = nn.Linear(dim, hidden_dim)
         self.fc2 = nn.Linear(hidden_dim, dim)
 
     def forward(self, x: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
         """Apply, after ``norm`` if there is one, to the last dimension of ``x``."""
-        if not can_recompute(norm, self.fc1, self.fc2):
+        if not (self.recompute and can_recompute(norm, self.fc1, self.fc2)):
             return self.fc2(F.gelu(self.fc1(x if norm is None else norm(x))))
         if norm is None:
             hidden = self.fc1(x)
@@ -203,6 +208,7 @@ class Block(nn.Module):
         drop_path: probability of dropping a residual branch, 0 to 1.
         grid: where given, the layer learns a relative position bias of its own for this grid.
         norm_eps: epsilon of the norms.
+        recompute: keep neither what the norms nor what the GELU gives for the backward pass.
     """
 
     def __init__(
@@ -214,13 +220,14 @@ class Block(nn.Module):
         drop_path: float = 0.0,
         grid: Grid | None = None,
         norm_eps: float = 1e-6,
+        recompute: bool = True,
     ) -> None:
         super().__init__()
         self.init_values = init_values
         self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
-        self.attn = Attention(dim, num_heads, grid)
+        self.attn = Attention(dim, num_heads, grid, recompute)
         self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.mlp = Mlp(dim, int(dim * mlp_ratio), recompute)
         self.drop_path = DropPath(drop_path)
         self.gamma_1 = self.gamma_2 = None
         if init_values is not None:

@@ -29,6 +29,7 @@ class PatchAggregationNeck(BaseModule):
         shared_norm: use the backbone's final norm for the output; otherwise learn one here.
         norm_eps: epsilon of the norms.
         init_std: spread of the initial weights; the backbone's.
+        recompute: as the backbone's.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class PatchAggregationNeck(BaseModule):
         shared_norm: bool = True,
         norm_eps: float = 1e-6,
         init_std: float = INIT_STD,
+        recompute: bool = True,
     ) -> None:
         super().__init__()
         if depth < 1:
@@ -59,7 +61,11 @@ class PatchAggregationNeck(BaseModule):
         self.layer = layer
         self.init_std = init_std
         self.cls_pt_layers = nn.ModuleList(
-            Block(embed_dim, num_heads, mlp_ratio, init_values, rate, norm_eps=norm_eps)
+            Block(
+                *(embed_dim, num_heads, mlp_ratio, init_values, rate),
+                norm_eps=norm_eps,
+                recompute=recompute,
+            )
             for rate in rates
         )
         self.cls_pt_norm = None if shared_norm else nn.LayerNorm(embed_dim, eps=norm_eps)

@@ -55,7 +55,9 @@ class VisionTransformer(BaseModule):
             faster from larger weights than the paper's 0.02.
         init_cut: where the initial weights' normal is cut, in ``init_std``. None, as in the
             official tokenizer training: not cut, and the patch embedding starts as PyTorch's.
-        with_cp: recompute activations in the backward pass to save memory.
+        with_cp: recompute whole layers in the backward pass to save memory.
+        recompute: recompute norms and GELUs alone, which costs little; False where memory allows.
+            Compiled layers do not heed it.
         init_cfg: mmengine's initialisation config.
 
     Raises:
@@ -82,6 +84,7 @@ class VisionTransformer(BaseModule):
         init_std: float = INIT_STD,
         init_cut: float | None = 1.0,
         with_cp: bool = False,
+        recompute: bool = True,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -117,6 +120,7 @@ class VisionTransformer(BaseModule):
                 drop_path_rate * i / max(depth - 1, 1),
                 self.grid if use_rel_pos_bias else None,
                 norm_eps,
+                recompute,
             )
             for i in range(depth)
         )
