@@ -7,8 +7,8 @@ import torch
 TERA = 1e12
 
 # Assumptions, none of them measured here. A large square product reaches this much of the data
-# sheet where nothing was measured; a product of a Transformer layer, say 50,000 × 768 by 768 × 3072,
-# less again: 0.7 of 790 TFLOP/s are 553.
+# sheet where nothing was measured; a product of a Transformer layer, say of 50,000 × 768 and
+# 768 × 3072, less again: 0.7 of 790 TFLOP/s are 553.
 SQUARE_FRACTION, PRODUCT_FRACTION = 0.8, 0.7
 # Point-wise kernels and reductions, of the data sheet's bandwidth: 0.8 of 3.35 TB/s are 2.7.
 MEMORY_FRACTION = 0.8
@@ -34,6 +34,8 @@ class Card:
         memory_fraction: of ``memory_peak`` that kernels reach.
         product_fraction: of ``square`` that a layer's products reach.
         gap: seconds between kernels.
+        flash: of ``peak`` that attention without a mask reaches, forward and backward.
+        efficient: as ``flash``, of attention with a mask or in float32.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Card:
     memory_fraction: float = MEMORY_FRACTION
     product_fraction: float = PRODUCT_FRACTION
     gap: float = GAP
+    flash: tuple[float, float] = FLASH_FRACTION
+    efficient: tuple[float, float] = EFFICIENT_FRACTION
 
     def describe(self) -> str:
         """One line of the rates that a prediction uses."""

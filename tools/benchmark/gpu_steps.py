@@ -56,6 +56,11 @@ class TokenizerAsTrained(VQKDTokenizer):
 class NoFeatures(steps.GivenFeatures):
     """Features that cost nothing, on a device that draws no random numbers."""
 
+    def __init__(self) -> None:
+        # Mean and spread are checked, so they need values.
+        with torch.device('cpu'):
+            super().__init__()
+
     def extract(self, pixels: Tensor) -> Tensor:
         """Zeros ``(B, 512, 14, 14)``."""
         return pixels.new_zeros(pixels.shape[0], 512, 14, 14)
@@ -124,7 +129,7 @@ def vqkd(batch: int, samples: list[DataSample]) -> tuple[nn.Module, Config, Call
     cfg.model.quantizer.kmeans_init = False
     model, images = build(cfg.model), torch.randn(batch, 3, 224, 224)
     # What the first batch is checked for is read back once.
-    model.teacher._checked = True
+    model.teacher.to('cuda')._checked = True
     return model, cfg, lambda: model(images, mode='loss')
 
 
@@ -141,6 +146,9 @@ def segmentation(batch: int, samples: list[DataSample]) -> tuple[nn.Module, Conf
     """The segmentation backbone alone, as ``segmentation.py`` times it."""
     cfg = load_config(steps.SEGMENTATION)
     arguments = {k: v for k, v in cfg.model.backbone.items() if k not in ('type', 'init_cfg')}
+    # One group of parameters, as there.
+    for key in ('constructor', 'paramwise_cfg'):
+        cfg.optim_wrapper.pop(key, None)
     model = steps.BEiTViT(**{**arguments, 'drop_path_rate': 0.0}).train()
     images = torch.randn(batch, 3, 512, 512)
     return (

@@ -28,7 +28,8 @@ def losses(model: BEiTV2, views: list[Tensor], data_samples: list) -> dict[str, 
     x, grid = backbone.embed(views[0], mask)
     bias = _gathered_bias(backbone.rel_pos_bias.relative_position_bias_table, x.shape[1])
     for i, block in enumerate(backbone.blocks):
-        x_l = x if i == neck.layer else None if i < neck.layer else x_l
+        if i == neck.layer:
+            x_l = x
         x = block(x, grid, bias)
     aggregated = torch.cat([x[:, :1], x_l[:, 1:]], dim=1)
     for block in neck.cls_pt_layers:

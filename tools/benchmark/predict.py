@@ -5,10 +5,10 @@
     python tools/benchmark/predict.py --gpu cpu
 
 The step runs on tensors without values (``fake_gpu.py``) and each operator takes
-``max(operations / rate, bytes / bandwidth)`` and a gap. Nothing here is a measurement of a step: the
+``max(operations / rate, bytes / bandwidth)`` and a gap. Nothing of it is measured on a step: the
 rates and what is assumed stand in ``cards.py``, the rule for bytes in ``traffic.py``, the rule for
-compiled layers in ``fusion.py``. ``--gpu cpu`` instead measures: predicted against measured ratios
-of steps on this machine's processor, at the rates that it reaches in the same run.
+compiled layers in ``fusion.py``. ``--gpu cpu`` is the check: predicted against measured ratios of
+steps on this machine's processor, at the rates that it reaches in the same run.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def predict(recording: Recording, card: Card, batch: int, compiled: bool) -> dic
         kernels=sum(operator.is_kernel for operator in operators),
         kept_gb=recording.kept_bytes / 1e9,
         kinds={k: dict(gb=traffic[k] / 1e9, ms=s * 1e3) for k, s in seconds.most_common()},
-        phases={p: {k: v for k, v in _scaled(c)} for p, c in phases.items()},
+        phases={p: _scaled(c) for p, c in phases.items()},
         longest=[
             dict(operator=label, times=times[label], ms=s * 1e3)
             for label, s in longest.most_common(SHOWN)
@@ -95,9 +95,8 @@ def _label(operator: Operator) -> str:
     return f'{operator.phase}: {operator.name} {operator.shapes}'.strip()
 
 
-def _scaled(count: Counter) -> list[tuple[str, float]]:
-    return [('ms', count['seconds'] * 1e3), ('gb', count['bytes'] / 1e9),
-            ('tflop', count['flops'] / 1e12)]  # fmt: skip
+def _scaled(count: Counter) -> dict[str, float]:
+    return dict(ms=count['seconds'] * 1e3, gb=count['bytes'] / 1e9, tflop=count['flops'] / 1e12)
 
 
 def show(name: str, found: dict) -> None:

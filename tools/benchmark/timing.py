@@ -37,7 +37,7 @@ def kernel_seconds(operator: Operator, card: Card) -> float:
 def rate(operator: Operator, card: Card) -> float:
     """Operations a second that an operator is taken to reach."""
     if operator.kind == ATTENTION:
-        fractions = cards.FLASH_FRACTION if 'flash' in operator.name else cards.EFFICIENT_FRACTION
+        fractions = card.flash if 'flash' in operator.name else card.efficient
         return fractions['backward' in operator.name] * card.peak[operator.dtype]
     return card.product_fraction * card.square[operator.dtype]
 
