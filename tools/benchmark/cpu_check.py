@@ -66,7 +66,7 @@ def compare() -> dict:
 
 
 def measured_card(side: int = 2048) -> Card:
-    """This processor at the rates that it reaches now, in float32."""
+    """The processor at the rates that it reaches now, in float32."""
     a, b = torch.randn(side, side), torch.randn(side, side)
     product = 2 * side**3 / min(_seconds(lambda: a @ b) for _ in range(3))
     # Added, not copied: a processor reads what it is going to write, and a GPU does not.

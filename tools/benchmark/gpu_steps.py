@@ -1,9 +1,11 @@
 """Our steps, and those of others, recorded as a GPU would run them."""
 
+import contextlib
 import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import official
 import steps
@@ -29,7 +31,6 @@ from mmbeitv2.registry import MODELS
 FINE_TUNING = 'mmbeitv2::finetune/beitv2_vit-b16_300e_in1k-224.py'
 LAYERS = (Block, BEiTTransformerEncoderLayer)
 CODES = 8192
-PEERS = ('mmpretrain', 'official')
 
 
 @dataclass
@@ -46,11 +47,38 @@ class Recording:
 
 
 class TokenizerAsTrained(VQKDTokenizer):
-    """The tokenizer in the precision of the step, both sides the same."""
+    """The tokenizer in the precision of the step, both sides the same.
+
+    Attributes:
+        marked: makes the context of its work.
+    """
+
+    marked: Callable = contextlib.nullcontext
 
     def encode(self, images: Tensor, queries: Tensor | None = None):
         """As the parent's, under the autocast that is on."""
         return VQKDEncoder.encode(self, images, queries)
+
+    def tokenize(self, images: Tensor) -> Tensor:
+        """As the parent's."""
+        with self.marked():
+            return super().tokenize(images)
+
+    def tokenize_at(self, images: Tensor, positions: Tensor) -> Tensor:
+        """As the parent's."""
+        with self.marked():
+            return super().tokenize_at(images, positions)
+
+
+class MMPretrainTokenizer(MMPRETRAIN.get('VQKD')):
+    """mmpretrain's."""
+
+    marked: Callable = contextlib.nullcontext
+
+    def forward(self, *args, **kwargs) -> Tensor:
+        """As the parent's."""
+        with self.marked():
+            return super().forward(*args, **kwargs)
 
 
 class NoFeatures(steps.GivenFeatures):
@@ -68,6 +96,7 @@ class NoFeatures(steps.GivenFeatures):
 
 MODELS.register_module(module=TokenizerAsTrained)
 MODELS.register_module(module=NoFeatures)
+MMPRETRAIN.register_module(module=MMPretrainTokenizer)
 
 
 def build(cfg: dict, registry=MODELS) -> nn.Module:
@@ -110,7 +139,7 @@ def mmpretrain_pretraining(
     """mmpretrain's model by its paper config, its tokenizer frozen as a user has to do by hand."""
     cfg = get_config(MMPRETRAIN_PRETRAINING)
     # Its codebook is set, as a trained tokenizer's.
-    cfg.model.target_generator.quantize_kmeans_init = False
+    cfg.model.target_generator.update(type='MMPretrainTokenizer', quantize_kmeans_init=False)
     model = build(cfg.model, MMPRETRAIN)
     model.target_generator.requires_grad_(False).eval()
     views = _views(batch)
@@ -202,6 +231,9 @@ def record(
     gpu = FakeGPU(picked, recorder.on_backward)
     model, cfg, losses = gpu.build(lambda: prepare(batch, samples))
     recorder.mark_layers(model, LAYERS, compiled)
+    for module in model.modules():
+        if isinstance(module, TokenizerAsTrained | MMPretrainTokenizer):
+            module.marked = partial(recorder.during, 'tokenizer')
     with warnings.catch_warnings():
         # A model that switches autocast on by itself would silently run in float32 here.
         warnings.filterwarnings('error', message='CUDA is not available')
@@ -228,7 +260,7 @@ def _update(model: nn.Module, cfg: Config, recorder: Recorder, precision: torch.
     # The first step makes the optimiser's state.
     optimizer.step()
     learned = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
-    with recorder, recorder.optimiser():
+    with recorder, recorder.during('optimiser'):
         if precision is torch.float16:
             numbers = torch.zeros(2, device='cuda')
             torch._amp_foreach_non_finite_check_and_unscale_(

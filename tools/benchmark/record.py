@@ -33,7 +33,6 @@ class Recorder(TorchDispatchMode):
         self.held_bytes = 0
         self.phase = 'forward'
         self.layer = None
-        self._layer_phase = 'forward'
         self._numbers = WeakIdKeyDictionary(ref_type=weakref.ref)
         self._count = 0
         self._traffic = Traffic(self._number)
@@ -76,11 +75,6 @@ class Recorder(TorchDispatchMode):
     def _phase(self) -> str:
         if self.phase == 'backward' and torch.is_grad_enabled():
             return 'recomputation'
-        if self.phase == 'forward' and self.layer is not None:
-            return self._layer_phase
-        # A layer's own functions compute without gradients too.
-        if self.phase == 'forward' and not torch.is_grad_enabled():
-            return 'tokenizer'
         return self.phase
 
     def _number(self, tensor: Tensor) -> int:
@@ -111,13 +105,13 @@ class Recorder(TorchDispatchMode):
                 self.layer = 2 * self._passes[place][0] + 1
 
     @contextlib.contextmanager
-    def optimiser(self) -> Iterator[None]:
-        """Context of clipping and the optimiser's step."""
-        self.phase = 'optimiser'
+    def during(self, phase: str) -> Iterator[None]:
+        """Context of the tokenizer, or of clipping and the optimiser's step."""
+        before, self.phase = self.phase, phase
         try:
             yield
         finally:
-            self.phase = 'forward'
+            self.phase = before
 
     def mark_layers(self, model: nn.Module, kinds: tuple[type, ...], compiled: bool) -> None:
         """Tell the operators of each Transformer layer, forward and backward, from others.
@@ -139,14 +133,12 @@ class _Pass:
         self.recorder = recorder
         self.compiled = compiled
         self.stack = contextlib.ExitStack()
-        self.learns = any(parameter.requires_grad for parameter in layer.parameters())
         layer.register_forward_pre_hook(self.enter)
         layer.register_forward_hook(self.leave)
 
     def enter(self, *_) -> None:
         recorder = self.recorder
         number = len(recorder._passes)
-        recorder._layer_phase = 'forward' if self.learns else 'tokenizer'
         recorder.layer = 2 * number
         recorder._starts.append(_sequence())
         recorder._passes.append((number, 0))
