@@ -235,7 +235,8 @@ class TestPrediction:
     @pytest.fixture
     def recordings(self):
         """A tokenizer's step as it is, and told that it is compiled."""
-        from gpu_steps import record, tokenizing
+        from gpu_steps import tokenizing
+        from recording import record
 
         return [record(tokenizing, 32, torch.bfloat16, compiled) for compiled in (False, True)]
 
@@ -277,7 +278,8 @@ class TestPrediction:
 
     def test_a_small_batch_waits_for_the_host(self):
         from cards import CARDS
-        from gpu_steps import record, tokenizing
+        from gpu_steps import tokenizing
+        from recording import record
         from timing import step_seconds
 
         operators = record(tokenizing, 1, torch.bfloat16).operators
@@ -285,7 +287,8 @@ class TestPrediction:
         assert timing.seconds >= timing.host_seconds > timing.device_seconds
 
     def test_a_training_step_is_recorded_to_its_end(self):
-        from gpu_steps import pretraining, record
+        from gpu_steps import pretraining
+        from recording import record
         from timing import model_flops
 
         operators = record(pretraining, 2, torch.float32).operators
@@ -302,9 +305,10 @@ class TestPrediction:
     @pytest.mark.parametrize('peer', ['official_pretraining', 'mmpretrain_pretraining'])
     def test_peers_compute_every_token_in_mixed_precision(self, peer):
         import gpu_steps
+        from recording import record
         from timing import model_flops
 
-        operators = gpu_steps.record(getattr(gpu_steps, peer), 2, torch.float16).operators
+        operators = record(getattr(gpu_steps, peer), 2, torch.float16).operators
         assert model_flops(operators) == pytest.approx(2 * 163.8e9, rel=0.01)
         products = {o.dtype for o in operators if o.phase == 'backward' and o.name == 'mm'}
         assert products == {torch.float16}

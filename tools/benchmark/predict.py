@@ -18,15 +18,9 @@ from collections import Counter, defaultdict
 import torch
 from cards import CARDS, Card
 from fusion import fuse
-from gpu_steps import (
-    CLASSES,
-    STEPS,
-    Recording,
-    mmpretrain_pretraining,
-    official_pretraining,
-    record,
-)
+from gpu_steps import CLASSES, STEPS, mmpretrain_pretraining, official_pretraining
 from mmengine.logging import MMLogger
+from recording import Recording, record
 from timing import model_flops, share_of_rate, step_seconds
 from traffic import Operator
 
