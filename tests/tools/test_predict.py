@@ -136,9 +136,11 @@ class TestBytes:
 
         (plain,) = [o for o in kernels(lambda: twice(self.x)) if o.name == 'twice']
         assert (plain.flops, plain.bytes) == (0, 4 * 2 * 480)
-        declare_cost('mmbeitv2_test::twice')(lambda x: (7 * x.numel(), 5 * x.numel()))
+        declare = declare_cost('mmbeitv2_test::twice', kind='attention', of_model=0.5)
+        declare(lambda x: (8 * x.numel(), 5 * x.numel()))
         (declared,) = [o for o in kernels(lambda: twice(self.x)) if o.name == 'twice']
-        assert (declared.flops, declared.bytes) == (7 * 480, 5 * 480)
+        assert (declared.flops, declared.bytes) == (8 * 480, 5 * 480)
+        assert (declared.kind, declared.model_flops) == ('attention', 4 * 480)
 
 
 class TestOperations:
@@ -289,11 +291,10 @@ class TestPrediction:
     def test_a_training_step_is_recorded_to_its_end(self):
         from gpu_steps import pretraining
         from recording import record
-        from timing import model_flops
 
         operators = record(pretraining, 2, torch.float32).operators
         # As in test_benchmarks.py.
-        assert model_flops(operators) == pytest.approx(2 * 153.0e9, rel=0.01)
+        assert sum(o.model_flops for o in operators) == pytest.approx(2 * 153.0e9, rel=0.01)
         phases = Counter(operator.phase for operator in operators)
         assert set(phases) == {'tokenizer', 'forward', 'backward', 'recomputation', 'optimiser'}
         names = Counter(operator.name for operator in operators)
@@ -306,10 +307,9 @@ class TestPrediction:
     def test_peers_compute_every_token_in_mixed_precision(self, peer):
         import gpu_steps
         from recording import record
-        from timing import model_flops
 
         operators = record(getattr(gpu_steps, peer), 2, torch.float16).operators
-        assert model_flops(operators) == pytest.approx(2 * 163.8e9, rel=0.01)
+        assert sum(o.model_flops for o in operators) == pytest.approx(2 * 163.8e9, rel=0.01)
         products = {o.dtype for o in operators if o.phase == 'backward' and o.name == 'mm'}
         assert products == {torch.float16}
         unscaled = [o for o in operators if 'unscale' in o.name]

@@ -21,7 +21,7 @@ from fusion import fuse
 from gpu_steps import CLASSES, STEPS, mmpretrain_pretraining, official_pretraining
 from mmengine.logging import MMLogger
 from recording import Recording, record
-from timing import model_flops, share_of_rate, step_seconds
+from timing import share_of_rate, step_seconds
 from traffic import Operator
 
 SHOWN = 10
@@ -71,7 +71,7 @@ def predict(recording: Recording, card: Card, batch: int, compiled: bool) -> dic
         host_ms=timing.host_seconds * 1e3,
         images_per_s=batch / timing.seconds,
         share_of_matrix_rate=share_of_rate(operators, card, timing.seconds),
-        model_tflop=model_flops(operators) / 1e12,
+        model_tflop=sum(operator.model_flops for operator in operators) / 1e12,
         tflop=sum(operator.flops for operator in operators) / 1e12,
         gb=sum(operator.bytes for operator in operators) / 1e9,
         kernels=sum(operator.is_kernel for operator in operators),

@@ -10,7 +10,16 @@ from kinds import MATRIX, kind_of
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
-from traffic import Operator, Traffic, is_free, name_of, operations, tensors
+from traffic import (
+    DECLARED,
+    Operator,
+    Traffic,
+    is_free,
+    name_of,
+    operations,
+    share_of_model,
+    tensors,
+)
 
 
 class Recorder(TorchDispatchMode):
@@ -59,10 +68,13 @@ class Recorder(TorchDispatchMode):
         floats = [t for t in given if t.is_floating_point()]
         return Operator(
             name=name,
-            kind=kind_of(name, phase, given, made, self.classes),
+            kind=DECLARED[func._schema.name].kind
+            if func._schema.name in DECLARED
+            else kind_of(name, phase, given, made, self.classes),
             phase=phase,
             layer=self.layer,
             flops=flops,
+            model_flops=flops * share_of_model(func, phase),
             dtype=floats[0].dtype if floats else torch.float32,
             reads=reads,
             writes=writes,

@@ -63,25 +63,10 @@ def _host_seconds(operator: Operator, compiled: bool) -> float:
     return cards.HOST_FUSED if compiled and operator.layer is not None else cards.HOST_OPERATOR
 
 
-def model_flops(operators: list[Operator]) -> float:
-    """Operations that the model's equations ask for.
-
-    Nothing that is computed again: neither layers, nor the logits within the backward kernels of
-    attention, one of their five products.
-    """
-    total = 0.0
-    for operator in operators:
-        if operator.phase != 'recomputation':
-            again = operator.kind == ATTENTION and 'backward' in operator.name
-            total += operator.flops * (0.8 if again else 1)
-    return total
-
-
 def share_of_rate(operators: list[Operator], card: Card, seconds: float) -> float:
     """Model's operations over what large square products would reach in that time, each type."""
     ideal = 0.0
     for dtype in {operator.dtype for operator in operators}:
-        ideal += model_flops([o for o in operators if o.dtype == dtype]) / card.square.get(
-            dtype, card.square[torch.float32]
-        )
+        flops = sum(o.model_flops for o in operators if o.dtype == dtype)
+        ideal += flops / card.square.get(dtype, card.square[torch.float32])
     return ideal / seconds

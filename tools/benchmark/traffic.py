@@ -6,10 +6,10 @@ written. Where a kernel does otherwise, a rule below says so. Floating-point ope
 PyTorch's own registry (``torch.utils.flop_counter``): matrix products, convolutions, attention.
 
 A kernel written by hand is seen if it is an operator (``torch.library.custom_op`` with a fake
-implementation). Its operations and bytes are told by :func:`declare_cost`; otherwise it counts as
-one pass over its arguments and results::
+implementation). What it costs is told by :func:`declare_cost`; otherwise it counts as one pass over
+its arguments and results::
 
-    @declare_cost('mmbeitv2::bias_gradient')
+    @declare_cost('mmbeitv2::bias_gradient', kind=ATTENTION_BIAS, of_model=0)
     def cost(q, k, v, out, grad_out, bias):
         return operations, bytes_read_and_written
 """
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
+from kinds import OTHER
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import flop_registry
@@ -37,7 +38,18 @@ SCATTERS = {
     'index_add', 'index_add_', 'index_put', 'index_put_', '_index_put_impl_', 'scatter',
     'scatter_', 'scatter_add', 'scatter_add_', '_unsafe_index_put',
 }  # fmt: skip
-DECLARED: dict[str, Callable[..., tuple[int, int]]] = {}
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a custom operator costs, see :func:`declare_cost`."""
+
+    cost: Callable[..., tuple[int, int]]
+    kind: str
+    of_model: float
+
+
+DECLARED: dict[str, Declared] = {}
 
 
 @dataclass(eq=False)
@@ -50,6 +62,8 @@ class Operator:
         phase: ``'tokenizer'``, ``'forward'``, ``'backward'``, ``'recomputation'``, ``'optimiser'``.
         layer: number of the Transformer layer's pass that it belongs to; None outside.
         flops: floating-point operations.
+        model_flops: those that the model's equations ask for: nothing that is computed again,
+            neither layers nor the logits in attention's backward kernels, one of five products.
         dtype: of its products.
         reads: bytes read by number of the storage.
         writes: bytes written by number of the storage.
@@ -64,6 +78,7 @@ class Operator:
     phase: str
     layer: int | None
     flops: int
+    model_flops: float
     dtype: torch.dtype
     reads: dict[int, int]
     writes: dict[int, int]
@@ -78,15 +93,20 @@ class Operator:
         return sum(self.reads.values()) + sum(self.writes.values()) + self.extra_bytes
 
 
-def declare_cost(name: str) -> Callable:
+def declare_cost(name: str, kind: str = OTHER, of_model: float = 1.0) -> Callable:
     """Declare what a custom operator ``namespace::name`` costs.
 
     The decorated function takes the operator's arguments and returns its floating-point operations
     and the bytes that it reads and writes.
+
+    Args:
+        name: of the operator.
+        kind: what it is for, of ``kinds.py``; attention is slower than other products.
+        of_model: share of its operations that nothing else computes, 0 to 1.
     """
 
     def declare(cost: Callable[..., tuple[int, int]]) -> Callable[..., tuple[int, int]]:
-        DECLARED[name] = cost
+        DECLARED[name] = Declared(cost, kind, of_model)
         return cost
 
     return declare
@@ -106,12 +126,22 @@ def name_of(func) -> str:
 def operations(func, args: tuple, kwargs: dict, out: object) -> int:
     """Floating-point operations; zero for all but products, convolutions and attention."""
     if func._schema.name in DECLARED:
-        return DECLARED[func._schema.name](*args, **kwargs)[0]
+        return DECLARED[func._schema.name].cost(*args, **kwargs)[0]
     if name_of(func) == '_scaled_dot_product_flash_attention_for_cpu':
         formula = flop_registry[torch.ops.aten._scaled_dot_product_flash_attention]
         return formula(*args[:3], out_val=out)
     formula = flop_registry.get(func._overloadpacket)
     return 0 if formula is None else formula(*args, **kwargs, out_val=out)
+
+
+def share_of_model(func, phase: str) -> float:
+    """Share of an operator's operations that the model's equations ask for, 0 to 1."""
+    if phase == 'recomputation':
+        return 0.0
+    if func._schema.name in DECLARED:
+        return DECLARED[func._schema.name].of_model
+    name = name_of(func)
+    return 0.8 if 'scaled_dot_product' in name and 'backward' in name else 1.0
 
 
 def tensors(values: object) -> list[Tensor]:
@@ -133,7 +163,7 @@ class Traffic:
         """Bytes read by storage, bytes written by storage, and bytes beyond those."""
         if func._schema.name in DECLARED:
             reads, writes = self._sum(tensors((args, kwargs))), self._sum(tensors(out))
-            declared = DECLARED[func._schema.name](*args, **kwargs)[1]
+            declared = DECLARED[func._schema.name].cost(*args, **kwargs)[1]
             return reads, writes, declared - sum(reads.values()) - sum(writes.values())
         name = name_of(func)
         if is_free(func, args, kwargs, out):
