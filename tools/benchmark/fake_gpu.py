@@ -4,8 +4,9 @@ Every operator that a card would be given runs, with PyTorch's own autocast for 
 own backward functions. Three things need a card and are done here instead:
 
 - the walk through the graph of a backward pass, which autograd's engine refuses without one;
-- the choice of a kernel for ``scaled_dot_product_attention``: with a mask, or in float32, the
-  memory-efficient one, else the flash kernel;
+- the choice of a kernel for ``scaled_dot_product_attention``: for a mask that learns, and in
+  float32, the memory-efficient one; else cuDNN's on cards for which torch prefers it; else the
+  memory-efficient one with a mask and the flash kernel without;
 - the length of what a Boolean index picks, which has to be told.
 
 Tensors that are on the CPU keep their values, so that masks are listed as in a real run.
@@ -56,14 +57,17 @@ class FakeGPU:
         picked: number of True values in every Boolean index.
         on_backward: called with the autograd node that runs next in a backward pass, or with None
             after the last.
+        cudnn: torch prefers cuDNN's attention on the card.
     """
 
-    def __init__(self, picked: int, on_backward: Callable | None = None) -> None:
+    def __init__(
+        self, picked: int, on_backward: Callable | None = None, cudnn: bool = False
+    ) -> None:
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         self.modes = [
             self.fake,
             _Operators(self.fake, picked),
-            _Functions(on_backward or (lambda node: None)),
+            _Functions(on_backward or (lambda node: None), cudnn),
         ]
         self.stack = contextlib.ExitStack()
 
@@ -120,14 +124,15 @@ class _Operators(TorchDispatchMode):
 class _Functions(TorchFunctionMode):
     """Backward passes and the choice of attention kernels."""
 
-    def __init__(self, on_backward: Callable) -> None:
+    def __init__(self, on_backward: Callable, cudnn: bool) -> None:
         super().__init__()
+        self.cudnn = cudnn
         self.on_backward = on_backward
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention and args[0].is_cuda:
-            return fused_attention(*args, **kwargs)
+            return fused_attention(*args, **kwargs, cudnn=self.cudnn)
         if func is Tensor.backward and args[0].is_cuda:
             with self:
                 return self._backward(args[0], kwargs.get('gradient'))
@@ -158,6 +163,7 @@ def fused_attention(
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
+    cudnn: bool = False,
 ) -> Tensor:
     """``scaled_dot_product_attention`` by the kernel that CUDA would run.
 
@@ -169,16 +175,19 @@ def fused_attention(
         query, key, value = (t.to(dtype) for t in (query, key, value))
         attn_mask = attn_mask if attn_mask is None else attn_mask.to(dtype)
     options = dict(dropout_p=dropout_p, is_causal=is_causal, scale=scale)
-    if attn_mask is None and query.dtype is not torch.float32:
-        return aten._scaled_dot_product_flash_attention(query, key, value, **options)[0]
+    inputs = (query, key, value, attn_mask)
+    learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
+    half = query.dtype is not torch.float32
+    mask_learns = learns and attn_mask is not None and attn_mask.requires_grad
     if attn_mask is not None:
         length = attn_mask.shape[-1]
         if length % MASK_ALIGNMENT:
             attn_mask = F.pad(attn_mask, (0, -length % MASK_ALIGNMENT))[..., :length]
         attn_mask = attn_mask.expand(*query.shape[:2], query.shape[2], key.shape[2])
-    learns = torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in (query, key, value, attn_mask)
-    )
-    return aten._scaled_dot_product_efficient_attention(
-        query, key, value, attn_mask, learns, **options
-    )[0]
+    if half and cudnn and not mask_learns:
+        kernel = aten._scaled_dot_product_cudnn_attention
+    elif half and attn_mask is None:
+        return aten._scaled_dot_product_flash_attention(query, key, value, **options)[0]
+    else:
+        kernel = aten._scaled_dot_product_efficient_attention
+    return kernel(query, key, value, attn_mask, learns, **options)[0]

@@ -12,7 +12,6 @@ steps on this machine's processor, at the rates that it reaches in the same run.
 """
 
 import argparse
-import json
 from collections import Counter, defaultdict
 
 import torch
@@ -20,6 +19,7 @@ from cards import CARDS, Card
 from fusion import fuse
 from gpu_steps import CLASSES, STEPS, mmpretrain_pretraining, official_pretraining
 from mmengine.logging import MMLogger
+from paired import write
 from recording import Recording, record
 from timing import share_of_rate, step_seconds
 from traffic import Operator
@@ -114,6 +114,8 @@ def show(name: str, found: dict) -> None:
 def main() -> None:
     """Run the tool."""
     args = parse_args()
+    if args.batch < 1:
+        raise SystemExit(f'error: --batch is {args.batch}, allowed: 1 or more, say 256.')
     # Every parameter group would be logged.
     MMLogger.get_instance('predict', log_level='ERROR')
     if args.gpu == 'cpu':
@@ -130,12 +132,11 @@ def main() -> None:
                 getattr(torch, args.precision),
                 compiled,
                 CLASSES.get(args.step, -1),
+                card.cudnn is not None,
             )
             results[name] = predict(recording, card, args.batch, compiled)
             show(name, results[name])
-    if args.json:
-        with open(args.json, 'w') as file:
-            json.dump(results, file, indent=2)
+    write(args.json, results)
 
 
 if __name__ == '__main__':

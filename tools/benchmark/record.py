@@ -6,12 +6,12 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 import torch
+from declared import DECLARED
 from kinds import MATRIX, kind_of
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 from traffic import (
-    DECLARED,
     Operator,
     Traffic,
     is_free,
@@ -65,12 +65,12 @@ class Recorder(TorchDispatchMode):
         reads, writes, extra = self._traffic.of(func, args, kwargs, out)
         flops = operations(func, args, kwargs, out)
         kernel = not is_free(func, args, kwargs, out)
+        declared = DECLARED.get(func._schema.name)
+        kind = declared.kind if declared else kind_of(name, phase, given, made, self.classes)
         floats = [t for t in given if t.is_floating_point()]
         return Operator(
             name=name,
-            kind=DECLARED[func._schema.name].kind
-            if func._schema.name in DECLARED
-            else kind_of(name, phase, given, made, self.classes),
+            kind=kind,
             phase=phase,
             layer=self.layer,
             flops=flops,

@@ -40,6 +40,7 @@ def record(
     precision: torch.dtype,
     compiled: bool = False,
     classes: int = -1,
+    cudnn: bool = False,
 ) -> Recording:
     """Record one step.
 
@@ -49,12 +50,13 @@ def record(
         precision: of autocast; float32 for none. float16 adds the unscaling of gradients.
         compiled: layers are told that they are compiled; see ``fusion.py``.
         classes: width of the logits.
+        cudnn: torch prefers cuDNN's attention on the card.
     """
     recorder = Recorder('cuda', classes)
     # Masks lie on the CPU and have values.
     samples = steps.masked_samples(batch)
     picked = int(sum(sample.mask.sum() for sample in samples))
-    gpu = FakeGPU(picked, recorder.on_backward)
+    gpu = FakeGPU(picked, recorder.on_backward, cudnn)
     model, cfg, losses = gpu.build(lambda: prepare(batch, samples))
     recorder.mark_layers(model, LAYERS, compiled)
     for module in model.modules():

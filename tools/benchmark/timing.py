@@ -27,17 +27,23 @@ class Timing:
 
 
 def kernel_seconds(operator: Operator, card: Card) -> float:
-    """``max(flops / rate, bytes / bandwidth) + gap`` of one operator; zero without a kernel."""
+    """``max(flops / rate, bytes / bandwidth) + gap`` of one operator; zero without a kernel.
+
+    Attention, whose loops are short, takes the sum instead of the larger.
+    """
     if not operator.is_kernel:
         return 0.0
     compute = operator.flops / rate(operator, card) if operator.flops else 0.0
-    return max(compute, operator.bytes / (card.memory_fraction * card.memory_peak)) + card.gap
+    moving = operator.bytes / (card.memory_fraction * card.memory_peak)
+    together = compute + moving if operator.kind == ATTENTION else max(compute, moving)
+    return together + card.gap
 
 
 def rate(operator: Operator, card: Card) -> float:
     """Operations a second that an operator is taken to reach."""
     if operator.kind == ATTENTION:
-        fractions = card.flash if 'flash' in operator.name else card.efficient
+        kernel = next((k for k in ('flash', 'cudnn') if k in operator.name), 'efficient')
+        fractions = getattr(card, kernel)
         return fractions['backward' in operator.name] * card.peak[operator.dtype]
     return card.product_fraction * card.square[operator.dtype]
 

@@ -4,14 +4,7 @@ A pass over memory reads each element of an operator's inputs once and writes ea
 once: an expanded dimension is read once, a view costs nothing, what is changed in place is read and
 written. Where a kernel does otherwise, a rule below says so. Floating-point operations are those of
 PyTorch's own registry (``torch.utils.flop_counter``): matrix products, convolutions, attention.
-
-A kernel written by hand is seen if it is an operator (``torch.library.custom_op`` with a fake
-implementation). What it costs is told by :func:`declare_cost`; otherwise it counts as one pass over
-its arguments and results::
-
-    @declare_cost('mmbeitv2::bias_gradient', kind=ATTENTION_BIAS, of_model=0)
-    def cost(q, k, v, out, grad_out, bias):
-        return operations, bytes_read_and_written
+Kernels written by hand are in ``declared.py``.
 """
 
 import math
@@ -19,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from kinds import OTHER
+from declared import DECLARED
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import flop_registry
@@ -38,18 +31,6 @@ SCATTERS = {
     'index_add', 'index_add_', 'index_put', 'index_put_', '_index_put_impl_', 'scatter',
     'scatter_', 'scatter_add', 'scatter_add_', '_unsafe_index_put',
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Declared:
-    """What a custom operator costs, see :func:`declare_cost`."""
-
-    cost: Callable[..., tuple[int, int]]
-    kind: str
-    of_model: float
-
-
-DECLARED: dict[str, Declared] = {}
 
 
 @dataclass(eq=False)
@@ -93,29 +74,16 @@ class Operator:
         return sum(self.reads.values()) + sum(self.writes.values()) + self.extra_bytes
 
 
-def declare_cost(name: str, kind: str = OTHER, of_model: float = 1.0) -> Callable:
-    """Declare what a custom operator ``namespace::name`` costs.
-
-    The decorated function takes the operator's arguments and returns its floating-point operations
-    and the bytes that it reads and writes.
-
-    Args:
-        name: of the operator.
-        kind: what it is for, of ``kinds.py``; attention is slower than other products.
-        of_model: share of its operations that nothing else computes, 0 to 1.
-    """
-
-    def declare(cost: Callable[..., tuple[int, int]]) -> Callable[..., tuple[int, int]]:
-        DECLARED[name] = Declared(cost, kind, of_model)
-        return cost
-
-    return declare
-
-
 def touched(tensor: Tensor) -> int:
     """Bytes of the different elements of a tensor: an expanded dimension has one."""
     sizes = (n for n, step in zip(tensor.shape, tensor.stride()) if step or not n)
     return math.prod(sizes) * tensor.element_size()
+
+
+def declared_cost(func) -> Callable[..., tuple[int, int]] | None:
+    """What a custom operator was declared to cost, or None."""
+    found = DECLARED.get(func._schema.name)
+    return None if found is None else found.cost
 
 
 def name_of(func) -> str:
@@ -125,8 +93,9 @@ def name_of(func) -> str:
 
 def operations(func, args: tuple, kwargs: dict, out: object) -> int:
     """Floating-point operations; zero for all but products, convolutions and attention."""
-    if func._schema.name in DECLARED:
-        return DECLARED[func._schema.name].cost(*args, **kwargs)[0]
+    cost = declared_cost(func)
+    if cost is not None:
+        return cost(*args, **kwargs)[0]
     if name_of(func) == '_scaled_dot_product_flash_attention_for_cpu':
         formula = flop_registry[torch.ops.aten._scaled_dot_product_flash_attention]
         return formula(*args[:3], out_val=out)
@@ -161,9 +130,10 @@ class Traffic:
 
     def of(self, func, args: tuple, kwargs: dict, out: object) -> tuple[dict, dict, int]:
         """Bytes read by storage, bytes written by storage, and bytes beyond those."""
-        if func._schema.name in DECLARED:
+        cost = declared_cost(func)
+        if cost is not None:
             reads, writes = self._sum(tensors((args, kwargs))), self._sum(tensors(out))
-            declared = DECLARED[func._schema.name].cost(*args, **kwargs)[1]
+            declared = cost(*args, **kwargs)[1]
             return reads, writes, declared - sum(reads.values()) - sum(writes.values())
         name = name_of(func)
         if is_free(func, args, kwargs, out):
