@@ -116,6 +116,11 @@ def main() -> None:
     args = parse_args()
     if args.batch < 1:
         raise SystemExit(f'error: --batch is {args.batch}, allowed: 1 or more, say 256.')
+    if not hasattr(torch.compiler, '_compile_session_context'):
+        raise SystemExit(
+            f'error: this is torch {torch.__version__}, which asks a driver for operators that '
+            'a prediction runs without one: use torch 2.14 or newer.'
+        )
     # Every parameter group would be logged.
     MMLogger.get_instance('predict', log_level='ERROR')
     if args.gpu == 'cpu':
