@@ -234,7 +234,7 @@ def main() -> None:
         counted += [ties(here, there)] if case.vectors else []
         if not counted or not counted[-1]:
             break
-    said = [f'{sum(counted)} ties in {len(counted)} batches'] if counted else []
+    said = [f'{sum(counted)} ties'] if counted else []
     ours, theirs = step(here), step(there)
     differences = {what: largest(tensors, theirs[what]) for what, tensors in ours.items()}
     for what, found in differences.items():
