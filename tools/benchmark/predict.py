@@ -24,7 +24,10 @@ from recording import Recording, record
 from timing import share_of_rate, step_seconds
 from traffic import Operator
 
+from mmbeitv2.models.bias_gradient import choose_kernels
+
 SHOWN = 10
+LEARN_A_BIAS = ('pretraining', 'finetune', 'segmentation')
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,12 +47,15 @@ def parse_args() -> argparse.Namespace:
 
 
 def variants(args: argparse.Namespace) -> dict[str, tuple]:
-    """Name: (function that prepares, compiled)."""
-    found = {'ours': (STEPS[args.step], False), 'ours, compiled': (STEPS[args.step], True)}
+    """Name: (function that prepares, compiled, the bias's gradient by our kernel)."""
+    ours = STEPS[args.step]
+    found = {'ours': (ours, False, False), 'ours, compiled': (ours, True, False)}
+    if args.step in LEARN_A_BIAS:
+        found['ours, compiled, bias by the kernel'] = ours, True, True
     if args.step == 'pretraining':
-        found['mmpretrain'] = mmpretrain_pretraining, False
-        found['mmpretrain, compiled'] = mmpretrain_pretraining, True
-        found['official structure'] = official_pretraining, False
+        found['mmpretrain'] = mmpretrain_pretraining, False, False
+        found['mmpretrain, compiled'] = mmpretrain_pretraining, True, False
+        found['official structure'] = official_pretraining, False, False
     return {name: v for name, v in found.items() if name.startswith(args.only or '')}
 
 
@@ -130,7 +136,8 @@ def main() -> None:
     else:
         card, results = CARDS[args.gpu], {}
         print(f'{card.name}, {args.step}, batch {args.batch}, {args.precision}: {card.describe()}')
-        for name, (prepare, compiled) in variants(args).items():
+        for name, (prepare, compiled, kernel) in variants(args).items():
+            choose_kernels(kernel)
             recording = record(
                 prepare,
                 args.batch,
