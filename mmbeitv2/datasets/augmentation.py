@@ -23,8 +23,7 @@ class RandAugment(BaseTransform):
     """Apply some of timm's 15 increasing operations, each by a chance of one half.
 
     Draws what mmpretrain's ``RandAugment(policies='timm_increasing')`` draws, from NumPy's global
-    generator in the same order, and returns its pixels; three operations may differ by one level,
-    where a value is truncated.
+    generator in the same order, and returns the same pixels.
 
     Needs and sets ``img``, uint8 RGB tensor (3, H, W), contiguous afterwards.
 
@@ -137,13 +136,11 @@ class RandomErasing(BaseTransform):
         """Perhaps erase a rectangle of ``results['img']``."""
         if np.random.rand() > self.erase_prob:
             return results
-        image = results['img']
-        top, left, height, width = self._rectangle(*image.shape[1:])
-        for plane, quantiles in zip(image, self.noise, strict=True):
+        planes = results['img'].numpy()
+        top, left, height, width = self._rectangle(*planes.shape[1:])
+        for plane, quantiles in zip(planes, self.noise, strict=True):
             bits = np.frombuffer(np.random.bytes(2 * height * width), np.uint16)
-            plane[top : top + height, left : left + width] = torch.from_numpy(
-                quantiles[bits].reshape(height, width)
-            )
+            plane[top : top + height, left : left + width] = quantiles[bits].reshape(height, width)
         return results
 
     def _rectangle(self, rows: int, columns: int) -> tuple[int, int, int, int]:

@@ -66,15 +66,23 @@ class LoadCenterCrop(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add the centre of ``results['img_path']`` and shapes to ``results``."""
         if 'img_path' in results:
-            photo, shape = self._read(results['img_path'])
+            photo, shape, reduction = self._read(results['img_path'])
         else:
             photo = cv2.cvtColor(results['img'], cv2.COLOR_BGR2RGB)
-            shape = photo.shape[:2]
+            shape, reduction = photo.shape[:2], 1
         height, width = self._resized(shape)
-        # torch gives the batch of one the stride by which interpolate sees that the channels come
-        # last; NumPy's photo[None] would make it twice as slow.
-        pixels = torch.from_numpy(np.require(photo, requirements='W'))[None].permute(0, 3, 1, 2)
-        (resized,) = interpolate(pixels, (height, width), mode=self.interpolation, antialias=True)
+        # As in LoadRandomCrop, the batch of one needs an ordinary stride to be resized fast.
+        pixels = np.require(photo, requirements='W').reshape(1, *photo.shape)
+        pixels = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        # Of the file's size, not the reduced photo's, which is rounded up. Their product with it is
+        # rounded down, hence the last factor.
+        scale = [
+            to * reduction / side * (1 + 1e-9)
+            for to, side in zip((height, width), shape, strict=True)
+        ]
+        (resized,) = interpolate(
+            pixels, scale_factor=scale, mode=self.interpolation, antialias=True
+        )
         top, left = (round((side - self.size) / 2) for side in (height, width))
         centre = resized[:, top : top + self.size, left : left + self.size]
         results['img'] = planes_of(centre.permute(1, 2, 0).numpy())
@@ -82,15 +90,15 @@ class LoadCenterCrop(BaseTransform):
         results['img_shape'] = (self.size, self.size)
         return results
 
-    def _read(self, path: str) -> tuple[np.ndarray, tuple[int, int]]:
-        """Photo (H, W, 3), perhaps reduced, and the (height, width) of the file."""
+    def _read(self, path: str) -> tuple[np.ndarray, tuple[int, int], int]:
+        """Photo (H, W, 3), the (height, width) of the file, and how much smaller the photo is."""
         with naming_unreadable_file(path):
             content = fileio.get(path, backend_args=self.backend_args)
             image = Image.open(io.BytesIO(content))
         width, height = image.size
         reduction = reduce_decoding(image, (height, width), self._resized((height, width)))
         with naming_unreadable_file(path):
-            return decode(image, content, reduction), (height, width)
+            return decode(image, content, reduction), (height, width), reduction
 
     def _resized(self, shape: tuple[int, int]) -> tuple[int, int]:
         """(height, width) to which a photo of (height, width) is resized."""

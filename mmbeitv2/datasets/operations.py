@@ -1,8 +1,8 @@
 """The operations of RandAugment on uint8 RGB pixels (H, W, 3), as fast as OpenCV does them.
 
 Each takes pixels and a magnitude and returns new pixels of the same shape. Whatever maps every
-level of a channel by itself is one look-up in a table of the 256 levels. Values are truncated where
-Pillow, whose operations these are, truncates.
+level of a channel by itself is one look-up in a table of the 256 levels. The arithmetic is mmcv's,
+float32 where it is, since values are truncated.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,10 +13,6 @@ import mmcv
 import numpy as np
 
 LEVELS = np.arange(256)
-# Added before OpenCV rounds, it makes that truncation.
-TRUNCATE = -0.498
-# Pillow's ImageFilter.SMOOTH.
-SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
 SOLARIZE_ADD_BELOW = 128
 
 
@@ -31,7 +27,8 @@ def auto_contrast(pixels: np.ndarray) -> np.ndarray:
     table = np.empty((256, 3))
     for channel, plane in enumerate(cv2.split(pixels)):
         low, high, *_ = cv2.minMaxLoc(plane)
-        table[:, channel] = (LEVELS - low) * (255 / (high - low)) if low < high else LEVELS
+        scale = 255 / (high - low) if low < high else 1
+        table[:, channel] = LEVELS * scale + (-low * scale if low < high else 0)
     return look_up(pixels, table)
 
 
@@ -75,21 +72,26 @@ def colour(pixels: np.ndarray, change: float) -> np.ndarray:
     return cv2.addWeighted(pixels, 1 + change, grey, -change, 0)
 
 
+def blend(change: float, level: int) -> np.ndarray:
+    """Table (256,) that moves every level away from one level, or towards it."""
+    levels, other = np.float32(LEVELS), np.full(256, level, np.float32)
+    return cv2.addWeighted(levels, 1 + change, other, -change, 0).ravel()
+
+
 def contrast(pixels: np.ndarray, change: float) -> np.ndarray:
     """More or less contrast about the mean grey level."""
     mean = round(cv2.mean(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))[0])
-    return look_up(pixels, (1 + change) * LEVELS - change * mean)
+    return look_up(pixels, blend(change, mean))
 
 
 def brightness(pixels: np.ndarray, change: float) -> np.ndarray:
     """More or less light."""
-    return look_up(pixels, (1 + change) * LEVELS)
+    return look_up(pixels, blend(change, 0))
 
 
 def sharpness(pixels: np.ndarray, change: float) -> np.ndarray:
     """Away from the smoothed pixels, or towards them."""
-    smooth = cv2.filter2D(pixels, -1, SMOOTH)
-    return cv2.addWeighted(pixels, 1 + change, smooth, -change, TRUNCATE)
+    return mmcv.adjust_sharpness(pixels, 1 + change)
 
 
 def translate(
