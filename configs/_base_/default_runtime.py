@@ -5,6 +5,7 @@ default_scope = 'mmpretrain'
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     throughput=dict(type='mmbeitv2.ImagesPerSecondHook'),
+    data_wait=dict(type='mmbeitv2.DataWaitHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),

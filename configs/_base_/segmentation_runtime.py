@@ -5,6 +5,7 @@ default_scope = 'mmseg'
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     throughput=dict(type='mmbeitv2.ImagesPerSecondHook'),
+    data_wait=dict(type='mmbeitv2.DataWaitHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=16000, max_keep_ckpts=2),

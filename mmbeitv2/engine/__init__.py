@@ -3,6 +3,7 @@
 from mmbeitv2.engine.checkpoint_hook import PlainCheckpointHook
 from mmbeitv2.engine.codebook_hooks import CodebookInitHook, CodebookUsageHook
 from mmbeitv2.engine.compile_hook import CompileHook, compile_layers
+from mmbeitv2.engine.data_wait_hook import DataWaitHook
 from mmbeitv2.engine.loss_hook import FiniteLossHook
 from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
 from mmbeitv2.engine.optim_wrapper import BFloat16OptimWrapper
@@ -14,6 +15,7 @@ __all__ = [
     'CodebookInitHook',
     'CodebookUsageHook',
     'CompileHook',
+    'DataWaitHook',
     'FiniteLossHook',
     'ImagesPerSecondHook',
     'LayerDecayOptimWrapperConstructor',

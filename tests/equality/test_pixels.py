@@ -151,6 +151,41 @@ def test_validation_views(cfg, assert_equal_within):
     compare(found, np.stack(expected), peer, 'centre', assert_equal_within, most=1.001)
 
 
+@pytest.mark.parametrize('size', [224, 384])
+def test_classifiers_test_view(size, assert_equal_within):
+    """From the file to what the model gets: mmpretrain's transforms on whole photos."""
+    name = f'beitv2_vit-b16_in21k_in1k-{size}.py'
+    cfg = load_config(ROOT / 'configs/finetune' / name)
+    short_side = cfg.val_pipeline[0].short_side
+    theirs = [
+        dict(
+            type='LoadImageFromFile',
+            imdecode_backend='pillow',
+            color_type='color_ignore_orientation',
+        ),
+        dict(type='ResizeEdge', scale=short_side, backend='pillow', interpolation='bicubic'),
+        dict(type='CenterCrop', crop_size=size),
+        dict(type='PackInputs'),
+    ]
+    views = []
+    for pipeline, to_rgb in ((cfg.val_pipeline, cfg.data_preprocessor.to_rgb), (theirs, True)):
+        samples = [Compose(pipeline)(dict(img_path=str(path))) for path in PHOTOS]
+        assert all(sample['inputs'].dtype == torch.uint8 for sample in samples)
+        preprocessor = dict(cfg.data_preprocessor, type='ClsDataPreprocessor', to_rgb=to_rgb)
+        batch = dict(inputs=torch.stack([sample['inputs'] for sample in samples]))
+        view = MODELS.build(preprocessor)(batch)['inputs'].double()
+        assert view.shape == (len(PHOTOS), 3, size, size)
+        views.append(view.permute(0, 2, 3, 1).numpy() * IMAGENET_STD * 255)
+    compare(
+        {f"classifier's view, {size} pixels": views[0]},
+        views[1],
+        f'mmpretrain, {len(PHOTOS)} photos',
+        'centre',
+        assert_equal_within,
+        most=1.001,
+    )
+
+
 def compare(found, expected, peer, crop, assert_equal_within, most=1):
     """At most so many grey levels of difference, and 0.02 on average."""
     expected = torch.from_numpy(expected.astype(np.float64))
