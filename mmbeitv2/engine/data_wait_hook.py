@@ -74,9 +74,7 @@ class DataWaitHook(Hook):
 
 
 def _cure(workers: int) -> str:
-    smaller = (
-        'photos of a short side of 256 to 512 pixels, which are decoded faster, and a faster disk'
-    )
+    smaller = 'smaller photos (tools/prepare_images.py) and a faster disk'
     if workers == 0:
         return f'they are read in the training process; set num_workers to 1 or more, use {smaller}'
     if get_device() == 'cpu':

@@ -182,7 +182,8 @@ def test_classifiers_test_view(size, assert_equal_within):
         f'mmpretrain, {len(PHOTOS)} photos',
         'centre',
         assert_equal_within,
-        most=1.001,
+        # Larger pixels show more of the order in which the passes of the resize are rounded.
+        most=1.001 if size == 224 else 2.001,
     )
 
 
