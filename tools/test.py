@@ -7,6 +7,12 @@ from mmengine.config import Config
 
 from mmbeitv2.launch import preflight
 from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.loaders import (
+    check_loaders,
+    cores_of_process,
+    processes_of_node,
+    settle_workers,
+)
 from mmbeitv2.launch.precision import add_precision_argument, set_evaluation_precision
 from mmbeitv2.launch.runner import (
     add_common_arguments,
@@ -139,10 +145,13 @@ def main() -> None:
         apply_arguments(cfg, args)
         preflight.check(cfg, phases=('test',))
         set_environment(cfg, args)
+        workers = settle_workers(cfg, cores_of_process(args.launcher), args.cfg_options or ())
+        check_loaders(cfg, processes_of_node(args.launcher), ('test',))
     except (FileNotFoundError, ValueError) as error:
         exit_on_bad_input(error)
     cfg.load_from = None  # loaded here instead, so that weights that do not fit are an error
     runner = build_runner(cfg)
+    runner.logger.info(workers)
     try:
         load_weights(runner, args.checkpoint)
     except ValueError as error:

@@ -8,6 +8,12 @@ from mmengine.config import Config
 from mmbeitv2.launch import preflight
 from mmbeitv2.launch.batch import num_processes, settle_total_batch
 from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.loaders import (
+    check_loaders,
+    cores_of_process,
+    processes_of_node,
+    settle_workers,
+)
 from mmbeitv2.launch.precision import (
     add_precision_argument,
     amp_precision,
@@ -81,11 +87,14 @@ def main() -> None:
         phases = ('train', 'val', 'test') if args.test else ('train', 'val')
         preflight.check(cfg, phases=phases)
         set_environment(cfg, args)
+        workers = settle_workers(cfg, cores_of_process(args.launcher), args.cfg_options or ())
+        check_loaders(cfg, processes_of_node(args.launcher), phases)
         batch = settle_total_batch(cfg, num_processes(args.launcher), args.accumulate)
     except (FileNotFoundError, ValueError) as error:
         exit_on_bad_input(error)
     runner = build_runner(cfg)
     runner.logger.log(batch.level, batch.message)
+    runner.logger.info(workers)
     runner.train()
     if args.test:
         runner.test()

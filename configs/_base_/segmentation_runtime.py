@@ -6,6 +6,7 @@ default_hooks = dict(
     runtime_info=dict(type='mmbeitv2.DeferredRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     throughput=dict(type='mmbeitv2.ImagesPerSecondHook'),
+    data_wait=dict(type='mmbeitv2.DataWaitHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     # Before the layers are compiled, which keep what it chooses.

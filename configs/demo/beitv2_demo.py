@@ -52,8 +52,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 val_pipeline = [
-    dict(type='mmbeitv2.LoadImage'),
-    dict(type='torchvision/Resize', size=image_size, interpolation='bicubic'),
+    dict(type='mmbeitv2.LoadCenterCrop', size=image_size, interpolation='bicubic'),
     dict(type='mmbeitv2.SampleSeeded', transforms=[block_mask]),
     dict(type='PackInputs'),
 ]

@@ -9,7 +9,7 @@ random_mask = dict(type='mmbeitv2.RandomMask', grid_size=6, num_masked=14)
 train_pipeline = _base_.train_pipeline
 train_pipeline[0]['transforms'][-1] = random_mask
 val_pipeline = _base_.val_pipeline
-val_pipeline[2]['transforms'][0] = random_mask
+val_pipeline[1]['transforms'][0] = random_mask
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=val_pipeline))

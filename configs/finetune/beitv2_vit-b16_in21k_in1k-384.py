@@ -14,11 +14,10 @@ image_size = 384
 
 model = dict(backbone=dict(img_size=image_size))
 train_pipeline = _base_.train_pipeline
-train_pipeline[1]['scale'] = image_size
+train_pipeline[0]['transforms'][0]['size'] = image_size
 val_pipeline = _base_.val_pipeline
 # The whole short side is tested, as in the official script.
-val_pipeline[1]['scale'] = image_size
-val_pipeline[2]['crop_size'] = image_size
+val_pipeline[0].update(size=image_size, short_side=image_size)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = val_dataloader

@@ -37,9 +37,8 @@ train_pipeline = _base_.train_pipeline
 train_pipeline[0]['transforms'][0]['size'] = image_size
 train_pipeline[0]['transforms'][3].update(block_mask)
 val_pipeline = _base_.val_pipeline
-val_pipeline[1]['size'] = image_size
-val_pipeline[2]['size'] = image_size
-val_pipeline[3]['transforms'][0].update(block_mask)
+val_pipeline[0]['size'] = image_size
+val_pipeline[1]['transforms'][0].update(block_mask)
 train_dataloader = dict(batch_size=128, dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(batch_size=128, dataset=dict(data_root=data_root, pipeline=val_pipeline))
 test_dataloader = val_dataloader

@@ -25,8 +25,7 @@ data_preprocessor = dict(image_size=image_size)
 train_pipeline = _base_.train_pipeline
 train_pipeline[0]['transforms'][0]['size'] = image_size
 val_pipeline = _base_.val_pipeline
-val_pipeline[1]['size'] = image_size
-val_pipeline[2]['size'] = image_size
+val_pipeline[0]['size'] = image_size
 train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(data_root=data_root, pipeline=val_pipeline))
 test_dataloader = val_dataloader

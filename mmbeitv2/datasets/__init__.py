@@ -1,5 +1,7 @@
 """Transforms, sampler and data preprocessors."""
 
+from .augmentation import RandAugment, RandomErasing
+from .center_crop import LoadCenterCrop
 from .data_preprocessor import BEiTV2DataPreprocessor, VQKDDataPreprocessor
 from .jitter import JitterCrop
 from .loading import LoadImage
@@ -14,8 +16,11 @@ __all__ = [
     'CheckSegmentation',
     'EpochSampler',
     'JitterCrop',
+    'LoadCenterCrop',
     'LoadImage',
     'LoadRandomCrop',
+    'RandAugment',
+    'RandomErasing',
     'RandomMask',
     'SampleIndex',
     'SampleSeeded',

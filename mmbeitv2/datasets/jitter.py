@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import torch
 from mmcv.transforms import BaseTransform
 from torchvision.transforms import ColorJitter
 
 from mmbeitv2.registry import TRANSFORMS
+
+from .loading import planes_of
 
 # Weights of red, green, blue and one: Pillow's grey (ITU-R 601-2), and black.
 GREY = np.array([0.299, 0.587, 0.114, 0])
@@ -97,10 +98,7 @@ class JitterCrop(BaseTransform):
                 continue
             matrix = blend(factors[kind], OTHERS[kind](grid))
             crop, grid = cv2.transform(crop, matrix), cv2.transform(grid, matrix)
-        # Contiguous, since batches are stacked ten times faster of such tensors.
-        planes = np.empty((3, *crop.shape[:2]), np.uint8)
-        cv2.split(crop, list(planes))
-        results['img'] = torch.from_numpy(planes)
+        results['img'] = planes_of(crop)
         return results
 
     def __repr__(self) -> str:

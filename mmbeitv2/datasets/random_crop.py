@@ -1,6 +1,7 @@
 """Reading of a random crop of a photo, with no more work than the crop needs."""
 
 import io
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -10,7 +11,6 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from PIL import Image
 from torch.nn.functional import interpolate
-from torchvision.transforms import RandomResizedCrop
 
 from mmbeitv2.registry import TRANSFORMS
 
@@ -19,7 +19,39 @@ from .loading import naming_unreadable_file
 # A reduced crop is at least this many times as large as the result, so that the anti-aliased
 # resize, not the decoder, decides what remains of its detail.
 OVERSAMPLING = 2
+ATTEMPTS = 10
 JPEG_END = b'\xff\xd9'
+
+
+def draw_box(
+    shape: Sequence[int], scale: Sequence[float], ratio: Sequence[float]
+) -> tuple[int, int, int, int]:
+    """Draw a random crop: a uniform share of the photo's area, a log-uniform ratio of its sides.
+
+    Its distribution is that of ``torchvision.transforms.RandomResizedCrop``: ten attempts to fit
+    it into the photo, then the largest centre of an allowed ratio. The numbers are NumPy's, since
+    the six tensor operations of torchvision's take a tenth of the pipeline's time.
+
+    Args:
+        shape: (height, width) of the photo.
+        scale: Smallest and largest share of its area.
+        ratio: Smallest and largest width-to-height ratio.
+
+    Returns:
+        tuple: Top, left, height, width in pixels.
+    """
+    rows, columns = shape
+    smallest, largest = (math.log(value) for value in ratio)
+    for _ in range(ATTEMPTS):
+        area = rows * columns * np.random.uniform(*scale)
+        aspect = math.exp(np.random.uniform(smallest, largest))
+        width, height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < width <= columns and 0 < height <= rows:
+            top = np.random.randint(rows - height + 1)
+            return top, np.random.randint(columns - width + 1), height, width
+    aspect = min(max(columns / rows, ratio[0]), ratio[1])
+    width, height = min(columns, round(rows * aspect)), min(rows, round(columns / aspect))
+    return (rows - height) // 2, (columns - width) // 2, height, width
 
 
 def reduce_decoding(image: Image.Image, crop: Sequence[int], size: Sequence[int]) -> int:
@@ -66,12 +98,12 @@ def decode(image: Image.Image, content: bytes, reduction: int) -> np.ndarray:
 
 @TRANSFORMS.register_module()
 class LoadRandomCrop(BaseTransform):
-    """Read a random crop of an image file, resized with anti-aliasing.
+    """Read a random crop of an image file, perhaps flipped, resized with anti-aliasing.
 
-    The crop is drawn by ``torchvision.transforms.RandomResizedCrop`` from the size in the file's
-    header. A JPEG whose crop is much larger than ``size`` is decoded at 1/2, 1/4 or 1/8 of its
-    size, which its format offers, such that at least twice ``size`` remains; the crop's edges then
-    lie on whole pixels of the reduced photo. Colour modes and the EXIF orientation are treated as
+    The crop is drawn by ``draw_box`` from the size in the file's header. A JPEG whose crop is much
+    larger than ``size`` is decoded at 1/2, 1/4 or 1/8 of its size, which its format offers, such
+    that at least twice ``size`` remains; the crop's edges then lie on whole pixels of the reduced
+    photo. Colour modes and the EXIF orientation are treated as
     by ``LoadImage``. torch resizes uint8 as Pillow does up to rounding, in a quarter of the time.
 
     Adds ``img``, uint8 RGB tensor (3, height, width) in [0, 255]; ``photo``, the whole photo as it
@@ -82,6 +114,7 @@ class LoadRandomCrop(BaseTransform):
         scale: Smallest and largest share of the photo's area in the crop.
         ratio: Smallest and largest width-to-height ratio of the crop.
         interpolation: ``'bicubic'`` or ``'bilinear'``.
+        flip_prob: Probability that the crop is mirrored left to right, which costs nothing here.
         backend_args: Arguments of ``mmengine.fileio.get`` that choose a storage backend; the
             backend is inferred from the path when None.
 
@@ -98,12 +131,14 @@ class LoadRandomCrop(BaseTransform):
         scale: Sequence[float],
         ratio: Sequence[float] = (3 / 4, 4 / 3),
         interpolation: str = 'bicubic',
+        flip_prob: float = 0,
         backend_args: dict | None = None,
     ) -> None:
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         self.scale = tuple(scale)
         self.ratio = tuple(ratio)
         self.interpolation = interpolation
+        self.flip_prob = flip_prob
         self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
@@ -113,16 +148,19 @@ class LoadRandomCrop(BaseTransform):
             content = fileio.get(path, backend_args=self.backend_args)
             image = Image.open(io.BytesIO(content))
         width, height = image.size
-        box = RandomResizedCrop.get_params(image, self.scale, self.ratio)
+        box = draw_box((height, width), self.scale, self.ratio)
+        flip = self.flip_prob > 0 and np.random.rand() < self.flip_prob
         reduction = reduce_decoding(image, box[2:], self.size)
         with naming_unreadable_file(path):
             photo = decode(image, content, reduction)
         top, left, bottom, right = (
             round(edge / reduction) for edge in (*box[:2], box[0] + box[2], box[1] + box[3])
         )
-        # A batch of one from the start: with another stride of the batch, interpolate would not see
-        # that the channels come last, and neither resize nor jitter would be fast.
-        crop = torch.from_numpy(photo[None, top:bottom, left:right].copy()).permute(0, 3, 1, 2)
+        part = photo[top:bottom, left:right]
+        pixels = cv2.flip(part, 1) if flip else part.copy()
+        # With another stride of the batch, which NumPy's pixels[None] has, interpolate would not
+        # see that the channels come last, and neither resize nor jitter would be fast.
+        crop = torch.from_numpy(pixels.reshape(1, *pixels.shape)).permute(0, 3, 1, 2)
         (results['img'],) = interpolate(crop, self.size, mode=self.interpolation, antialias=True)
         results['photo'] = photo
         results['ori_shape'] = height, width
@@ -132,5 +170,6 @@ class LoadRandomCrop(BaseTransform):
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(size={self.size}, scale={self.scale}, ratio={self.ratio}, '
-            f"interpolation='{self.interpolation}', backend_args={self.backend_args})"
+            f"interpolation='{self.interpolation}', flip_prob={self.flip_prob}, "
+            f'backend_args={self.backend_args})'
         )

@@ -4,6 +4,7 @@ from mmbeitv2.engine.attention_hook import AttentionTrialHook
 from mmbeitv2.engine.checkpoint_hook import CheckpointHook, PlainCheckpointHook
 from mmbeitv2.engine.codebook_hooks import CodebookInitHook, CodebookUsageHook
 from mmbeitv2.engine.compile_hook import CompileHook, compile_layers
+from mmbeitv2.engine.data_wait_hook import DataWaitHook
 from mmbeitv2.engine.deferred_scalars import DeferredGradNorm, DeferredScalars
 from mmbeitv2.engine.ema_hook import EMAHook
 from mmbeitv2.engine.loops import TestLoop, ValLoop
@@ -22,6 +23,7 @@ __all__ = [
     'CodebookInitHook',
     'CodebookUsageHook',
     'CompileHook',
+    'DataWaitHook',
     'DeferredGradNorm',
     'DeferredRuntimeInfoHook',
     'DeferredScalars',

@@ -80,6 +80,11 @@ def accumulates(runner):
     assert {float(step) for step in steps} == {1.0}
 
 
+def watches_input(runner):
+    (hook,) = [h for h in runner.hooks if type(h).__name__ == 'DataWaitHook']
+    assert hook.warn_above == 0.2
+
+
 def averages(runner):
     (hook,) = [h for h in runner.hooks if type(h).__name__ == 'EMAHook']
     assert hook.ema_model.steps == 2
@@ -122,6 +127,7 @@ EFFECTS = {
     'CompileHook': compiles,
     'EMAHook': averages,
     'max_keep_ckpts': saves_by_clock_and_interval,
+    'DataWaitHook': watches_input,
     'TensorboardVisBackend': lambda r: next(Path(r.work_dir).rglob('events.out.tfevents*')),
     'WandbVisBackend': lambda r: next(Path(r.work_dir).rglob('*.wandb')),
 }

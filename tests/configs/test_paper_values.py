@@ -215,7 +215,9 @@ def short_side_and_centre(cfg):
         assert cfg.val_cfg is None
         return None
     found = transforms(cfg.val_dataloader.dataset.pipeline)
-    return found['ResizeEdge']['scale'], found['CenterCrop']['crop_size']
+    crop = found['LoadCenterCrop']
+    assert crop['interpolation'] == 'bicubic'
+    return crop['short_side'], crop['size']
 
 
 def classifier_values(model, cfg):
@@ -250,7 +252,8 @@ def finetuning(model, cfg):
         for a in getattr(model.data_preprocessor.batch_augments, 'augments', ())
     }
     values = classifier_values(model, cfg)
-    assert found['RandomResizedCrop']['scale'] == values['image_size']
+    crop = found['LoadRandomCrop']
+    assert (crop['size'], crop['interpolation']) == (values['image_size'], 'bicubic')
     assert cfg.data_preprocessor.num_classes == model.head.num_classes
     return dict(
         **values,
@@ -260,11 +263,14 @@ def finetuning(model, cfg):
         label_smoothing=model.head.loss_module.label_smooth_val,
         mixup=batch.get('Mixup'),
         cutmix=batch.get('CutMix'),
+        crop=tuple(crop['scale']),
+        flip=crop['flip_prob'],
+        # That its operations are timm's is tested with mmpretrain's table.
         rand_augment=tuple(
-            augment[name]
-            for name in ('policies', 'num_policies', 'magnitude_level', 'magnitude_std')
+            augment[name] for name in ('num_policies', 'magnitude_level', 'magnitude_std')
         ),
-        random_erasing=(erase['erase_prob'], erase['mode']),
+        # With a deviation, every pixel is drawn.
+        random_erasing=(erase['erase_prob'], 'rand' if erase['fill_std'] else 'const'),
         test=short_side_and_centre(cfg),
         mean=cfg.data_preprocessor.mean[0],
     )
@@ -274,6 +280,8 @@ def linear_probe(model, cfg):
     rates = cfg.optim_wrapper.get('paramwise_cfg', {}).get('custom_keys', {'': dict(lr_mult=1)})
     assert set(rates) == set(model.head.rates or [''])
     assert not any(p.requires_grad for p in model.backbone.parameters())
+    crop = train_transforms(cfg)['LoadRandomCrop']
+    assert (crop['size'], crop['interpolation']) == (model.backbone.img_size[0], 'bicubic')
     return dict(
         **vit_values(model.backbone),
         student=architecture(model.backbone),
@@ -281,6 +289,8 @@ def linear_probe(model, cfg):
         classifiers=tuple(model.head.classifiers),
         rates=tuple(cfg.optim_wrapper.optimizer.lr * rate['lr_mult'] for rate in rates.values()),
         classes=model.head.num_classes,
+        crop=tuple(crop['scale']),
+        flip=crop['flip_prob'],
         test=short_side_and_centre(cfg),
         mean=cfg.data_preprocessor.mean[0],
     )

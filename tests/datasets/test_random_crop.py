@@ -9,7 +9,7 @@ from torchvision.datasets.folder import default_loader
 from torchvision.transforms import RandomResizedCrop
 
 from mmbeitv2.datasets import LoadRandomCrop
-from mmbeitv2.datasets.random_crop import OVERSAMPLING, decode, reduce_decoding
+from mmbeitv2.datasets.random_crop import OVERSAMPLING, decode, draw_box, reduce_decoding
 
 WHOLE = dict(scale=(1, 1), ratio=(5 / 3, 5 / 3))  # of a photo of 20 × 12
 
@@ -34,15 +34,54 @@ def pillow_crop(path, box, size):
 
 
 def crop_and_box(path, size, seed):
-    """Result and the box that torchvision draws with the same seed."""
-    torch.manual_seed(seed)
+    """Result and the box that is drawn with the same seed."""
+    np.random.seed(seed)
     results = LoadRandomCrop(size, scale=(0.2, 1))(dict(img_path=str(path)))
-    torch.manual_seed(seed)
-    box = RandomResizedCrop.get_params(default_loader(path), (0.2, 1), (3 / 4, 4 / 3))
+    np.random.seed(seed)
+    box = draw_box(default_loader(path).size[::-1], (0.2, 1), (3 / 4, 4 / 3))
     return results, box
 
 
-def test_crop_is_that_of_torchvision_and_pillow(photo):
+@pytest.mark.parametrize('scale', [(0.08, 1), (0.2, 1)])
+@pytest.mark.parametrize('shape', [(375, 500), (1000, 1500), (40, 33), (200, 900), (900, 30)])
+def test_boxes_are_distributed_as_torchvisions(shape, scale):
+    """Mean and spread of every number, and how often it is as large or small as it can be."""
+    np.random.seed(0)
+    torch.manual_seed(0)
+    photo = torch.empty(3, *shape)
+    ratio = (3 / 4, 4 / 3)
+    ours = np.array([draw_box(shape, scale, ratio) for _ in range(4000)], float)
+    theirs = np.array(
+        [RandomResizedCrop.get_params(photo, scale, ratio) for _ in range(4000)], float
+    )
+    for moment in (lambda x: x, lambda x: (x - theirs.mean(axis=0)) ** 2):
+        difference = moment(ours).mean(axis=0) - moment(theirs).mean(axis=0)
+        deviation = np.sqrt((moment(ours).var(axis=0) + moment(theirs).var(axis=0)) / 4000)
+        assert (np.abs(difference) <= 4.5 * deviation + 1e-9).all()
+    for extreme in (np.min, np.max):
+        found, expected = (boxes == extreme(theirs, axis=0) for boxes in (ours, theirs))
+        share = (found.mean(axis=0) + expected.mean(axis=0)) / 2
+        difference = found.mean(axis=0) - expected.mean(axis=0)
+        # An extreme that was met once or twice may well be missed the next time.
+        allowed = 4.5 * np.sqrt(2 * np.maximum(share, 1 / 4000) / 4000)
+        assert (np.abs(difference) <= allowed).all()
+
+
+def test_flipped_crop_is_mirrored_as_often_as_asked(photo):
+    np.random.seed(0)
+    whole = dict(scale=(1, 1), ratio=(4 / 3, 4 / 3))
+    transform = LoadRandomCrop((96, 128), **whole, flip_prob=0.3)
+    straight = LoadRandomCrop((96, 128), **whole)(dict(img_path=str(photo)))['img'].int()
+    flipped = 0
+    for _ in range(200):
+        found = transform(dict(img_path=str(photo)))['img'].int()
+        distances = [(found - view).abs().max() for view in (straight, straight.flip(-1))]
+        assert min(distances) <= 1
+        flipped += bool(distances[1] < distances[0])
+    assert 40 <= flipped <= 80
+
+
+def test_crop_is_that_of_pillow(photo):
     for seed in range(10):
         results, box = crop_and_box(photo, 224, seed)
         expected = pillow_crop(photo, box, 224)

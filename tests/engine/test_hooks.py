@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from torch.testing import assert_close
 
 import mmbeitv2
-from mmbeitv2.engine import checkpoint_hook
+from mmbeitv2.engine import checkpoint_hook, data_wait_hook
 from mmbeitv2.models import VQKD
 from mmbeitv2.models.quantizer import perplexity
 
@@ -262,6 +262,48 @@ class TestImagesPerSecond:
     def test_stands_in_the_log(self, train, log_of):
         runner, _ = train()
         assert re.search(r'time: \d\.\d+ .*images_per_second: \d+\.\d+', log_of(runner))
+
+
+class TestDataWait:
+    @pytest.fixture
+    def train(self, vqkd, make_runner):
+        """Lines of the numbers that a run logs, and its runner."""
+
+        def run(warn_above, num_images=24):
+            hook = dict(type='mmbeitv2.DataWaitHook', warn_above=warn_above)
+            runner = make_runner(vqkd, num_images=num_images, hooks=[hook])
+            runner.train()
+            (scalars,) = Path(runner.work_dir).rglob('scalars.json')
+            return runner, [json.loads(line) for line in scalars.read_text().splitlines()]
+
+        return run
+
+    def test_is_the_logged_data_time_over_the_time(self, train):
+        _, lines = train(1.0)
+        assert len(lines) == 12
+        for line in lines:
+            assert 0 < line['data_wait'] < 1
+            assert line['data_wait'] * line['time'] == pytest.approx(line['data_time'], rel=1e-3)
+
+    def test_warns_once_an_epoch_with_the_cure(self, train, log_of):
+        runner, _ = train(0.0)
+        (warning,) = re.findall('.*waiting for data.*', log_of(runner))
+        assert 'of the last 11 iterations' in warning
+        assert 'set num_workers to 1 or more' in warning
+
+    @pytest.mark.parametrize(('warn_above', 'num_images'), [(1.0, 24), (0.0, 20)])
+    def test_is_quiet_below_the_limit_and_after_few_iterations(
+        self, train, log_of, warn_above, num_images
+    ):
+        runner, _ = train(warn_above, num_images)
+        assert 'waiting for data' not in log_of(runner)
+
+    def test_cure_of_a_cpu_machine_is_not_more_workers(self, monkeypatch):
+        """They would share the cores with the training."""
+        monkeypatch.setattr(data_wait_hook, 'get_device', lambda: 'cpu')
+        assert 'share the cores' in data_wait_hook._cure(4)
+        monkeypatch.setattr(data_wait_hook, 'get_device', lambda: 'cuda')
+        assert 'raise num_workers' in data_wait_hook._cure(4)
 
 
 def test_run_record_says_what_ran(vqkd, make_runner):

@@ -277,7 +277,10 @@ def test_data_pipelines_are_compared_on_the_same_photos(tmp_path):
     assert result.returncode == 0, result.stderr
     sizes = json.loads((tmp_path / 'data.json').read_text())['sizes']
     assert set(sizes) == {'500x375', '1500x1000'}
-    assert all(found['images_per_s'].keys() == {'ours', 'theirs'} for found in sizes.values())
+    kinds = {'pretraining', 'fine-tuning', 'linear probe', 'validation', 'VQ-KD validation'}
+    for found in sizes.values():
+        assert set(found) == kinds
+        assert all(kind['images_per_s'].keys() == {'ours', 'theirs'} for kind in found.values())
 
 
 def test_codes_that_lower_precision_changes_are_counted(tmp_path):

@@ -1,15 +1,15 @@
-"""Compare the data pipeline of pretraining with mmpretrain's, on one core, from the same files.
+"""Compare our data pipelines with mmpretrain's, on one core, from the same files.
 
     python tools/benchmark/data_pipeline.py --pairs 10 --json result.json
 
-Both pipelines take turns of some images each, so that a busy machine slows both. Reported is the
-ratio of every pair of turns, theirs over ours, of the processor's time. The photos are those of the
-demo, cropped and resized to the sizes that ImageNet's and larger ones have.
+Both pipelines of a kind take turns of some images each, so that a busy machine slows both. Reported
+is the ratio of every pair of turns, theirs over ours, of the processor's time. The photos are those
+of the demo, cropped and resized to the sizes that ImageNet's and larger ones have. The peers are in
+data_peers.py.
 """
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +19,7 @@ from pathlib import Path
 os.environ['OMP_NUM_THREADS'] = '1'
 
 import cv2
+import data_peers as peers
 import mmpretrain.datasets  # noqa: F401  registers their transforms
 import torch
 from mmengine.dataset import Compose
@@ -30,31 +31,25 @@ from mmbeitv2.datasets import SampleIndex
 from mmbeitv2.launch.config import load_config
 
 PHOTOS = Path(__file__).parents[2] / 'demo/assets/backgrounds'
-CONFIG = 'mmbeitv2::beitv2_vit-b16_300e.py'
+FINE_TUNING = 'mmbeitv2::finetune/beitv2_vit-b16_300e_in1k-224.py'
+# Ours: config and the name of its pipeline; and the peer.
+KINDS = {
+    'pretraining': ('mmbeitv2::beitv2_vit-b16_300e.py', 'train_pipeline', peers.PRETRAINING),
+    'fine-tuning': (FINE_TUNING, 'train_pipeline', peers.FINE_TUNING),
+    'linear probe': (
+        'mmbeitv2::linear_probe/beitv2_vit-b16_300e_cls.py',
+        'train_pipeline',
+        peers.LINEAR_PROBE,
+    ),
+    'validation': (FINE_TUNING, 'val_pipeline', peers.VALIDATION),
+    'VQ-KD validation': (
+        'mmbeitv2::vqkd/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e.py',
+        'val_pipeline',
+        peers.UNLABELLED_VALIDATION,
+    ),
+}
 SIZES = ((500, 375), (1500, 1000))
 JPEG_QUALITY = 90
-# configs/_base_/datasets/imagenet_bs256_beitv2.py of mmpretrain.
-THEIRS = [
-    dict(type='LoadImageFromFile'),
-    dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.0),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(
-        type='RandomResizedCropAndInterpolationWithTwoPic',
-        size=224,
-        second_size=224,
-        interpolation='bicubic',
-        second_interpolation='bicubic',
-        scale=(0.2, 1.0),
-    ),
-    dict(
-        type='BEiTMaskGenerator',
-        input_size=(14, 14),
-        num_masking_patches=75,
-        max_num_patches=75,
-        min_num_patches=16,
-    ),
-    dict(type='PackInputs'),
-]
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -62,6 +57,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     result = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     result.add_argument('--pairs', type=int, default=10, help='turns of each pipeline and size')
     result.add_argument('--images', type=int, default=64, help='images a turn')
+    result.add_argument(
+        '--only', action='append', choices=list(KINDS), help='compare this kind; may be repeated'
+    )
     result.add_argument('--json', metavar='FILE', help='write all measurements to this file')
     return result.parse_args(argv)
 
@@ -96,30 +94,38 @@ def turn(pipeline: Callable[[dict], dict], paths: Sequence[str], epoch: int, ima
 
 def measure(args: argparse.Namespace) -> dict:
     """Run all turns; return measurements, ratios and the machine."""
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        peers = dict(ours=Compose(load_config(CONFIG).train_pipeline), theirs=Compose(THEIRS))
     sizes = {}
     with tempfile.TemporaryDirectory() as folder:
         for size in SIZES:
             paths = write_photos(Path(folder), size)
-            for pipeline in peers.values():
-                turn(pipeline, paths, epoch=0, images=len(paths))
-            pairs = [
-                {name: turn(peer, paths, epoch, args.images) for name, peer in peers.items()}
-                for epoch in range(1, args.pairs + 1)
-            ]
-            sizes['{}x{}'.format(*size)] = dict(
-                speedup=ratios(pairs, 'image_cpu_s'),
-                speedup_of_clock=ratios(pairs, 'image_s'),
-                images_per_s={
-                    name: 1 / statistics.median(pair[name]['image_cpu_s'] for pair in pairs)
-                    for name in peers
-                },
-                pairs=pairs,
-            )
+            sizes['{}x{}'.format(*size)] = {
+                kind: compare(kind, paths, args) for kind in args.only or KINDS
+            }
     facts = machine('cpu')
     facts.update({name: version(name) for name in ('torchvision', 'Pillow', 'opencv-python')})
     return dict(images=args.images, sizes=sizes, machine=facts)
+
+
+def compare(kind: str, paths: Sequence[str], args: argparse.Namespace) -> dict:
+    """Let both pipelines of a kind read the same photos in turns."""
+    config, name, theirs = KINDS[kind]
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        sides = dict(ours=Compose(load_config(config)[name]), theirs=Compose(theirs))
+    for pipeline in sides.values():
+        turn(pipeline, paths, epoch=0, images=len(paths))
+    pairs = []
+    for epoch in range(1, args.pairs + 1):
+        # The other way round every time, since the first of a pair may find a warmer processor.
+        order = list(sides)[:: 1 if epoch % 2 == 0 else -1]
+        pairs.append({side: turn(sides[side], paths, epoch, args.images) for side in order})
+    return dict(
+        speedup=ratios(pairs, 'image_cpu_s'),
+        speedup_of_clock=ratios(pairs, 'image_s'),
+        images_per_s={
+            side: spread([1 / pair[side]['image_cpu_s'] for pair in pairs]) for side in sides
+        },
+        pairs=pairs,
+    )
 
 
 def ratios(pairs: Sequence[dict], what: str) -> dict:
@@ -128,13 +134,21 @@ def ratios(pairs: Sequence[dict], what: str) -> dict:
 
 
 def print_table(result: dict) -> None:
-    """Print ratios and images a second of every size, and the machine."""
-    print('photo     | speed-up (lowest–highest) | ours, images/s | mmpretrain, images/s')
-    for size, found in result['sizes'].items():
-        rate = found['images_per_s']
-        ratio = shown(found['speedup'])
-        print(f'{size:9} | {ratio:25} | {rate["ours"]:14.0f} | {rate["theirs"]:20.0f}')
+    """Print ratios and images a second of every size and kind, and the machine."""
+    print('By processor time, median (lowest–highest) of the pairs; images/s of one core.')
+    print(
+        f'{"photo":10}{"kind":18}{"times faster":>20}{"ours, images/s":>22}{"peer, images/s":>22}'
+    )
+    for size, kinds in result['sizes'].items():
+        for kind, found in kinds.items():
+            rates = ''.join(f'{whole(found["images_per_s"][s]):>22}' for s in ('ours', 'theirs'))
+            print(f'{size:10}{kind:18}{shown(found["speedup"]):>20}{rates}')
     print(', '.join(f'{key} {value}' for key, value in result['machine'].items()))
+
+
+def whole(rate: dict) -> str:
+    """Median with the smallest and the largest, without decimals."""
+    return '{median:.0f} ({lowest:.0f}–{highest:.0f})'.format(**rate)
 
 
 def main() -> None:

@@ -25,9 +25,7 @@ train_pipeline = [
     dict(type='PackInputs', algorithm_keys=['mask']),
 ]
 val_pipeline = [
-    dict(type='mmbeitv2.LoadImage'),
-    dict(type='torchvision/Resize', size=image_size, interpolation='bicubic'),
-    dict(type='torchvision/CenterCrop', size=image_size),
+    dict(type='mmbeitv2.LoadCenterCrop', size=image_size, interpolation='bicubic'),
     dict(type='mmbeitv2.SampleSeeded', transforms=[block_mask]),
     dict(type='PackInputs', algorithm_keys=['mask']),
 ]

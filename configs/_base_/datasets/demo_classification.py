@@ -14,19 +14,22 @@ data_preprocessor = dict(
 )
 
 train_pipeline = [
-    dict(type='mmbeitv2.LoadImage'),
     dict(
-        type='torchvision/RandomResizedCrop',
-        size=image_size,
-        scale=(0.6, 1.0),
-        interpolation='bicubic',
+        type='mmbeitv2.SampleSeeded',
+        transforms=[
+            dict(
+                type='mmbeitv2.LoadRandomCrop',
+                size=image_size,
+                scale=(0.6, 1.0),
+                interpolation='bicubic',
+                flip_prob=0.5,
+            ),
+        ],
     ),
-    dict(type='torchvision/RandomHorizontalFlip'),
     dict(type='PackInputs'),
 ]
 val_pipeline = [
-    dict(type='mmbeitv2.LoadImage'),
-    dict(type='torchvision/Resize', size=(image_size, image_size), interpolation='bicubic'),
+    dict(type='mmbeitv2.LoadCenterCrop', size=image_size, interpolation='bicubic'),
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(
@@ -34,7 +37,7 @@ train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     drop_last=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='mmbeitv2.EpochSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='CustomDataset', data_root=data_root, data_prefix='train', pipeline=train_pipeline

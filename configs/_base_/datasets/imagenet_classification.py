@@ -9,24 +9,26 @@ data_preprocessor = dict(
     num_classes=1000,
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
-    # Images are read as BGR.
-    to_rgb=True,
+    to_rgb=False,  # they are read as RGB
 )
 
-# The official loader is Pillow's, which leaves the EXIF orientation alone.
-load_image = dict(
-    type='LoadImageFromFile', imdecode_backend='pillow', color_type='color_ignore_orientation'
-)
 train_pipeline = [
-    load_image,
-    dict(type='RandomResizedCrop', scale=224, backend='pillow', interpolation='bicubic'),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(
+        type='mmbeitv2.SampleSeeded',
+        transforms=[
+            dict(
+                type='mmbeitv2.LoadRandomCrop',
+                size=224,
+                scale=(0.08, 1.0),
+                interpolation='bicubic',
+                flip_prob=0.5,
+            ),
+        ],
+    ),
     dict(type='PackInputs'),
 ]
 val_pipeline = [
-    load_image,
-    dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bicubic'),
-    dict(type='CenterCrop', crop_size=224),
+    dict(type='mmbeitv2.LoadCenterCrop', size=224, short_side=256, interpolation='bicubic'),
     dict(type='PackInputs'),
 ]
 
@@ -36,7 +38,7 @@ train_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     drop_last=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='mmbeitv2.EpochSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     dataset=dict(type='ImageNet', data_root=data_root, split='train', pipeline=train_pipeline),
 )

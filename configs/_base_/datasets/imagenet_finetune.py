@@ -2,29 +2,23 @@
 
 _base_ = 'imagenet_classification.py'
 
-bgr_mean = _base_.data_preprocessor.mean[::-1]
-bgr_std = _base_.data_preprocessor.std[::-1]
-
-train_pipeline = [
-    *_base_.train_pipeline[:-1],
+train_pipeline = _base_.train_pipeline
+train_pipeline[0]['transforms'] += [
     dict(
-        type='RandAugment',
-        policies='timm_increasing',
+        type='mmbeitv2.RandAugment',
         num_policies=2,
-        total_level=10,
         magnitude_level=9,
         magnitude_std=0.5,
-        hparams=dict(pad_val=[round(value) for value in bgr_mean], interpolation='bicubic'),
+        pad_val=[round(value) for value in _base_.data_preprocessor.mean],
+        interpolation='bicubic',
     ),
     dict(
-        type='RandomErasing',
+        type='mmbeitv2.RandomErasing',
         erase_prob=0.25,
-        mode='rand',
         min_area_ratio=0.02,
         max_area_ratio=1 / 3,
-        fill_color=bgr_mean,
-        fill_std=bgr_std,
+        fill_color=_base_.data_preprocessor.mean,
+        fill_std=_base_.data_preprocessor.std,
     ),
-    dict(type='PackInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -22,9 +22,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 val_pipeline = [
-    dict(type='mmbeitv2.LoadImage'),
-    dict(type='torchvision/Resize', size=image_size, interpolation='bicubic'),
-    dict(type='torchvision/CenterCrop', size=image_size),
+    dict(type='mmbeitv2.LoadCenterCrop', size=image_size, interpolation='bicubic'),
     dict(type='PackInputs'),
 ]
 

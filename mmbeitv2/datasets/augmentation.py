@@ -1,0 +1,161 @@
+"""RandAugment and random erasing of a crop that stays uint8."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+
+from mmbeitv2.registry import TRANSFORMS
+
+from .loading import planes_of
+from .operations import operations
+
+TOTAL_LEVEL = 10
+# timm's and mmpretrain's probability of an operation that was chosen.
+APPLIED = 0.5
+# Of 16 random bits each, which index a table of quantiles.
+QUANTILES = 2**16
+
+
+@TRANSFORMS.register_module()
+class RandAugment(BaseTransform):
+    """Apply some of timm's 15 increasing operations, each by a chance of one half.
+
+    Draws what mmpretrain's ``RandAugment(policies='timm_increasing')`` draws, from NumPy's global
+    generator in the same order, and returns the same pixels.
+
+    Needs and sets ``img``, uint8 RGB tensor (3, H, W), contiguous afterwards.
+
+    Args:
+        num_policies: Operations chosen, with replacement.
+        magnitude_level: Mean level of their magnitude, 0 to 10.
+        magnitude_std: Standard deviation of the level, 0 or more; levels are cut to 0 to 10.
+        pad_val: What geometric operations bring in from outside, RGB in [0, 255].
+        interpolation: Interpolation of geometric operations, mmcv's names.
+
+    Raises:
+        ValueError: If ``magnitude_level`` is not in [0, 10].
+
+    Source: official flag ``--aa rand-m9-mstd0.5-inc1``.
+    """
+
+    def __init__(
+        self,
+        num_policies: int,
+        magnitude_level: float,
+        magnitude_std: float,
+        pad_val: Sequence[int],
+        interpolation: str = 'bicubic',
+    ) -> None:
+        if not 0 <= magnitude_level <= TOTAL_LEVEL:
+            raise ValueError(
+                f'RandAugment: magnitude_level is {magnitude_level}, but must be in '
+                f'[0, {TOTAL_LEVEL}]; the recipe has 9'
+            )
+        self.num_policies = num_policies
+        self.magnitude_level = magnitude_level
+        self.magnitude_std = magnitude_std
+        self.pad_val = tuple(pad_val)
+        self.interpolation = interpolation
+        self.operations = operations(self.pad_val, interpolation)
+
+    def transform(self, results: dict) -> dict:
+        """Augment ``results['img']``."""
+        pixels = np.ascontiguousarray(results['img'].permute(1, 2, 0).numpy())
+        for choice in np.random.choice(len(self.operations), self.num_policies):
+            if np.random.rand() <= APPLIED:
+                pixels = self._apply(pixels, *self.operations[choice])
+        results['img'] = planes_of(pixels)
+        return results
+
+    def _apply(self, pixels, operation, ends, signed):
+        if ends is None:
+            return operation(pixels)
+        level = np.clip(np.random.normal(self.magnitude_level, self.magnitude_std), 0, TOTAL_LEVEL)
+        magnitude = ends[0] + level / TOTAL_LEVEL * (ends[1] - ends[0])
+        if signed and np.random.rand() < 0.5:
+            magnitude = -magnitude
+        return operation(pixels, magnitude)
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(num_policies={self.num_policies}, '
+            f'magnitude_level={self.magnitude_level}, magnitude_std={self.magnitude_std}, '
+            f"pad_val={self.pad_val}, interpolation='{self.interpolation}')"
+        )
+
+
+@TRANSFORMS.register_module()
+class RandomErasing(BaseTransform):
+    """Fill a random rectangle with normal noise, drawn for every pixel and channel.
+
+    Rectangles are drawn as by mmpretrain's ``RandomErasing``. Its noise, truncated and cut to
+    [0, 255], is the same in distribution up to 2⁻¹⁶: here 16 random bits choose a quantile, which
+    takes a tenth of the time.
+
+    Needs and changes ``img``, uint8 RGB tensor (3, H, W).
+
+    Args:
+        erase_prob: Probability of a rectangle.
+        min_area_ratio: Smallest share of the crop in it.
+        max_area_ratio: Largest share.
+        fill_color: Mean of the noise, RGB in [0, 255].
+        fill_std: Its standard deviation, RGB. Mean and deviation of the normalisation make the
+            noise standard normal afterwards, but for the levels that 8 bits lack.
+        aspect_range: Smallest and largest height-to-width ratio, uniform in its logarithm.
+
+    Source: official flags ``--reprob 0.25 --remode pixel``.
+    """
+
+    def __init__(
+        self,
+        erase_prob: float,
+        min_area_ratio: float,
+        max_area_ratio: float,
+        fill_color: Sequence[float],
+        fill_std: Sequence[float],
+        aspect_range: Sequence[float] = (3 / 10, 10 / 3),
+    ) -> None:
+        self.erase_prob = erase_prob
+        self.area_range = (min_area_ratio, max_area_ratio)
+        self.aspect_range = tuple(aspect_range)
+        self.fill_color = tuple(fill_color)
+        self.fill_std = tuple(fill_std)
+        normal = torch.special.ndtri(
+            (torch.arange(QUANTILES, dtype=torch.float64) + 0.5) / QUANTILES
+        )
+        self.noise = np.stack(
+            [
+                np.clip(mean + std * normal.numpy(), 0, 255).astype(np.uint8)
+                for mean, std in zip(fill_color, fill_std, strict=True)
+            ]
+        )
+
+    def transform(self, results: dict) -> dict:
+        """Perhaps erase a rectangle of ``results['img']``."""
+        if np.random.rand() > self.erase_prob:
+            return results
+        planes = results['img'].numpy()
+        top, left, height, width = self._rectangle(*planes.shape[1:])
+        for plane, quantiles in zip(planes, self.noise, strict=True):
+            bits = np.frombuffer(np.random.bytes(2 * height * width), np.uint16)
+            plane[top : top + height, left : left + width] = quantiles[bits].reshape(height, width)
+        return results
+
+    def _rectangle(self, rows: int, columns: int) -> tuple[int, int, int, int]:
+        """Draw top, left, height and width in an image of so many rows and columns."""
+        aspect = np.exp(np.random.uniform(*np.log(self.aspect_range)))
+        area = rows * columns * np.random.uniform(*self.area_range)
+        height = min(round(np.sqrt(area * aspect)), rows)
+        width = min(round(np.sqrt(area / aspect)), columns)
+        top = np.random.randint(0, rows - height) if rows > height else 0
+        left = np.random.randint(0, columns - width) if columns > width else 0
+        return top, left, height, width
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(erase_prob={self.erase_prob}, area_range={self.area_range}, '
+            f'aspect_range={self.aspect_range}, fill_color={self.fill_color}, '
+            f'fill_std={self.fill_std})'
+        )

@@ -1,0 +1,131 @@
+"""Smaller copies of photos: reduced, never enlarged, resumed, and nothing overwritten."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+import mmbeitv2
+
+ROOT = Path(mmbeitv2.__file__).resolve().parents[1]
+PHOTO = ROOT / 'demo/assets/backgrounds/train/path.jpg'
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Large photos, a small one, a PNG and a text file."""
+    root = tmp_path / 'train'
+    (root / 'cat').mkdir(parents=True)
+    (root / 'dog').mkdir()
+    photo = Image.open(PHOTO).convert('RGB')
+    for size, name in (((600, 400), 'cat/wide.JPEG'), ((200, 330), 'cat/high.jpg')):
+        ImageOps.fit(photo, size).save(root / name, 'JPEG', quality=95)
+    ImageOps.fit(photo, (90, 64)).save(root / 'dog/small.jpg')
+    ImageOps.fit(photo, (150, 300)).convert('RGBA').save(root / 'dog/drawing.png')
+    (root / 'dog/notes.txt').write_text('no photo')
+    return root
+
+
+@pytest.fixture
+def prepare(monkeypatch, capsys):
+    """Run the tool; return its message of failure, None without, and what it printed."""
+    monkeypatch.syspath_prepend(ROOT / 'tools')
+    import prepare_images
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, 'argv', ['prepare_images.py', *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            prepare_images.main()
+        except SystemExit as end:
+            return str(end.code), capsys.readouterr().out
+        return None, capsys.readouterr().out
+
+    return run
+
+
+def files(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob('*') if p.is_file())
+
+
+def test_copies_are_small_and_keep_folders_and_names(prepare, folder, tmp_path):
+    out = tmp_path / 'small'
+    failure, printed = prepare(folder, out, '--short-side', '128', '--workers', '2')
+    assert failure is None
+    assert files(out) == [
+        'cat/high.jpg',
+        'cat/wide.JPEG',
+        'dog/drawing.png.jpg',
+        'dog/small.jpg',
+        'prepared.json',
+    ]
+    assert Image.open(out / 'cat/wide.JPEG').size == (192, 128)
+    assert Image.open(out / 'cat/high.jpg').size == (128, 211)
+    assert Image.open(out / 'dog/drawing.png.jpg').mode == 'RGB'
+    assert (out / 'dog/small.jpg').read_bytes() == (folder / 'dog/small.jpg').read_bytes()
+    assert '4 photos in ' in printed
+    assert 'times as fast' in printed
+
+
+def test_copy_is_what_pillow_makes_of_the_photo(prepare, folder, tmp_path):
+    prepare(folder, tmp_path / 'small', '--short-side', '128', '--quality', '95', '--workers', '1')
+    found = np.asarray(Image.open(tmp_path / 'small/cat/wide.JPEG')).astype(int)
+    whole = Image.open(folder / 'cat/wide.JPEG')
+    expected = np.asarray(whole.resize((192, 128), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(found - expected).mean() < 4
+
+
+def test_stopped_run_goes_on_and_leaves_finished_files_alone(prepare, folder, tmp_path):
+    out = tmp_path / 'small'
+    options = (folder, out, '--short-side', '128', '--workers', '1')
+    prepare(*options)
+    finished = out / 'cat/wide.JPEG'
+    finished.write_bytes(b'left alone')
+    (out / 'cat/high.jpg').unlink()
+    (out / 'cat/high.jpg.123.part').write_bytes(b'half')
+    failure, _ = prepare(*options)
+    assert 'cat/high.jpg' in files(out)
+    assert not any(name.endswith('.part') for name in files(out))
+    assert finished.read_bytes() == b'left alone'
+    assert 'wide.JPEG' in failure
+
+
+@pytest.mark.parametrize('other', ['folder of mine', 'other settings', 'inside', 'size', 'empty'])
+def test_what_cannot_be_meant_is_refused_before_any_work(prepare, folder, tmp_path, other):
+    out = tmp_path / 'small'
+    options = ['--short-side', '128', '--workers', '1']
+    if other == 'folder of mine':
+        out.mkdir()
+        (out / 'thesis.txt').write_text('mine')
+        message = 'exists and was not made by this tool'
+    elif other == 'other settings':
+        prepare(folder, out, '--short-side', '64', '--workers', '1')
+        message = 'give the same, or another output folder'
+    elif other == 'inside':
+        out = folder / 'small'
+        message = 'lie in one another'
+    elif other == 'size':
+        options[1] = '8'
+        message = '--short-side is 8, but must be from 32 to 4096'
+    else:
+        folder = tmp_path / 'nothing'
+        folder.mkdir()
+        message = 'holds no photos'
+    before = files(tmp_path)
+    failure, _ = prepare(folder, out, *options)
+    assert message in failure
+    assert len(failure.splitlines()) == 1
+    assert files(tmp_path) == before
+
+
+def test_unreadable_photo_is_named_and_the_rest_is_made(prepare, folder, tmp_path):
+    (folder / 'cat/broken.jpg').write_bytes(PHOTO.read_bytes()[:3000])
+    failure, _ = prepare(folder, tmp_path / 'small', '--short-side', '128', '--workers', '1')
+    assert '1 of 5 photos cannot be read' in failure
+    assert 'cat/broken.jpg' in failure
+    assert len(files(tmp_path / 'small')) == 5
+    settings = json.loads((tmp_path / 'small/prepared.json').read_text())
+    assert settings == dict(folder=str(folder), short_side=128, quality=90)

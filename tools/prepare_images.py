@@ -1,0 +1,247 @@
+"""Write smaller copies of a folder's photos, which training reads faster.
+
+    python tools/prepare_images.py data/imagenet/train data/imagenet-320/train --short-side 320
+
+The short side is reduced to ``--short-side``, never enlarged; folders and names stay as they are,
+so that class folders and lists serve as before. Photos that are small enough are copied byte for
+byte. A run that was stopped goes on where it was; nothing that exists is overwritten. At the end
+both folders are read by the random crop of fine-tuning, and the gain is printed.
+"""
+
+import argparse
+import io
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from mmbeitv2.datasets import LoadRandomCrop
+from mmbeitv2.datasets.random_crop import reduce_decoding
+from mmbeitv2.launch.loaders import cores_of_process
+from mmbeitv2.launch.runner import exit_on_bad_input
+
+SUFFIXES = frozenset(('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm'))
+JPEG_SUFFIXES = ('.jpg', '.jpeg')
+RECORD = 'prepared.json'
+PART = '.part'
+SHORT_SIDES = (32, 4096)
+QUALITIES = (1, 100)
+TIMED_IMAGES = 200
+NAMED_FAILURES = 10
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('folder', type=Path, help='photos at any depth')
+    parser.add_argument('out', type=Path, help='new folder, or that of a run to go on with')
+    parser.add_argument(
+        '--short-side',
+        type=int,
+        default=320,
+        metavar='PIXELS',
+        help='256 to 512 serve for training at 224 (default: 320)',
+    )
+    parser.add_argument('--quality', type=int, default=90, help='of JPEG, 1 to 100 (default: 90)')
+    parser.add_argument(
+        '--workers', type=int, default=cores_of_process('none'), help='processes (default: cores)'
+    )
+    return parser.parse_args(argv)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Check the arguments, and that the output folder is new or of the same settings.
+
+    Raises:
+        FileNotFoundError: the folder of the photos does not exist.
+        ValueError: a number is out of its range, or the output folder holds something else.
+    """
+    for name, value, (least, most) in (
+        ('--short-side', args.short_side, SHORT_SIDES),
+        ('--quality', args.quality, QUALITIES),
+        ('--workers', args.workers, (1, 1024)),
+    ):
+        if not least <= value <= most:
+            raise ValueError(f'{name} is {value}, but must be from {least} to {most}')
+    if not args.folder.is_dir():
+        raise FileNotFoundError(f'{args.folder} is no folder: give the one with the photos')
+    source, target = args.folder.resolve(), args.out.resolve()
+    if target == source or source in target.parents or target in source.parents:
+        raise ValueError(
+            f'{args.out} and {args.folder} lie in one another: give a folder beside it, such as '
+            f'{args.folder.with_name(f"{args.folder.name}-{args.short_side}")}'
+        )
+    _check_record(args)
+
+
+def settings_of(args: argparse.Namespace) -> dict:
+    """What the copies depend on, as it is kept in their folder."""
+    return dict(folder=str(args.folder.resolve()), short_side=args.short_side, quality=args.quality)
+
+
+def _check_record(args: argparse.Namespace) -> None:
+    settings = settings_of(args)
+    record = args.out / RECORD
+    if record.is_file():
+        found = json.loads(record.read_text())
+        if found != settings:
+            raise ValueError(
+                f'{args.out} was prepared with {found}, but now {settings} are asked for: give '
+                'the same, or another output folder'
+            )
+    elif args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise ValueError(
+            f'{args.out} exists and was not made by this tool: give a new or empty folder'
+        )
+
+
+def photos(folder: Path) -> Iterator[Path]:
+    """Paths of all image files, relative to the folder, in order."""
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        for name in sorted(names):
+            if Path(name).suffix.lower() in SUFFIXES:
+                yield Path(root, name).relative_to(folder)
+
+
+def prepare(name: Path, folder: Path, out: Path, short_side: int, quality: int) -> str | None:
+    """Write one smaller photo, unless it is there.
+
+    Args:
+        name: of the photo, relative to both folders. One that is no JPEG and is reduced gets the
+            suffix ``.jpg`` in addition.
+        folder: of the original.
+        out: of the copy.
+        short_side: the most that the copy has, in pixels.
+        quality: of JPEG.
+
+    Returns:
+        What is wrong with the file, None if nothing.
+    """
+    reduced = name if name.suffix.lower() in JPEG_SUFFIXES else name.with_name(f'{name.name}.jpg')
+    if (out / name).exists() or (out / reduced).exists():
+        return None
+    try:
+        content = (folder / name).read_bytes()
+        image = Image.open(io.BytesIO(content))
+        shape = image.size[::-1]
+        if min(shape) <= short_side:
+            image.load()
+            _write(out / name, content)
+            return None
+        size = tuple(round(short_side * side / min(shape)) for side in shape)
+        reduce_decoding(image, shape, size)
+        # As the pipelines see it: of grey all channels are the same.
+        image = image if image.mode == 'L' else image.convert('RGB')
+        file = io.BytesIO()
+        image.resize(size[::-1], Image.Resampling.BICUBIC).save(file, 'JPEG', quality=quality)
+        _write(out / reduced, file.getvalue())
+    # Decoders raise dozens of types.
+    except Exception as error:
+        return f'{folder / name}: {type(error).__name__}: {error}'
+    return None
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that is either whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'{path.name}.{os.getpid()}{PART}')
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def prepare_all(args: argparse.Namespace, names: Sequence[Path]) -> list[str]:
+    """Write all smaller photos, with a progress bar; return what is wrong with files."""
+    for part in args.out.rglob(f'*{PART}'):
+        # Of a run that was killed.
+        part.unlink()
+    work = partial(
+        prepare,
+        folder=args.folder,
+        out=args.out,
+        short_side=args.short_side,
+        quality=args.quality,
+    )
+    progress = partial(
+        tqdm,
+        total=len(names),
+        desc='photos',
+        unit=' images',
+        # A file or a pipe keeps every line that a terminal would overwrite.
+        mininterval=1 if sys.stderr.isatty() else 30,
+    )
+    if args.workers == 1:
+        return [failure for failure in progress(map(work, names)) if failure]
+    with ProcessPoolExecutor(args.workers) as pool:
+        return [f for f in progress(pool.map(work, names, chunksize=32)) if f]
+
+
+def loading_rate(paths: Sequence[Path]) -> float:
+    """Images a second of one core that fine-tuning's random crop reads, by processor time."""
+    torch.set_num_threads(1)
+    load = LoadRandomCrop(224, scale=(0.08, 1))
+    load(dict(img_path=str(paths[0])))
+    begin = time.process_time()
+    for path in paths:
+        load(dict(img_path=str(path)))
+    return len(paths) / (time.process_time() - begin)
+
+
+def report(args: argparse.Namespace, names: Sequence[Path], seconds: float) -> str:
+    """What the copies gain: bytes and loading rate of some photos that exist in both folders."""
+    pairs = []
+    for name in random.Random(0).sample(names, min(len(names), TIMED_IMAGES)):
+        copies = (args.out / name, args.out / name.with_name(f'{name.name}.jpg'))
+        pairs += [(args.folder / name, copy) for copy in copies if copy.exists()][:1]
+    before, after = zip(*pairs, strict=True)
+    rates = [loading_rate(paths) for paths in (before, after)]
+    sizes = [sum(path.stat().st_size for path in paths) for paths in (before, after)]
+    return (
+        f'{len(names)} photos in {seconds:.0f} s, {len(names) / max(seconds, 1e-9):.0f} images/s; '
+        f'of {len(pairs)} of them: {sizes[1] / sizes[0]:.0%} of the bytes, loaded at '
+        f'{rates[1]:.0f} instead of {rates[0]:.0f} images/s a core, '
+        f'{rates[1] / rates[0]:.1f} times as fast'
+    )
+
+
+def main() -> None:
+    """Run the tool."""
+    args = parse_args()
+    try:
+        check(args)
+        names = list(photos(args.folder))
+        if not names:
+            raise ValueError(f'{args.folder} holds no photos ({", ".join(sorted(SUFFIXES))})')
+    except (FileNotFoundError, ValueError) as error:
+        exit_on_bad_input(error)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / RECORD).write_text(json.dumps(settings_of(args), indent=2) + '\n')
+    begin = time.perf_counter()
+    failures = prepare_all(args, names)
+    seconds = time.perf_counter() - begin
+    if len(failures) < len(names):
+        try:
+            print(report(args, names, seconds))
+        except OSError as error:
+            exit_on_bad_input(error)
+    if failures:
+        shown = '\n  '.join(failures[:NAMED_FAILURES])
+        exit_on_bad_input(
+            ValueError(
+                f'{len(failures)} of {len(names)} photos cannot be read and have no copy; restore '
+                f'or remove them and start again:\n  {shown}'
+            )
+        )
+
+
+if __name__ == '__main__':
+    main()
