@@ -1,7 +1,10 @@
-"""Augmentations of fine-tuning: mmpretrain's, with the same seed, on crops that stay uint8."""
+"""Augmentations of fine-tuning: mmpretrain's operations and timm's rectangles, on uint8 crops."""
+
+import random
 
 import numpy as np
 import pytest
+import timm.data.random_erasing
 import torch
 from mmengine.registry import TRANSFORMS
 from mmpretrain.datasets.transforms.auto_augment import RANDAUG_POLICIES
@@ -104,37 +107,61 @@ def test_level_out_of_range_is_refused():
         RandAugment(num_policies=2, magnitude_level=11, magnitude_std=0.5, pad_val=PAD)
 
 
+def blank(rows=32, columns=48):
+    return torch.zeros(3, rows, columns, dtype=torch.uint8)
+
+
+def rectangle(mask):
+    """Top, left, height and width of what is True in any channel."""
+    rows, columns = (mask.any(0).any(dim).nonzero() for dim in (1, 0))
+    top, left = rows.min().item(), columns.min().item()
+    return top, left, rows.max().item() - top + 1, columns.max().item() - left + 1
+
+
 class TestRandomErasing:
     recipe = dict(erase_prob=0.25, min_area_ratio=0.02, max_area_ratio=1 / 3)
 
-    def test_rectangles_are_mmpretrains_for_the_same_seed(self):
-        ours = RandomErasing(**self.recipe, fill_color=[200] * 3, fill_std=[1] * 3)
-        theirs = TRANSFORMS.build(
-            dict(
-                type='RandomErasing',
-                mode='rand',
-                fill_color=[200] * 3,
-                fill_std=[1] * 3,
-                **self.recipe,
-            )
+    @pytest.fixture
+    def ours(self):
+        return RandomErasing(1.0, 0.02, 1 / 3, fill_color=[200] * 3, fill_std=[1] * 3)
+
+    def test_rectangles_have_timms_distribution(self, ours):
+        """Means and spreads of place and size, within what chance explains."""
+        timms = timm.data.random_erasing.RandomErasing(
+            1.0, 0.02, 1 / 3, min_aspect=0.3, mode='const', device='cpu'
         )
-        erased = 0
-        for seed in range(300):
-            np.random.seed(seed)
-            found = ours(dict(img=torch.zeros(3, 224, 224, dtype=torch.uint8)))['img'] > 0
-            np.random.seed(seed)
-            expected = theirs(dict(img=np.zeros((224, 224, 3), np.uint8)))['img'] > 0
-            assert np.array_equal(found.permute(1, 2, 0).numpy(), expected)
-            erased += bool(found.any())
+        np.random.seed(0)
+        random.seed(0)
+        found = [rectangle(ours(dict(img=blank()))['img'] > 0) for _ in range(2000)]
+        expected = [rectangle(timms(torch.ones(3, 32, 48)) == 0) for _ in range(2000)]
+        for a, b in zip(np.transpose(found), np.transpose(expected), strict=True):
+            assert abs(a.mean() - b.mean()) < 4 * np.sqrt((a.var() + b.var()) / 2000)
+            assert a.std() == pytest.approx(b.std(), rel=0.1)
+
+    def test_every_row_and_column_is_reached(self, ours):
+        np.random.seed(0)
+        reached = torch.stack([ours(dict(img=blank()))['img'][0] > 0 for _ in range(300)])
+        assert reached.any(0).any(0).all()
+        assert reached.any(0).any(1).all()
+
+    def test_a_share_of_the_images_is_erased(self):
+        np.random.seed(0)
+        erase = RandomErasing(**self.recipe, fill_color=[200] * 3, fill_std=[1] * 3)
+        erased = sum(bool(erase(dict(img=blank()))['img'].any()) for _ in range(300))
         assert 50 <= erased <= 100
 
     def test_noise_has_mmpretrains_distribution(self):
         """Frequency of every level in every channel, within what chance explains."""
-        whole = dict(erase_prob=1.0, min_area_ratio=1.0, max_area_ratio=1.0)
-        ours = RandomErasing(**whole, fill_color=MEAN, fill_std=STD, aspect_range=(1.0, 1.0))
-        np.random.seed(0)
         size = 700
-        found = ours(dict(img=torch.zeros(3, size, size, dtype=torch.uint8)))['img'].numpy()
+        # A rectangle is smaller than its image.
+        share = (size / (size + 1)) ** 2
+        ours = RandomErasing(
+            1.0, share, share, fill_color=MEAN, fill_std=STD, aspect_range=(1.0, 1.0)
+        )
+        np.random.seed(0)
+        erased = ours(dict(img=blank(size + 1, size + 1)))['img'].numpy()
+        top, left, *_ = rectangle(torch.from_numpy(erased) > 0)
+        found = erased[:, top : top + size, left : left + size]
         noise = np.random.normal(MEAN, STD, (size, size, 3)).astype(np.int32)
         expected = np.clip(noise, 0, 255).transpose(2, 0, 1)
         for channel in range(3):
