@@ -99,6 +99,11 @@ def recomputes(runner):
     assert runner.model.backbone.with_cp
 
 
+def keeps_activations(runner):
+    blocks = [*runner.model.backbone.blocks, *runner.model.neck.cls_pt_layers]
+    assert not any(block.attn.recompute or block.mlp.recompute for block in blocks)
+
+
 def compiles(runner):
     assert all(block._compiled_call_impl for block in runner.model.backbone.blocks)
 
@@ -124,7 +129,8 @@ EFFECTS = {
     'mixed_precision': tokenizes_in_bfloat16,
     'accumulative_counts': accumulates,
     'with_cp': recomputes,
-    'CompileHook': compiles,
+    'compile=dict': compiles,
+    'recompute': keeps_activations,
     'EMAHook': averages,
     'max_keep_ckpts': saves_by_clock_and_interval,
     'DataWaitHook': watches_input,

@@ -129,6 +129,20 @@ class TestFloat16:
         for found, expected in zip(two.parameters(), one.parameters()):
             torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
 
+    def test_overflow_in_a_part_leaves_the_whole_accumulated_step_out(self, linear, build):
+        clip = dict(max_norm=1.0)
+        wrapper = build(linear, clip_grad=clip, loss_scale=self.LARGE, accumulative_counts=2)
+        x, before = torch.randn(8, 4), weights(linear)
+        self.update(wrapper, linear, torch.full((4, 4), float('inf')))
+        self.update(wrapper, linear, x[:4])
+        assert all(torch.equal(a, b) for a, b in zip(before, linear.parameters()))
+        assert not wrapper.optimizer.state
+        assert wrapper.loss_scaler.get_scale() == 2.0**9
+        self.update(wrapper, linear, x[:4])
+        self.update(wrapper, linear, x[4:])
+        assert all(parameter.isfinite().all() for parameter in linear.parameters())
+        assert not torch.equal(before[0], linear.weight)
+
     def test_scale_is_resumed(self, linear, build):
         wrapper = build(linear, loss_scale=self.LARGE)
         self.update(wrapper, linear, torch.randn(8, 4))

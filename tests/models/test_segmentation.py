@@ -199,7 +199,7 @@ def test_configs_hold_the_values_of_table_11(name, arch, lr, decay, drop_path, l
     assert cfg.model.auxiliary_head.loss_decode.loss_weight == 0.4
     assert cfg.model.test_cfg == dict(mode='slide', crop_size=(size,) * 2, stride=(stride,) * 2)
     assert cfg.optim_wrapper.optimizer == dict(
-        type='AdamW', lr=lr, betas=(0.9, 0.999), weight_decay=0.05
+        type='AdamW', lr=lr, betas=(0.9, 0.999), weight_decay=0.05, fused=True
     )
     assert cfg.optim_wrapper.paramwise_cfg == dict(layer_decay_rate=decay)
     warm_up, decline = cfg.param_scheduler

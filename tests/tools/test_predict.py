@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'tools' / 'benchmark'
 
 # Earlier releases ask the driver for some operators.
-fake_gpu = pytest.mark.needs_torch('2.14')
+absent_gpu = pytest.mark.needs_torch('2.14')
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def on_gpu():
     """Operators of a function of random tensors, on a GPU of which only the name is there."""
 
     def run(function, *shapes, dtype=torch.bfloat16, cudnn=False):
-        from fake_gpu import FakeGPU, cuda_autocast
+        from absent_gpu import FakeGPU, cuda_autocast
         from record import Recorder
 
         recorder = Recorder('cuda')
@@ -164,7 +164,7 @@ class TestOperations:
         assert sum(operator.flops for operator in recorder.operators) == flops(step)
 
 
-@fake_gpu
+@absent_gpu
 class TestFakeGPU:
     def test_gradients_have_the_shapes_and_types_of_what_learns(self, on_gpu):
         def layer(x, weight, bias, gain):
@@ -244,7 +244,7 @@ class TestFakeGPU:
         assert product.bytes == 4 * 2 * 3 * 8
 
 
-@fake_gpu
+@absent_gpu
 class TestPrediction:
     @pytest.fixture
     def recordings(self):

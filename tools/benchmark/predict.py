@@ -4,7 +4,7 @@
     python tools/benchmark/predict.py --gpu h100 --batch 128 --only ours
     python tools/benchmark/predict.py --gpu cpu
 
-The step runs on tensors without values (``fake_gpu.py``) and each operator takes
+The step runs on tensors without values (``absent_gpu.py``) and each operator takes
 ``max(operations / rate, bytes / bandwidth)`` and a gap. Nothing of it is measured on a step: the
 rates and what is assumed stand in ``cards.py``, the rule for bytes in ``traffic.py``, the rule for
 compiled layers in ``fusion.py``. ``--gpu cpu`` is the check: predicted against measured ratios of
