@@ -294,8 +294,7 @@ def _check_arguments(
         )
     if embed_dim % num_heads:
         raise InputError(
-            f'embed_dim {embed_dim} must be a multiple of num_heads {num_heads}; the official '
-            'models use embed_dim / 64 heads.'
+            f'embed_dim {embed_dim} must be a multiple of num_heads {num_heads}, as embed_dim / 64 is.'
         )
     if final_norm not in ('norm', 'fc_norm', None):
         raise InputError(f"final_norm is {final_norm!r}, allowed: 'norm', 'fc_norm', None.")
