@@ -294,7 +294,7 @@ def _check_arguments(
         )
     if embed_dim % num_heads:
         raise InputError(
-            f'embed_dim {embed_dim} must be a multiple of num_heads {num_heads}, as embed_dim / 64 is.'
+            f'embed_dim {embed_dim} must be a multiple of num_heads {num_heads}: take width / 64.'
         )
     if final_norm not in ('norm', 'fc_norm', None):
         raise InputError(f"final_norm is {final_norm!r}, allowed: 'norm', 'fc_norm', None.")
