@@ -74,8 +74,8 @@ def _check_effect(plain: Config, changed: Config, key: str, value: Any) -> None:
     parts = sorted(k for k in KNOWN_KEYS if changed.get(k) != plain.get(k))
     if not parts or _at(changed, key) != value:
         raise InputError(
-            f'--cfg-options {key}={value!r} would change nothing that is read from {plain.filename}: '
-            f'{keys_for(plain, key)}'
+            f'--cfg-options {key}={value!r} would change nothing that is read from '
+            f'{plain.filename}: {keys_for(plain, key)}'
         )
     print_log(f'{key}={value!r} changes {", ".join(parts)}', logger='current')
 

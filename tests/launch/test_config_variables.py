@@ -171,6 +171,9 @@ SAME = {
     'max_epochs': ('max_epochs',),
     'num_codes': ('num_codes',),
     'data_root': ('data_root',),
+    'lr': ('lr',),
+    'max_iters': ('max_iters',),
+    'num_classes': ('num_classes',),
 }
 
 
@@ -183,7 +186,19 @@ def other(name, value):
     return value * 2
 
 
-@pytest.mark.parametrize('file', [f for f in FILES if not f.startswith('_base_')])
+def parameter(file):
+    often = (
+        'demo/',
+        'own_data/',
+        'vqkd/',
+        'beitv2_vit-b16_300e.py',
+        'finetune/beitv2_vit-b16_in21k',
+    )
+    seldom = not file.startswith(often) and 'upernet_beitv2-b16_1600e' not in file
+    return pytest.param(file, marks=[pytest.mark.slow] if seldom else [])
+
+
+@pytest.mark.parametrize('file', [parameter(f) for f in FILES if not f.startswith('_base_')])
 def test_no_variable_of_our_configs_is_without_effect(file):
     plain = load_config(CONFIGS / file)
     assert plain.to_dict() == Config.fromfile(CONFIGS / file).to_dict()
@@ -193,14 +208,15 @@ def test_no_variable_of_our_configs_is_without_effect(file):
         try:
             cfg = load_config(CONFIGS / file, {name: other(name, value)})
         except ValueError as error:
-            assert re.search(
-                r'would change nothing.*: set |cannot be read with its own', str(error)
-            )
+            if not re.search('would change nothing.*: set ', str(error)):
+                raise
             continue
         for key, found in leaves(cfg):
             if key.split('.')[-1] in SAME.get(name, ()):
-                assert found == other(name, value), key
+                assert found in (other(name, value), (other(name, value),) * 2), key
 
 
 def leaves(cfg):
-    return [(k, v) for k, v in dotted_keys(cfg) if k.split('.')[0] in KNOWN_KEYS and '.' in k]
+    """The values that a run reads."""
+    read = KNOWN_KEYS - ({'data_preprocessor'} if 'data_preprocessor' in cfg.model else set())
+    return [(k, v) for k, v in dotted_keys(cfg) if k.split('.')[0] in read and '.' in k]
