@@ -42,7 +42,7 @@ def load_config(filename: str | Path, options: Mapping[str, Any] | None = None) 
     plain = evaluate(root, {})
     bound = {name for file in root.files() for name in bound_names(file)}
     read = {name for file in root.files() for name in read_names(file)}
-    check_names(plain, read, root.path)
+    check_names(bound & plain.keys(), read, root.path)
     options = dict(options or {})
     for key, value in options.items():
         check_option(plain, key, value)

@@ -113,25 +113,25 @@ def keys_for(cfg: Mapping[str, Any], key: str) -> str:
     return f'set {shown}'
 
 
-def check_names(cfg: Config, substituted: set[str], path: Path) -> None:
+def check_names(names: set[str], substituted: set[str], path: Path) -> None:
     """Refuse top-level names of config files that are a known key misspelled, or of mmcv 1.
 
     Names that a file uses itself are its variables, and other names may be the user's own.
 
     Args:
-        cfg: read from them.
+        names: that they set.
         substituted: names that the files use.
         path: for the message.
 
     Raises:
         ValueError: naming the key that was meant.
     """
-    for name in cfg.keys() - KNOWN_KEYS - substituted:
+    for name in sorted(names - KNOWN_KEYS - substituted):
         if name in FORMER_KEYS:
             raise InputError(
                 f'{path} sets {name}, which nothing reads since mmcv 1: set {FORMER_KEYS[name]}'
             )
-        meant = nearest(name, KNOWN_KEYS | substituted & cfg.keys())
+        meant = nearest(name, KNOWN_KEYS | substituted & names)
         if meant is not None and meant[0] == name[0]:
             raise InputError(
                 f'{path} sets {name}, which nothing reads: did you mean {meant}? If it is a value '
