@@ -145,6 +145,7 @@ def test(args: argparse.Namespace) -> None:
         UserError: what the user can mend; before anything is built where it can be seen.
     """
     cfg = load_config(args.config, args.cfg_options)
+    preflight.check_config(cfg, ('test',))
     apply_arguments(cfg, args)
     preflight.check(cfg, phases=('test',))
     set_environment(cfg, args)

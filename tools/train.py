@@ -81,8 +81,9 @@ def train(args: argparse.Namespace) -> None:
         UserError: what the user can mend; before anything is built where it can be seen.
     """
     cfg = load_config(args.config, args.cfg_options)
-    apply_arguments(cfg, args)
     phases = ('train', 'val', 'test') if args.test else ('train', 'val')
+    preflight.check_config(cfg, phases)
+    apply_arguments(cfg, args)
     preflight.check(cfg, phases=phases)
     set_environment(cfg, args)
     workers = settle_workers(cfg, cores_of_process(args.launcher), args.cfg_options or ())

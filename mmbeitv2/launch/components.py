@@ -121,7 +121,13 @@ def _hands_on(call: Any) -> bool:
         for keyword in node.keywords
         if keyword.arg is None
     ]
-    return bool(uses) and all(any(use is value for value in handed) for use in uses)
+    # What is read or given a default there is handed on all the same.
+    read = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in ('get', 'setdefault')
+    ]
+    return bool(handed) and all(any(use is n for n in (*handed, *read)) for use in uses)
 
 
 def _required(kind: Any) -> set[str]:

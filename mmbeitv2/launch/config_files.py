@@ -69,7 +69,8 @@ def find_config(name: str) -> Path:
     relative = name.removeprefix(SCOPE_PREFIX)
     path = root / relative
     if not path.is_file():
-        folder = path.parent if path.parent.is_dir() else root
+        inside = path.parent.is_dir() and path.parent.is_relative_to(root)
+        folder = path.parent if inside else root
         known = sorted(str(p.relative_to(root)) for p in folder.glob('*.py'))
         raise MissingFileError(
             f'mmbeitv2 has no config {relative!r}; near it in {root} there are: '
