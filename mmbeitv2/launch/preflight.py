@@ -10,8 +10,6 @@ from mmengine.config import Config
 
 from mmbeitv2.checkpoints.sources import is_missing
 from mmbeitv2.errors import InputError, MissingFileError
-from mmbeitv2.launch.config_parts import check_parts
-from mmbeitv2.launch.config_values import check_values
 from mmbeitv2.launch.precision import check_precision
 
 # EMAHook copies the model, CodebookInitHook encodes images before training.
@@ -19,20 +17,6 @@ WHOLE_MODEL_HOOKS = ('EMAHook', 'CodebookInitHook')
 TOKENIZER_VARIABLE = 'tokenizer_checkpoint'
 TOKENIZER_KEY = 'model.target_generator.init_cfg.checkpoint'
 TOKENIZER_CONFIG = 'configs/vqkd/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e.py'
-
-
-def check_config(cfg: Config, phases: Sequence[str] = ('train', 'val')) -> None:
-    """Check what a config says by itself: its values, its components, and their arguments.
-
-    Args:
-        cfg: the run's config, overrides applied.
-        phases: those of the run, the first of which it cannot do without.
-
-    Raises:
-        ValueError: the first fault, by its dotted key, with what is allowed.
-    """
-    check_values(cfg, phases)
-    check_parts(cfg, phases)
 
 
 def check(cfg: Config, phases: Sequence[str] = ('train', 'val')) -> None:

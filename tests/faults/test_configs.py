@@ -9,8 +9,8 @@ import pytest
 from mmbeitv2.errors import UserError
 from mmbeitv2.launch import config_values
 from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.config_parts import check_parts
 from mmbeitv2.launch.launchers import VARIABLES
-from mmbeitv2.launch.preflight import check_config
 from mmbeitv2.launch.runner import add_common_arguments, set_environment
 
 CONFIG = """
@@ -71,7 +71,9 @@ def parse(*words):
 
 def check(path, *pairs):
     cfg = load_config(path, parse('--cfg-options', *pairs).cfg_options if pairs else None)
-    check_config(cfg)
+    phases = ('train', 'val')
+    config_values.check_values(cfg, phases)
+    check_parts(cfg, phases)
     return cfg
 
 
