@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import random
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +23,8 @@ from PIL import Image
 from torch import Tensor
 
 from mmbeitv2.apis import load_pretrained, load_tokenizer
-from mmbeitv2.errors import InputError
+from mmbeitv2.errors import InputError, MissingFileError
+from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.registry import TRANSFORMS
 from mmbeitv2.reports.html import Section, render_report
 from mmbeitv2.reports.quickstart import (
@@ -244,12 +244,14 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     work_dir, data_root = args.work_dir, args.data_root
     if not work_dir.is_dir():
-        sys.exit(f'error: no folder {work_dir}: run `bash tools/quickstart.sh` first, or give its '
-                 'place with --work-dir')  # fmt: skip
+        raise MissingFileError(
+            f'no folder {work_dir}: run `bash tools/quickstart.sh` first, or give its place with '
+            '--work-dir'
+        )
     try:
         measurements = measure(work_dir, data_root)
     except FileNotFoundError as error:
-        sys.exit(f'error: {error}')
+        raise MissingFileError(str(error)) from error
     sections = [
         *draw_codes(work_dir, data_root),
         draw_masking(work_dir, data_root),
@@ -274,4 +276,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -3,6 +3,9 @@
 import argparse
 import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +16,7 @@ from mmbeitv2.launch.config_parts import check_parts
 from mmbeitv2.launch.launchers import VARIABLES
 from mmbeitv2.launch.runner import add_common_arguments, set_environment
 
+TOOLS = Path(__file__).parents[2] / 'tools'
 CONFIG = """
 default_scope = 'mmpretrain'
 image_size = 32
@@ -355,3 +359,36 @@ class TestCommandLine:
         args.config = str(config)
         with pytest.raises(UserError, match=r'`scontrol`.*not on the PATH'):
             set_environment(load_config(config), args)
+
+
+@pytest.mark.slow
+class TestTools:
+    """Each in a process of its own, side by side, as a shell would see it."""
+
+    CALLS = (
+        ('train.py', 'nothing.py'),
+        ('test.py', 'nothing.py', 'x.pth'),
+        ('train.py', 'demo', '--cfg-options', 'optim_wraper.x=1'),
+        ('check_segmentation_data.py', 'nothing.py'),
+        ('convert_checkpoint.py', 'nothing.pth', 'x.pth', '--to', 'mmpretrain'),
+        ('prepare_images.py', 'nothing', 'out'),
+        ('list_experiments.py', '--update', 'page.md'),
+        ('make_demo_data.py', '--out', 'out', '--assets', 'nothing'),
+        ('quickstart_report.py', '--work-dir', 'nothing'),
+    )
+
+    def test_end_with_one_line_and_exit_code_2(self, tmp_path, config):
+        (tmp_path / 'page.md').write_text('no place\n')
+        running = []
+        for tool, *words in self.CALLS:
+            words = [str(config) if word == 'demo' else word for word in words]
+            command = [sys.executable, '-W', 'ignore', str(TOOLS / tool), *words]
+            process = subprocess.Popen(
+                command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            running.append((tool, process))
+        for tool, process in running:
+            _, said = process.communicate(timeout=300)
+            assert process.returncode == 2, (tool, said)
+            assert 'Traceback' not in said
+            assert 'error: ' in said.splitlines()[-1], (tool, said)
