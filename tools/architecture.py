@@ -22,7 +22,7 @@ FLOORS = (
 # Beside the floors: configs import nothing, tests may import everything.
 BESIDE = ('configs', 'tests')
 PURPOSES = {
-    'registry': 'where configs find classes by name; version, checks of the installation',
+    'registry': 'where configs find classes by name; errors, version, checks of the installation',
     'datasets': 'a photo to crop, views and mask; batches to the device',
     'checkpoints': "any project's file to tensors under our names; knows no model",
     'models': 'the paper: ViT, quantizer, VQ-KD, teachers, BEiT v2',

@@ -19,7 +19,7 @@ from mmengine.registry import init_default_scope
 from mmbeitv2.datasets.segmentation import check_pair
 from mmbeitv2.launch import preflight
 from mmbeitv2.launch.config import load_config
-from mmbeitv2.launch.runner import exit_on_bad_input
+from mmbeitv2.launch.user_errors import one_line_errors
 
 # Images of the scene parsing benchmark, by the folder's last name.
 ADE20K_IMAGES = {'training': 20210, 'validation': 2000}
@@ -83,11 +83,9 @@ def check_phase(cfg: Config, phase: str, workers: int) -> list[str]:
 def main() -> None:
     """Run the tool."""
     args = parse_args()
-    try:
+    with one_line_errors():
         cfg = load_config(args.config, args.cfg_options)
         preflight.check_data(cfg, args.phases)
-    except (FileNotFoundError, ValueError) as error:
-        exit_on_bad_input(error)
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     errors = [error for phase in args.phases for error in check_phase(cfg, phase, args.workers)]
     for error in errors[:20]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mmbeitv2.exchange.conversion import convert
 from mmbeitv2.exchange.exporting import TARGETS
-from mmbeitv2.launch.runner import exit_on_bad_input
+from mmbeitv2.launch.user_errors import one_line_errors
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -52,7 +52,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
-    try:
+    with one_line_errors():
         conversion = convert(
             args.source,
             args.destination,
@@ -61,8 +61,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             overwrite=args.overwrite,
             trust=args.trust,
         )
-    except (OSError, ValueError) as error:
-        exit_on_bad_input(error)
     print(conversion)
     if not conversion.equal:
         sys.exit('error: the converted checkpoint does not compute what the source does')

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mmbeitv2.errors import InputError
+
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 FIELDS = ('Paper', 'Published', 'Measured')
 BEGIN, END = '<!-- experiments -->', '<!-- end of experiments -->'
@@ -41,7 +43,7 @@ def experiments(configs: Path = CONFIGS) -> Iterator[Experiment]:
             continue
         docstring = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8')))
         if docstring is None:
-            raise ValueError(f'{path} has no docstring: say what it is and what to expect.')
+            raise InputError(f'{path} has no docstring: say what it is and what to expect.')
         yield Experiment(str(relative), *(_field(docstring, name) for name in FIELDS))
 
 
@@ -74,7 +76,7 @@ def update(page: Path, content: str) -> None:
     """
     text = page.read_text(encoding='utf-8')
     if BEGIN not in text or END not in text:
-        raise ValueError(f'{page} has no place for the table: add the lines {BEGIN} and {END}.')
+        raise InputError(f'{page} has no place for the table: add the lines {BEGIN} and {END}.')
     before, rest = text.split(BEGIN, 1)
     after = rest.split(END, 1)[1]
     page.write_text(f'{before}{BEGIN}\n{content}\n{END}{after}', encoding='utf-8')

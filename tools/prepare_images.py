@@ -26,8 +26,9 @@ from tqdm import tqdm
 
 from mmbeitv2.datasets import LoadRandomCrop
 from mmbeitv2.datasets.random_crop import reduce_decoding
+from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
 from mmbeitv2.launch.loaders import cores_of_process
-from mmbeitv2.launch.runner import exit_on_bad_input
+from mmbeitv2.launch.user_errors import one_line_errors
 
 SUFFIXES = frozenset(('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm'))
 JPEG_SUFFIXES = ('.jpg', '.jpeg')
@@ -71,12 +72,12 @@ def check(args: argparse.Namespace) -> None:
         ('--workers', args.workers, (1, 1024)),
     ):
         if not least <= value <= most:
-            raise ValueError(f'{name} is {value}, but must be from {least} to {most}')
+            raise InputError(f'{name} is {value}, but must be from {least} to {most}')
     if not args.folder.is_dir():
-        raise FileNotFoundError(f'{args.folder} is no folder: give the one with the photos')
+        raise MissingFileError(f'{args.folder} is no folder: give the one with the photos')
     source, target = args.folder.resolve(), args.out.resolve()
     if target == source or source in target.parents or target in source.parents:
-        raise ValueError(
+        raise InputError(
             f'{args.out} and {args.folder} lie in one another: give a folder beside it, such as '
             f'{args.folder.with_name(f"{args.folder.name}-{args.short_side}")}'
         )
@@ -94,12 +95,12 @@ def _check_record(args: argparse.Namespace) -> None:
     if record.is_file():
         found = json.loads(record.read_text())
         if found != settings:
-            raise ValueError(
+            raise InputError(
                 f'{args.out} was prepared with {found}, but now {settings} are asked for: give '
                 'the same, or another output folder'
             )
     elif args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
-        raise ValueError(
+        raise InputError(
             f'{args.out} exists and was not made by this tool: give a new or empty folder'
         )
 
@@ -213,34 +214,36 @@ def report(args: argparse.Namespace, names: Sequence[Path], seconds: float) -> s
     )
 
 
-def main() -> None:
-    """Run the tool."""
-    args = parse_args()
-    try:
-        check(args)
-        names = list(photos(args.folder))
-        if not names:
-            raise ValueError(f'{args.folder} holds no photos ({", ".join(sorted(SUFFIXES))})')
-    except (FileNotFoundError, ValueError) as error:
-        exit_on_bad_input(error)
+def prepare_folder(args: argparse.Namespace) -> None:
+    """Prepare a folder and print what that has gained.
+
+    Raises:
+        UserError: an argument that cannot be used, no photos, or photos that cannot be read.
+    """
+    check(args)
+    names = list(photos(args.folder))
+    if not names:
+        raise InputError(f'{args.folder} holds no photos ({", ".join(sorted(SUFFIXES))})')
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / RECORD).write_text(json.dumps(settings_of(args), indent=2) + '\n')
     begin = time.perf_counter()
     failures = prepare_all(args, names)
     seconds = time.perf_counter() - begin
     if len(failures) < len(names):
-        try:
-            print(report(args, names, seconds))
-        except OSError as error:
-            exit_on_bad_input(error)
+        print(report(args, names, seconds))
     if failures:
         shown = '\n  '.join(failures[:NAMED_FAILURES])
-        exit_on_bad_input(
-            ValueError(
-                f'{len(failures)} of {len(names)} photos cannot be read and have no copy; restore '
-                f'or remove them and start again:\n  {shown}'
-            )
+        raise UnreadableFileError(
+            f'{len(failures)} of {len(names)} photos cannot be read and have no copy; restore '
+            f'or remove them and start again:\n  {shown}'
         )
+
+
+def main() -> None:
+    """Run the tool."""
+    args = parse_args()
+    with one_line_errors():
+        prepare_folder(args)
 
 
 if __name__ == '__main__':

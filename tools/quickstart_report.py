@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from mmbeitv2.apis import load_pretrained, load_tokenizer
+from mmbeitv2.errors import InputError
 from mmbeitv2.registry import TRANSFORMS
 from mmbeitv2.reports.html import Section, render_report
 from mmbeitv2.reports.quickstart import (
@@ -174,7 +175,7 @@ def mask_transform(config: Config) -> BaseTransform:
         if step['type'].endswith('Mask'):
             return TRANSFORMS.build(step)
         pending += step.get('transforms', [])
-    raise ValueError(f'the validation pipeline of {config.filename} has no mask transform.')
+    raise InputError(f'the validation pipeline of {config.filename} has no mask transform.')
 
 
 def draw_segmentation(work_dir: Path, data_root: Path) -> Section:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from mmengine.config import Config
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.launch import preflight
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.loaders import (
@@ -17,10 +18,10 @@ from mmbeitv2.launch.precision import add_precision_argument, set_evaluation_pre
 from mmbeitv2.launch.runner import (
     add_common_arguments,
     build_runner,
-    exit_on_bad_input,
     load_weights,
     set_environment,
 )
+from mmbeitv2.launch.user_errors import one_line_errors
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -58,7 +59,7 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
         # It spreads what training keeps beside the weights; mmengine's Runner evaluates the same.
         cfg.pop('runner_type', None)
     if cfg.get('test_dataloader') is None:
-        raise ValueError(f'{args.config} has no test_dataloader: there is nothing to test on')
+        raise InputError(f'{args.config} has no test_dataloader: there is nothing to test on')
     if args.precision is not None:
         set_evaluation_precision(cfg, args.precision)
     if args.tta:
@@ -67,7 +68,7 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
         write_class_maps(cfg, args.format_only)
     if args.out is not None:
         if not args.out.endswith(('.pkl', '.pickle')):
-            raise ValueError(f'--out is {args.out!r}, but predictions are written as .pkl')
+            raise InputError(f'--out is {args.out!r}, but predictions are written as .pkl')
         evaluators = cfg.test_evaluator
         evaluators = list(evaluators) if isinstance(evaluators, list | tuple) else [evaluators]
         cfg.test_evaluator = [*evaluators, {'type': 'DumpResults', 'out_file_path': args.out}]
@@ -83,7 +84,7 @@ def average_over_augmentations(cfg: Config, name: str) -> None:
     """
     for key in ('tta_model', 'tta_pipeline'):
         if key not in cfg:
-            raise ValueError(f'--tta needs {key} in the config, which {name} lacks')
+            raise InputError(f'--tta needs {key} in the config, which {name} lacks')
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     cfg.model = {**cfg.tta_model, 'module': cfg.model}
 
@@ -98,7 +99,7 @@ def write_class_maps(cfg: Config, folder: str) -> None:
     """
     evaluator = cfg.get('test_evaluator')
     if not isinstance(evaluator, dict) or not evaluator['type'].endswith('IoUMetric'):
-        raise ValueError(
+        raise InputError(
             f'--format-only writes class maps of segmentation by IoUMetric, but test_evaluator is '
             f'{evaluator}'
         )
@@ -128,7 +129,7 @@ def draw_predictions(cfg: Config, name: str, folder: str) -> None:
     """
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
-        raise ValueError(f'--show-dir needs a visualization hook, which {name} lacks')
+        raise InputError(f'--show-dir needs a visualization hook, which {name} lacks')
     if hook.type.split('.')[-1] == 'SegVisualizationHook':
         hook.draw = True
         cfg.visualizer.save_dir = folder
@@ -137,26 +138,30 @@ def draw_predictions(cfg: Config, name: str, folder: str) -> None:
         hook.out_dir = folder
 
 
-def main() -> None:
-    """Run the tool."""
-    args = parse_args()
-    try:
-        cfg = load_config(args.config, args.cfg_options)
-        apply_arguments(cfg, args)
-        preflight.check(cfg, phases=('test',))
-        set_environment(cfg, args)
-        workers = settle_workers(cfg, cores_of_process(args.launcher), args.cfg_options or ())
-        check_loaders(cfg, processes_of_node(args.launcher), ('test',))
-    except (FileNotFoundError, ValueError) as error:
-        exit_on_bad_input(error)
+def test(args: argparse.Namespace) -> None:
+    """Evaluate as the command line asks.
+
+    Raises:
+        UserError: what the user can mend; before anything is built where it can be seen.
+    """
+    cfg = load_config(args.config, args.cfg_options)
+    apply_arguments(cfg, args)
+    preflight.check(cfg, phases=('test',))
+    set_environment(cfg, args)
+    workers = settle_workers(cfg, cores_of_process(args.launcher), args.cfg_options or ())
+    check_loaders(cfg, processes_of_node(args.launcher), ('test',))
     cfg.load_from = None  # loaded here instead, so that weights that do not fit are an error
     runner = build_runner(cfg)
     runner.logger.info(workers)
-    try:
-        load_weights(runner, args.checkpoint)
-    except ValueError as error:
-        exit_on_bad_input(error)
+    load_weights(runner, args.checkpoint)
     runner.test()
+
+
+def main() -> None:
+    """Run the tool."""
+    args = parse_args()
+    with one_line_errors():
+        test(args)
 
 
 if __name__ == '__main__':

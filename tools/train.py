@@ -19,12 +19,8 @@ from mmbeitv2.launch.precision import (
     amp_precision,
     set_training_precision,
 )
-from mmbeitv2.launch.runner import (
-    add_common_arguments,
-    build_runner,
-    exit_on_bad_input,
-    set_environment,
-)
+from mmbeitv2.launch.runner import add_common_arguments, build_runner, set_environment
+from mmbeitv2.launch.user_errors import one_line_errors
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -78,26 +74,33 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
 
 
-def main() -> None:
-    """Run the tool."""
-    args = parse_args()
-    try:
-        cfg = load_config(args.config, args.cfg_options)
-        apply_arguments(cfg, args)
-        phases = ('train', 'val', 'test') if args.test else ('train', 'val')
-        preflight.check(cfg, phases=phases)
-        set_environment(cfg, args)
-        workers = settle_workers(cfg, cores_of_process(args.launcher), args.cfg_options or ())
-        check_loaders(cfg, processes_of_node(args.launcher), phases)
-        batch = settle_total_batch(cfg, num_processes(args.launcher), args.accumulate)
-    except (FileNotFoundError, ValueError) as error:
-        exit_on_bad_input(error)
+def train(args: argparse.Namespace) -> None:
+    """Train as the command line asks.
+
+    Raises:
+        UserError: what the user can mend; before anything is built where it can be seen.
+    """
+    cfg = load_config(args.config, args.cfg_options)
+    apply_arguments(cfg, args)
+    phases = ('train', 'val', 'test') if args.test else ('train', 'val')
+    preflight.check(cfg, phases=phases)
+    set_environment(cfg, args)
+    workers = settle_workers(cfg, cores_of_process(args.launcher), args.cfg_options or ())
+    check_loaders(cfg, processes_of_node(args.launcher), phases)
+    batch = settle_total_batch(cfg, num_processes(args.launcher), args.accumulate)
     runner = build_runner(cfg)
     runner.logger.log(batch.level, batch.message)
     runner.logger.info(workers)
     runner.train()
     if args.test:
         runner.test()
+
+
+def main() -> None:
+    """Run the tool."""
+    args = parse_args()
+    with one_line_errors():
+        train(args)
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from mmbeitv2.checkpoints.translation import open_checkpoint
+from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.building import build_pretrained, build_tokenizer
 from mmbeitv2.models import BEiTV2, VQKDTokenizer
 
@@ -70,13 +71,13 @@ def tokenize(tokenizer: VQKDTokenizer, images: Tensor) -> Tensor:
         ValueError: values outside [−1, 1], or another shape.
     """
     if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(
+        raise InputError(
             f'images have shape {tuple(images.shape)}, expected (B, 3, H, W): add the batch '
             'dimension with images[None].'
         )
     low, high = images.aminmax()
     if not (low >= -1 and high <= 1):  # also where they are not numbers
-        raise ValueError(
+        raise InputError(
             f'images reach from {low:.3g} to {high:.3g}, allowed: RGB in [−1, 1]; uint8 images '
             'become that by images / 127.5 − 1.'
         )

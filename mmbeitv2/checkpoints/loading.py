@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mmbeitv2.checkpoints.naming import with_prefix
 from mmbeitv2.checkpoints.translation import Checkpoint
+from mmbeitv2.errors import InputError
 
 # Training state of the codebook, which not every project stores.
 OPTIONAL = ('quantize.embedding.cluster_size',)
@@ -89,13 +90,13 @@ def _check(
         if name in kept:
             continue
         if name not in state:
-            raise ValueError(
+            raise InputError(
                 f'{source} is a checkpoint of another architecture: it has no tensor {name} of '
                 f'shape {tuple(wanted.shape)} for {type(model).__name__}; it holds '
                 f'{", ".join(list(state)[:3]) or "nothing of this model"}, …'
             )
         if state[name].shape != wanted.shape:
-            raise ValueError(
+            raise InputError(
                 f'{source} is a checkpoint of another architecture: {name} has shape '
                 f'{tuple(state[name].shape)} in the file but {tuple(wanted.shape)} in '
                 f'{type(model).__name__}: set the model’s sizes to those of the file.'
@@ -103,7 +104,7 @@ def _check(
     parts = {name.split('.')[0] for name in own}
     for name, value in state.items():
         if name not in own and name.split('.')[0] in parts:
-            raise ValueError(
+            raise InputError(
                 f'{source} is a checkpoint of another architecture: {type(model).__name__} has no '
                 f'place for {name} of shape {tuple(value.shape)}: set the model’s depth, layer '
                 'scale (init_values) and positions to those of the file.'

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from mmbeitv2.errors import InputError
+
 Rules = tuple[tuple[str, str], ...]
 
 
@@ -53,7 +55,7 @@ def _rename(state: Mapping[str, Tensor], rules: Iterable[tuple[str, str]]) -> di
         match = next(((m, t) for p, t in compiled if (m := p.match(name))), None)
         new = name if match is None else match[0].expand(match[1]) + name[match[0].end() :]
         if new in renamed:
-            raise ValueError(f'two tensors of the checkpoint are called {new} here.')
+            raise InputError(f'two tensors of the checkpoint are called {new} here.')
         renamed[new] = value
     return renamed
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
 from mmbeitv2.checkpoints.sources import local_file
+from mmbeitv2.errors import InputError
 
 WEIGHT_KEYS = ('state_dict', 'model', 'module')
 # Where files of this project keep what their tensors do not show, in a PyTorch file.
@@ -50,7 +51,7 @@ def read_weights(
             return _read_safetensors(path, source)
         content = _read_pytorch(path, source, trust)
     if not isinstance(content, dict):
-        raise ValueError(f'{source} holds a {type(content).__name__}, expected a dictionary.')
+        raise InputError(f'{source} holds a {type(content).__name__}, expected a dictionary.')
     metadata = content.get(METADATA_KEY, {})
     for key in keys:
         if isinstance(content.get(key), dict):
@@ -58,7 +59,7 @@ def read_weights(
             break
     weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not weights:
-        raise ValueError(f'{source} holds no tensors: it is not a checkpoint of a model.')
+        raise InputError(f'{source} holds no tensors: it is not a checkpoint of a model.')
     return weights, metadata
 
 
@@ -73,7 +74,7 @@ def _read_safetensors(path: Path, source: str | Path) -> tuple[dict[str, Tensor]
         with safe_open(path, 'pt') as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f'{source} is a damaged safetensors file: {error}.') from error
+        raise InputError(f'{source} is a damaged safetensors file: {error}.') from error
 
 
 def _read_pytorch(path: Path, source: str | Path, trust: bool) -> object:
@@ -83,7 +84,7 @@ def _read_pytorch(path: Path, source: str | Path, trust: bool) -> object:
         with _harmless_objects():
             return torch.load(path, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(
+        raise InputError(
             f'{source} cannot be read as weights only ({_reason(error)}). A checkpoint that holds '
             'other Python objects can run code when it is opened, so it is refused. If you trust '
             'its source: read it with trust=True (an argument of load_tokenizer, load_pretrained, '

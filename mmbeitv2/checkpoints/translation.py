@@ -10,6 +10,7 @@ from torch import Tensor
 from mmbeitv2.checkpoints.layouts import NAMINGS, Naming
 from mmbeitv2.checkpoints.naming import num_layers, rename_to_ours, with_prefix
 from mmbeitv2.checkpoints.reading import read_weights
+from mmbeitv2.errors import InputError
 
 # Buffers that are computed from the size of the grid.
 INDEX = 'relative_position_index'
@@ -95,7 +96,7 @@ def recognise(state: dict[str, Tensor], source: str) -> Naming:
         if naming.signature in state:
             return naming
     projects = ', '.join(dict.fromkeys(naming.project for naming in NAMINGS))
-    raise ValueError(
+    raise InputError(
         f'{source} is no checkpoint of a BEiT model that is known here ({projects}): it holds '
         f'{", ".join(list(state)[:3])}, …'
     )
@@ -110,7 +111,7 @@ def tokenizer_prefix(checkpoint: Checkpoint) -> str:
     for prefix in ('', TOKENIZER_PART):
         if f'{prefix}{CODEBOOK}' in checkpoint.state:
             return prefix
-    raise ValueError(
+    raise InputError(
         f'{checkpoint} holds no tokenizer: it has no tensor {CODEBOOK}; it holds '
         f'{", ".join(list(checkpoint.state)[:3])}, …'
     )

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.registry import TRANSFORMS
 
 from .loading import planes_of
@@ -50,7 +51,7 @@ class RandAugment(BaseTransform):
         interpolation: str = 'bicubic',
     ) -> None:
         if not 0 <= magnitude_level <= TOTAL_LEVEL:
-            raise ValueError(
+            raise InputError(
                 f'RandAugment: magnitude_level is {magnitude_level}, but must be in '
                 f'[0, {TOTAL_LEVEL}]; the recipe has 9'
             )

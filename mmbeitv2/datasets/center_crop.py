@@ -10,6 +10,7 @@ from mmengine import fileio
 from PIL import Image
 from torch.nn.functional import interpolate
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.registry import TRANSFORMS
 
 from .loading import naming_unreadable_file, planes_of
@@ -56,7 +57,7 @@ class LoadCenterCrop(BaseTransform):
         self.size = size
         self.short_side = size if short_side is None else short_side
         if self.short_side < size:
-            raise ValueError(
+            raise InputError(
                 f'LoadCenterCrop: short_side is {short_side}, but must be at least the size of the '
                 f'centre, {size}: raise short_side or lower size'
             )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from mmengine.model import BaseDataPreprocessor
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.registry import MODELS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -57,19 +58,19 @@ class _CropPreprocessor(BaseDataPreprocessor):
         kinds = sorted({(str(image.dtype), tuple(image.shape)) for image in images})
         for dtype, shape in kinds:
             if dtype != 'torch.uint8' or len(shape) != 3 or shape[0] != 3:
-                raise ValueError(
+                raise InputError(
                     f'An input image has dtype {dtype} and shape {shape}, but uint8 RGB of shape '
                     '(3, H, W) in [0, 255] is needed. Load with mmbeitv2.LoadRandomCrop, leave '
                     'normalisation to this data preprocessor, and end the pipeline with PackInputs.'
                 )
         shapes = [shape for _, shape in kinds]
         if len(shapes) > 1:
-            raise ValueError(
+            raise InputError(
                 f'Images of one batch have different shapes: {shapes}. End the pipeline with a '
                 'crop or resize to one size, such as mmbeitv2.LoadRandomCrop.'
             )
         if self.image_size is not None and shapes[0][1:] != self.image_size:
-            raise ValueError(
+            raise InputError(
                 f'Input images have (height, width) {shapes[0][1:]}, but the data preprocessor '
                 f'was built for image_size={self.image_size}. Make the size of the crop in the '
                 'pipeline and image_size equal.'
@@ -128,7 +129,7 @@ class BEiTV2DataPreprocessor(_CropPreprocessor):
             or not all(0 <= value <= 1 for value in mean)
             or not all(0 < value <= 1 for value in std)
         ):
-            raise ValueError(
+            raise InputError(
                 f'mean={tuple(mean)} and std={tuple(std)} must be three numbers each, mean in '
                 '[0, 1] and std in (0, 1]. Divide values given for pixels in [0, 255] by 255.'
             )

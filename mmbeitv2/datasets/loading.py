@@ -11,6 +11,7 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from PIL import Image
 
+from mmbeitv2.errors import UnreadableFileError
 from mmbeitv2.registry import TRANSFORMS
 
 
@@ -25,7 +26,7 @@ def naming_unreadable_file(path: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise OSError(
+        raise UnreadableFileError(
             f"Image '{path}' cannot be read: {type(error).__name__}: {error}. Restore the "
             'file or remove it from the data set; if all files fail, check data_root and '
             'data_prefix of the dataset in the config.'

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.registry import TRANSFORMS
 
 
 def _checked_grid(grid_size: int | Sequence[int]) -> tuple[int, int]:
     grid = (grid_size, grid_size) if isinstance(grid_size, int) else tuple(grid_size)
     if len(grid) != 2 or not all(isinstance(side, int) and side >= 1 for side in grid):
-        raise ValueError(
+        raise InputError(
             f'grid_size={grid_size!r} must be a positive integer or a pair (height, width) of '
             'positive integers, in patches: image size divided by patch size.'
         )
@@ -28,7 +29,7 @@ def _checked_grid(grid_size: int | Sequence[int]) -> tuple[int, int]:
 def _check_num_masked(num_masked: int, grid: tuple[int, int]) -> None:
     cells = grid[0] * grid[1]
     if not isinstance(num_masked, int) or not 1 <= num_masked <= cells:
-        raise ValueError(
+        raise InputError(
             f'num_masked={num_masked!r} must be an integer from 1 to {cells}, the number of '
             f'patches of the {grid[0]}x{grid[1]} grid. Lower num_masked (the paper masks 75 of '
             '14x14, about 40 %) or enlarge grid_size.'
@@ -121,29 +122,29 @@ class BlockMask(BaseTransform):
     def _check_blocks(self) -> None:
         height, width = self.grid
         if min(self.grid) < 2:
-            raise ValueError(
+            raise InputError(
                 f'grid_size={self.grid} must be at least 2x2 for blocks. Use mmbeitv2.RandomMask '
                 'for a grid of one row or column.'
             )
         largest = min(self.num_masked, (height - 1) * (width - 1))
         if not 1 <= self.min_block <= largest:
-            raise ValueError(
+            raise InputError(
                 f'min_block={self.min_block} must be from 1 to {largest}, the largest block that '
                 f'num_masked={self.num_masked} and the {height}x{width} grid allow. Lower '
                 'min_block.'
             )
         if self.max_block < self.min_block:
-            raise ValueError(
+            raise InputError(
                 f'max_block={self.max_block} must be at least min_block={self.min_block}. Raise '
                 'max_block or leave it out.'
             )
         if len(self.aspect) != 2 or not 0 < self.aspect[0] <= self.aspect[1]:
-            raise ValueError(
+            raise InputError(
                 f'aspect={self.aspect} must be two positive numbers (smallest, largest) of '
                 'height / width. The paper uses (0.3, 1 / 0.3).'
             )
         if self.tries < 1:
-            raise ValueError(f'tries={self.tries} must be at least 1. The paper uses 10.')
+            raise InputError(f'tries={self.tries} must be at least 1. The paper uses 10.')
 
     def transform(self, results: dict) -> dict:
         """Add ``mask`` to ``results``."""

@@ -14,6 +14,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose, DefaultSampler
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.registry import DATA_SAMPLERS, TRANSFORMS
 
 HELD_OUT_SEED = 0
@@ -125,7 +126,7 @@ class SampleSeeded(BaseTransform):
         """Apply the transforms to ``results``, seeded by ``results['sample_idx']``."""
         sample = results.get('sample_idx')
         if not isinstance(sample, SampleIndex):
-            raise ValueError(
+            raise InputError(
                 f'sample_idx={sample!r} is a {type(sample).__name__} without seed and epoch, which '
                 "SampleSeeded needs. Set sampler=dict(type='mmbeitv2.EpochSampler') in the "
                 'dataloader, and use the dataset without wrappers that compute new indices '

@@ -7,6 +7,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from PIL import Image
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.registry import TRANSFORMS
 
 IGNORED = 255
@@ -111,7 +112,7 @@ class CheckSegmentation(BaseTransform):
             mask = np.where(mask == IGNORED, 0, mask + 1)
         error = mask_error(mask, results['ori_shape'], self.num_classes, reduced)
         if error is not None:
-            raise ValueError(f'the mask {results["seg_map_path"]} {error}')
+            raise InputError(f'the mask {results["seg_map_path"]} {error}')
         return results
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.registry import HOOKS
 
 # Ranks must agree on what is due, which costs a message: not at every iteration.
@@ -37,7 +38,7 @@ class CheckpointHook(MMEngineCheckpointHook):
     def __init__(self, minutes: float | None = 30, **kwargs) -> None:
         super().__init__(**kwargs)
         if minutes is not None and minutes < 0:
-            raise ValueError(f'minutes is {minutes}, allowed: 0 or more, None for no such limit.')
+            raise InputError(f'minutes is {minutes}, allowed: 0 or more, None for no such limit.')
         self.minutes = minutes
         self._saved_at = monotonic()
 

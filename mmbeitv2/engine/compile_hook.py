@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.models.layers import Block
 from mmbeitv2.registry import HOOKS
 
@@ -83,7 +84,7 @@ class CompileHook(Hook):
 
     def __init__(self, device: str = 'any', **kwargs) -> None:
         if device not in DEVICES:
-            raise ValueError(f'device is {device!r}, allowed: {", ".join(DEVICES)}.')
+            raise InputError(f'device is {device!r}, allowed: {", ".join(DEVICES)}.')
         self.device = device
         self.kwargs = kwargs
 

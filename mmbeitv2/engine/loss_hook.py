@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmbeitv2.engine.deferred_scalars import HostCopy
+from mmbeitv2.errors import NonFiniteError
 from mmbeitv2.registry import HOOKS
 
 # Iterations whose losses may be on their way. A host is rarely more than one ahead of its GPU.
@@ -88,7 +89,7 @@ class FiniteLossHook(Hook):
             if math.isfinite(first.loss.read()):
                 continue
             terms = {name: value.item() for name, value in first.terms.items()}
-            raise FloatingPointError(
+            raise NonFiniteError(
                 f'the loss is not finite at iteration {first.number}: {terms}. Images of the '
                 f'batch: {first.files}. Lower the learning rate, use bfloat16 instead of float16, '
                 f'or resume from the last checkpoint in {runner.work_dir}.'

@@ -6,6 +6,7 @@ from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 NO_DECAY = ('cls_token', 'pos_embed')
@@ -32,7 +33,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         options = {'layer_decay_rate': 1.0, 'no_decay': NO_DECAY, **(paramwise_cfg or {})}
         unknown = set(options) - {'layer_decay_rate', 'no_decay'}
         if unknown:
-            raise ValueError(
+            raise InputError(
                 f'paramwise_cfg has {sorted(unknown)}, allowed: layer_decay_rate and no_decay.'
             )
         super().__init__(optim_wrapper_cfg, options)

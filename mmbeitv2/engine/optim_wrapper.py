@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmbeitv2.engine.deferred_scalars import DeferredGradNorm
 from mmbeitv2.engine.precision import choose_precision
+from mmbeitv2.errors import InputError
 from mmbeitv2.registry import OPTIM_WRAPPERS
 
 LOSS_SCALER = 'loss_scaler'
@@ -95,7 +96,7 @@ def _scaler(loss_scale: str | float | dict, precision) -> tuple[torch.amp.GradSc
     if isinstance(loss_scale, int | float) and loss_scale > 0:
         fixed = float(loss_scale)
         return torch.amp.GradScaler(precision.device, init_scale=fixed, **options), fixed
-    raise ValueError(
+    raise InputError(
         f"loss_scale is {loss_scale!r}, allowed: 'dynamic', a number above 0, or arguments of "
         'torch.amp.GradScaler.'
     )

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from mmengine.device import get_device
 
+from mmbeitv2.errors import InputError
+
 PRECISIONS = ('auto', 'bfloat16', 'float16', 'float32')
 # The first NVIDIA GPUs that multiply bfloat16 natively, Ampere; AMD's numbers begin at 9.
 BFLOAT16_CAPABILITY = (8, 0)
@@ -53,7 +55,7 @@ def choose_precision(name: str = 'auto', device: str | None = None) -> Precision
         ValueError: another name, or one that the device cannot serve.
     """
     if name not in PRECISIONS:
-        raise ValueError(f'precision is {name!r}, allowed: {", ".join(PRECISIONS)}.')
+        raise InputError(f'precision is {name!r}, allowed: {", ".join(PRECISIONS)}.')
     device = get_device() if device is None else device
     native, known_as = _multiplies_bfloat16(device)
     if name == 'auto':
@@ -65,12 +67,12 @@ def choose_precision(name: str = 'auto', device: str | None = None) -> Precision
             )
         return Precision(torch.float32, device, f'auto: {known_as} does not multiply bfloat16')
     if name == 'bfloat16' and device == 'cuda' and not native:
-        raise ValueError(
+        raise InputError(
             f'precision is bfloat16, which {known_as} only emulates; it has float16 and float32: '
             'leave precision at auto.'
         )
     if name == 'float16' and device != 'cuda':
-        raise ValueError(
+        raise InputError(
             f'precision is float16, which needs a GPU; {known_as} has bfloat16 and float32: leave '
             'precision at auto.'
         )

@@ -15,6 +15,7 @@ from torch.distributed import fsdp
 from torch.distributed import tensor as dtensor
 from torch.distributed.device_mesh import init_device_mesh
 
+from mmbeitv2.errors import InputError, NotInstalledError
 from mmbeitv2.models.layers import Block
 from mmbeitv2.registry import STRATEGIES
 
@@ -35,19 +36,22 @@ class ShardedStrategy(FSDPStrategy):
         **kwargs: those that ``FlexibleRunner`` gives to every strategy.
 
     Raises:
-        RuntimeError: with torch before 2.7.
+        ImportError: with torch before 2.7.
         ValueError: in a run of one process without a launcher.
     """
 
     def __init__(self, **kwargs) -> None:
         if digit_version(torch.__version__) < digit_version('2.7'):
-            raise RuntimeError(f'sharding needs torch 2.7 or later, this is {torch.__version__}')
+            raise NotInstalledError(
+                f'sharding needs torch 2.7 or later, this is {torch.__version__}: update torch, or '
+                'remove strategy and runner_type'
+            )
         super().__init__(state_dict_cfg='full', **kwargs)
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
         """Shard every Transformer layer on its own and the rest of the model as one."""
         if not is_distributed():
-            raise ValueError(
+            raise InputError(
                 'nothing to shard over: start the run with tools/dist_train.sh CONFIG GPUS, or '
                 'leave runner_type and strategy out of the config'
             )

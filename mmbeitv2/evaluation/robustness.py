@@ -8,6 +8,7 @@ from mmpretrain.evaluation import Accuracy
 from timm.data import ImageNetInfo
 from torch import Tensor
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.registry import METRICS
 
 
@@ -40,7 +41,7 @@ class ImageNetSubsetAccuracy(Accuracy):
         unknown = [folder for folder in folders if folder not in index]
         if unknown or len(folders) != self.num_classes:
             problem = f'; {unknown[0]!r} is not an ImageNet class' if unknown else ''
-            raise ValueError(
+            raise InputError(
                 f'the data set has {len(folders)} class folders, expected {self.num_classes} named '
                 f'by WordNet synsets such as n01498041{problem}: set data_root of the dataset to '
                 'the folder that holds the class folders, all of them.'
@@ -53,7 +54,7 @@ class ImageNetSubsetAccuracy(Accuracy):
         for sample in data_samples:
             scores = sample['pred_score']
             if scores.numel() != 1000:
-                raise ValueError(
+                raise InputError(
                     f'the classifier has {scores.numel()} classes, but ImageNet’s 1000 are needed: '
                     'test a checkpoint that was fine-tuned on ImageNet-1k.'
                 )

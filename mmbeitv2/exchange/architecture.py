@@ -5,6 +5,7 @@ import math
 from torch import Tensor
 
 from mmbeitv2.checkpoints.naming import num_layers, with_prefix
+from mmbeitv2.errors import InputError
 from mmbeitv2.models.position import SHARED_TABLE, TABLE
 
 HEAD_WIDTH = 64
@@ -32,7 +33,7 @@ def vit_architecture(state: dict[str, Tensor], num_heads: int | None = None) -> 
     else:
         num_patches = state['pos_embed'].shape[1] - 1
     if num_heads is None and embed_dim % HEAD_WIDTH:
-        raise ValueError(
+        raise InputError(
             f'width {embed_dim} is no multiple of {HEAD_WIDTH}, so the number of heads, which the '
             'checkpoint does not show, cannot be assumed: give num_heads.'
         )

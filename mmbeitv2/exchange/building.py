@@ -3,6 +3,7 @@
 from mmbeitv2.checkpoints.loading import load_exactly
 from mmbeitv2.checkpoints.naming import with_prefix
 from mmbeitv2.checkpoints.translation import TOKENIZER_PART, Checkpoint, tokenizer_prefix
+from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.architecture import (
     pretraining_architecture,
     tokenizer_architecture,
@@ -52,7 +53,7 @@ def build_pretrained(
     """
     state = checkpoint.state
     if checkpoint.kind != 'pretraining':
-        raise ValueError(
+        raise InputError(
             f'{checkpoint} is no pretraining checkpoint of BEiTV2: it holds '
             f'{", ".join(list(state)[:3])}, …'
         )

@@ -18,6 +18,7 @@ from mmbeitv2.checkpoints.layouts import (
 )
 from mmbeitv2.checkpoints.naming import Rules, num_layers, rename_to_theirs, within
 from mmbeitv2.checkpoints.translation import AGGREGATION_LAYER, INDEX, Checkpoint, split_qkv
+from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.building import FC_NORM, NORM
 from mmbeitv2.models.position import SHARED_TABLE, TABLE, expand_relative_position_bias, table_grid
 
@@ -154,7 +155,7 @@ def export(checkpoint: Checkpoint, project: str) -> Export:
     kinds = TARGETS[project]
     if checkpoint.kind not in kinds:
         others = [name for name, known in TARGETS.items() if checkpoint.kind in known]
-        raise ValueError(
+        raise InputError(
             f'{project} has no model for {checkpoint}: it takes {", ".join(kinds)}; for a '
             f'{checkpoint.kind} choose one of {", ".join(others)}.'
         )
@@ -175,13 +176,13 @@ def export(checkpoint: Checkpoint, project: str) -> Export:
 
 def _check(checkpoint: Checkpoint, project: str, target: Target) -> None:
     if target.needs and not any(name in checkpoint.state for name in target.needs):
-        raise ValueError(
+        raise InputError(
             f'{checkpoint} cannot become a checkpoint of {project}, whose {checkpoint.kind} model '
             f'needs a tensor {" or ".join(target.needs)}.'
         )
     for name in target.refuses:
         if name in checkpoint.state:
-            raise ValueError(
+            raise InputError(
                 f'{checkpoint} cannot become a checkpoint of {project}, whose {checkpoint.kind} '
                 f'model has no place for {name}.'
             )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmbeitv2.checkpoints.naming import with_prefix
 from mmbeitv2.checkpoints.reading import METADATA_KEY
+from mmbeitv2.errors import ExistingFileError, InputError
 from mmbeitv2.exchange.architecture import vit_architecture
 from mmbeitv2.exchange.building import FC_NORM
 
@@ -43,17 +44,17 @@ def check_destination(path: Path, project: str, overwrite: bool) -> None:
         suffixes = (SAFETENSORS_SUFFIX,)
     if project == 'transformers':
         if path.suffix in suffixes or path.is_file():
-            raise ValueError(
+            raise InputError(
                 f'{path} names a file, but transformers loads a folder: give a folder.'
             )
     elif path.suffix not in suffixes or path.is_dir():
-        raise ValueError(f'{path} must be a file whose name ends in {", ".join(suffixes)}.')
+        raise InputError(f'{path} must be a file whose name ends in {", ".join(suffixes)}.')
     written = [path]
     if project == 'transformers':
         written = [path / 'config.json', path / 'model.safetensors']
     present = [str(file) for file in written if file.exists()]
     if present and not overwrite:
-        raise FileExistsError(
+        raise ExistingFileError(
             f'{" and ".join(present)} exists: choose another name or --overwrite.'
         )
 

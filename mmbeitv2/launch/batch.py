@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from mmengine.config import Config
 
+from mmbeitv2.errors import InputError
+
 WORLD_SIZE_VARIABLES = {
     'pytorch': 'WORLD_SIZE',
     'slurm': 'SLURM_NTASKS',
@@ -49,12 +51,12 @@ def settle_total_batch(cfg: Config, processes: int, accumulate: bool) -> BatchRe
     scale = cfg.get('auto_scale_lr', {}).get('enable', False)
     per_process = cfg.train_dataloader.batch_size
     if base is None and (accumulate or scale):
-        raise ValueError(
+        raise InputError(
             '--accumulate and --auto-scale-lr need the batch that the learning rate belongs to: '
             'set auto_scale_lr = dict(base_batch_size=...) in the config'
         )
     if accumulate and scale:
-        raise ValueError(
+        raise InputError(
             '--accumulate keeps the recipe’s total batch, --auto-scale-lr fits the learning rate '
             'to another: give one of them'
         )
@@ -108,7 +110,7 @@ def _accumulated_steps(base: int, processes: int, per_process: int) -> int:
         if fitting
         else 'use another number of processes'
     )
-    raise ValueError(
+    raise InputError(
         f'the recipe’s total batch {base} cannot be formed by {processes} processes × '
         f'{per_process} images, whose product must divide it: {cure}, or fit the learning rate '
         'to the batch with --auto-scale-lr'

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 import mmbeitv2
+from mmbeitv2.errors import MissingFileError
 
 SCOPE_PREFIX = 'mmbeitv2::'
 TOKENIZER_VARIABLE = 'tokenizer_checkpoint'
@@ -38,7 +39,7 @@ def find_config(name: str) -> Path:
     if not path.is_file():
         folder = path.parent if path.parent.is_dir() else root
         known = sorted(str(p.relative_to(root)) for p in folder.glob('*.py'))
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'mmbeitv2 has no config {relative!r}; near it in {root} there are: '
             f'{", ".join(known) or "none"}'
         )
@@ -63,7 +64,7 @@ def load_config(filename: str | Path, options: Mapping[str, Any] | None = None) 
     filename = str(filename)
     path = find_config(filename) if filename.startswith(SCOPE_PREFIX) else Path(filename)
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'no config file {filename!r} (looked in {Path.cwd()}); give the path of a file, or '
             f"'{SCOPE_PREFIX}NAME.py' for a config of this package"
         )

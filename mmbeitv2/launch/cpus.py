@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 from mmengine.config import Config
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.launch.config import load_config
-from mmbeitv2.launch.runner import add_common_arguments, exit_on_bad_input
+from mmbeitv2.launch.runner import add_common_arguments
+from mmbeitv2.launch.user_errors import one_line_errors
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -30,7 +32,7 @@ def cpus_per_process(cfg: Config) -> int:
     }
     for key, number in workers.items():
         if not isinstance(number, int) or number < 0:
-            raise ValueError(
+            raise InputError(
                 f'{key} is {number!r}, allowed: 0 or more; or set CPUS_PER_TASK, the CPUs to ask '
                 'for each process'
             )
@@ -43,10 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('config')
     add_common_arguments(parser)
     args, _ = parser.parse_known_args(argv)
-    try:
+    with one_line_errors():
         print(cpus_per_process(load_config(args.config, args.cfg_options)))
-    except (FileNotFoundError, ValueError) as error:
-        exit_on_bad_input(error)
 
 
 if __name__ == '__main__':

@@ -10,6 +10,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from mmbeitv2.errors import InputError
+
 SHARED_MEMORY = Path('/dev/shm')
 # A worker's index queue and sentinel, and one tensor for each batch it has sent.
 DESCRIPTORS_A_WORKER = 3
@@ -129,7 +131,7 @@ def _check_open_files(cfg: Config, name: str, loader: Mapping[str, Any]) -> None
     a_worker = DESCRIPTORS_A_WORKER + _prefetched(loader)
     needed = opened + loader['num_workers'] * a_worker
     if needed > limit:
-        raise ValueError(
+        raise InputError(
             f'{name}.num_workers={loader["num_workers"]} needs at least {needed} open files, but '
             f'this process may have {limit}: raise the hard limit (`ulimit -Hn`), or give '
             f'`--cfg-options {name}.num_workers={max(0, (limit - opened) // a_worker)}`'
@@ -145,7 +147,7 @@ def _check_shared_memory(name: str, loader: Mapping[str, Any], processes: int) -
     free = shutil.disk_usage(SHARED_MEMORY).free
     if needed > free:
         fitting = loader['num_workers'] * free // needed
-        raise ValueError(
+        raise InputError(
             f'{name}: {processes} processes × {batches} batches of {images} images need at least '
             f'{needed / 1e6:,.0f} MB of shared memory, but {SHARED_MEMORY} has '
             f'{free / 1e6:,.0f} MB free: enlarge it (docker run --shm-size='

@@ -7,6 +7,7 @@ import torch
 from mmengine.config import Config
 
 from mmbeitv2.engine.precision import PRECISIONS, choose_precision
+from mmbeitv2.errors import InputError
 
 WRAPPER = 'MixedPrecisionOptimWrapper'
 # Wrappers of mmengine whose place ours can take, and what only they understand.
@@ -41,7 +42,7 @@ def set_training_precision(cfg: Config, precision: str) -> None:
     """
     kind = str(cfg.optim_wrapper.get('type', 'OptimWrapper')).split('.')[-1]
     if kind not in (WRAPPER, *REPLACED):
-        raise ValueError(
+        raise InputError(
             f'--precision and --amp choose the precision of mmbeitv2.{WRAPPER}, but the config has '
             f'optim_wrapper.type={kind}: set the precision as that one takes it.'
         )
@@ -92,10 +93,10 @@ def check_precision(cfg: Config, phases: Sequence[str]) -> None:
         try:
             chosen = choose_precision(asked or 'auto')
         except ValueError as error:
-            raise ValueError(f'{key}.{error}') from None
+            raise InputError(f'{key}.{error}') from None
         sharded = str((cfg.get('strategy') or {}).get('type')).endswith('ShardedStrategy')
         if phase == 'train' and sharded and chosen.dtype == torch.float16:
-            raise ValueError(
+            raise InputError(
                 f'precision is {chosen}, whose scaled losses ShardedStrategy does not know: set '
                 'precision to bfloat16 or float32, or train without strategy and runner_type.'
             )

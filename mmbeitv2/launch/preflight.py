@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmbeitv2.checkpoints.sources import is_missing
+from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.launch.config import TOKENIZER_VARIABLE
 from mmbeitv2.launch.precision import check_precision
 
@@ -75,7 +76,7 @@ def _check_sharding(cfg: Config) -> None:
     hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
     for hook in filter(None, hooks):
         if str(hook['type']).split('.')[-1] in WHOLE_MODEL_HOOKS:
-            raise ValueError(
+            raise InputError(
                 f'{hook["type"]} uses the model outside its training step, where ShardedStrategy '
                 'leaves each process a part of it: remove the hook, or train without strategy and '
                 'runner_type'
@@ -97,7 +98,7 @@ def _check_dataset(dataset: Mapping[str, Any], dataloader: str) -> None:
             paths[key] = str(Path(root, value).expanduser())
     for key, path in paths.items():
         if path and not _is_remote(path) and not Path(path).expanduser().exists():
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f'{dataloader}: the {key} of {dataset["type"]} is {path!r}, which does not exist '
                 f'(looked from {Path.cwd()}). Put the data there, link it '
                 f'(`ln -s /your/data {root or path}`), or set the path with '
@@ -113,7 +114,7 @@ def _check_class_folders(dataset: Mapping[str, Any], dataloader: str, cfg: Confi
         return
     classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
     if not classes:
-        raise ValueError(
+        raise InputError(
             f'{dataloader}: {str(folder)!r} has no class folders, but its dataset is to give '
             'labels. Put the images of each class into a folder of their own, or give an ann_file '
             'with lines `FILE LABEL`. Images without labels serve for pretraining only '
@@ -121,13 +122,13 @@ def _check_class_folders(dataset: Mapping[str, Any], dataloader: str, cfg: Confi
         )
     for name in classes:
         if not any(files for _, _, files in os.walk(folder / name, followlinks=True)):
-            raise ValueError(
+            raise InputError(
                 f'{dataloader}: the class folder {str(folder / name)!r} is empty. Remove it, or '
                 'restore its images'
             )
     head = cfg.get('model', {}).get('head') or {}
     if len(classes) > head.get('num_classes', len(classes)):
-        raise ValueError(
+        raise InputError(
             f'{dataloader}: {str(folder)!r} has {len(classes)} class folders, but the head '
             f'{head["num_classes"]} classes: set model.head.num_classes={len(classes)} and '
             f'data_preprocessor.num_classes={len(classes)}'
@@ -177,7 +178,7 @@ def _check_class_count(cfg: Config, dataset: Mapping[str, Any], dataloader: str)
     count = segmentation_classes(dataset)
     for key, found in heads.items():
         if count is not None and found != count:
-            raise ValueError(
+            raise InputError(
                 f'{key}.num_classes is {found}, but {dataset["type"]} of {dataloader} has {count} '
                 f'classes ({dataset.get("data_root")}): set both heads to '
                 f'`--cfg-options model.decode_head.num_classes={count} '
@@ -193,7 +194,7 @@ def _check_initial_weights(cfg: Config) -> None:
     tokenizer = cfg.get(TOKENIZER_VARIABLE)
     generator = cfg.get('model', {}).get('target_generator') or {}
     if tokenizer and generator.get('init_cfg') and is_missing(tokenizer):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'the tokenizer {TOKENIZER_VARIABLE}={tokenizer!r} does not exist. Either train it: '
             f'`python tools/train.py {TOKENIZER_CONFIG}`; or download a VQ-KD tokenizer of the '
             'official BEiT v2 release or of mmpretrain and give its file: '
@@ -201,7 +202,7 @@ def _check_initial_weights(cfg: Config) -> None:
         )
     for key, checkpoint in _pretrained(cfg.get('model'), 'model'):
         if is_missing(checkpoint):
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f'{key} is {checkpoint!r}, which does not exist; set it with '
                 f'`--cfg-options {key}=PATH`, or train that model first'
             )
@@ -210,7 +211,7 @@ def _check_initial_weights(cfg: Config) -> None:
 def _check_load_from(cfg: Config) -> None:
     load_from = cfg.get('load_from')
     if load_from and not _is_remote(load_from) and not Path(load_from).expanduser().is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'the checkpoint {load_from!r} to load or resume from does not exist; '
             'plain `--resume` takes the newest one of the work directory'
         )

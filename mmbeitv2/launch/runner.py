@@ -4,7 +4,6 @@ import argparse
 import datetime
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+
+from mmbeitv2.errors import InputError
 
 GPU_NORMS = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 CPU_NORM = 'mmbeitv2.AnyDeviceSyncBN'
@@ -81,19 +82,10 @@ def load_weights(runner: Runner, checkpoint: str) -> None:
     try:
         runner.load_checkpoint(checkpoint, strict=True)
     except RuntimeError as error:
-        raise ValueError(
+        raise InputError(
             f'{checkpoint} is a checkpoint of another architecture: {error}. Evaluate it with the '
             'config that it was trained with.'
         ) from error
-
-
-def exit_on_bad_input(error: Exception) -> None:
-    """End the process with the message alone: a traceback would bury what the user can change.
-
-    Args:
-        error: what a check of the config raised.
-    """
-    sys.exit(f'error: {error}')
 
 
 def _start_gloo(cfg: Config, launcher: str) -> None:
@@ -117,12 +109,12 @@ def _start_gloo(cfg: Config, launcher: str) -> None:
         variables = {'RANK': 'OMPI_COMM_WORLD_RANK', 'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE'}
         variables['LOCAL_RANK'] = 'OMPI_COMM_WORLD_LOCAL_RANK'
         if 'MASTER_ADDR' not in os.environ:
-            raise ValueError('--launcher mpi needs MASTER_ADDR, the address of the first node')
+            raise InputError('--launcher mpi needs MASTER_ADDR, the address of the first node')
     else:
         variables = {name: name for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')}
     for name, source in variables.items():
         if source not in os.environ:
-            raise ValueError(
+            raise InputError(
                 f'--launcher {launcher} needs {source}, which is not set: start the run with '
                 'tools/dist_train.sh, tools/slurm_train.sh or mpirun'
             )

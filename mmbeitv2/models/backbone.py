@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mmbeitv2.checkpoints.loading import load_exactly
 from mmbeitv2.checkpoints.translation import open_checkpoint
+from mmbeitv2.errors import InputError
 from mmbeitv2.models.position import Grid
 from mmbeitv2.models.vit import VisionTransformer
 from mmbeitv2.registry import MODELS
@@ -47,14 +48,14 @@ class BEiTViT(VisionTransformer):
         **kwargs,
     ) -> None:
         if isinstance(arch, str) and arch not in ARCHITECTURES:
-            raise ValueError(
+            raise InputError(
                 f'arch is {arch!r}, allowed: {sorted(ARCHITECTURES)} or a dictionary such as '
                 'dict(embed_dim=384, depth=12, num_heads=6).'
             )
         if out_type not in OUT_TYPES:
-            raise ValueError(f'out_type is {out_type!r}, allowed: {OUT_TYPES}.')
+            raise InputError(f'out_type is {out_type!r}, allowed: {OUT_TYPES}.')
         if kwargs.get('final_norm') == 'fc_norm' and out_type not in ('avg_featmap', 'cls_and_avg'):
-            raise ValueError(
+            raise InputError(
                 f"final_norm='fc_norm' normalises the mean of the patches, which out_type="
                 f"{out_type!r} does not return: set out_type='avg_featmap', or final_norm='norm'."
             )
@@ -62,7 +63,7 @@ class BEiTViT(VisionTransformer):
         indices = [out_indices] if isinstance(out_indices, int) else list(out_indices)
         self.out_indices = [i + self.depth if i < 0 else i for i in indices]
         if not all(0 <= i < self.depth for i in self.out_indices):
-            raise ValueError(
+            raise InputError(
                 f'out_indices {indices} reach outside the {self.depth} layers: allowed are '
                 f'{-self.depth} to {self.depth - 1}.'
             )

@@ -5,6 +5,7 @@ from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.registry import MODELS
 
 
@@ -40,7 +41,7 @@ class AnyDeviceSyncBN(_BatchNorm):
 
     def _check_input_dim(self, x: Tensor) -> None:
         if x.dim() < 2:
-            raise ValueError(f'the input has {x.dim()} dimensions, allowed: 2 or more.')
+            raise InputError(f'the input has {x.dim()} dimensions, allowed: 2 or more.')
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise float ``(B, C, …)``; shape and dtype stay, statistics are float32.

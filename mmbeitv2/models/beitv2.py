@@ -7,6 +7,7 @@ from mmpretrain.models.selfsup.base import BaseSelfSupervisor
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.models.float32 import in_float32
 from mmbeitv2.models.vqkd import VQKDTokenizer
 from mmbeitv2.registry import MODELS
@@ -40,11 +41,11 @@ class BEiTV2(BaseSelfSupervisor):
         if target_generator is not None:
             self.set_tokenizer(self.target_generator)
         if self.backbone.mask_token is None or self.backbone.norm is None:
-            raise ValueError(
+            raise InputError(
                 "pretraining needs a backbone with use_mask_token=True and final_norm='norm'."
             )
         if neck is not None and not 0 < self.neck.layer < self.backbone.depth:
-            raise ValueError(
+            raise InputError(
                 f'patch aggregation takes patches of layer {self.neck.layer}, allowed: 1 to '
                 f'{self.backbone.depth - 1} for this backbone of {self.backbone.depth} layers.'
             )
@@ -57,12 +58,12 @@ class BEiTV2(BaseSelfSupervisor):
         """
         num_codes = tokenizer.quantize.num_codes
         if self.head.num_codes != num_codes:
-            raise ValueError(
+            raise InputError(
                 f'the head predicts {self.head.num_codes} codes but the tokenizer has {num_codes}: '
                 'set num_codes of the head to the tokenizer’s.'
             )
         if tokenizer.encoder.patch_size != self.backbone.patch_size:
-            raise ValueError(
+            raise InputError(
                 f'the backbone has patch_size {self.backbone.patch_size} but the tokenizer '
                 f'{tokenizer.encoder.patch_size}: they must be equal.'
             )
@@ -165,7 +166,7 @@ class BEiTV2(BaseSelfSupervisor):
 
     def _codes(self, images: Tensor, positions: Tensor) -> Tensor:
         if self.target_generator is None:
-            raise RuntimeError(
+            raise InputError(
                 'this model has no tokenizer to compute codes with: set target_generator in its '
                 'config, or load it by load_pretrained(checkpoint, tokenizer=FILE).'
             )
@@ -192,7 +193,7 @@ def masked_positions(
     mask = mask.flatten(1).bool()
     counts = mask.sum(dim=1)
     if (counts != counts[0]).any():
-        raise ValueError(
+        raise InputError(
             f'every image of a batch must have the same number of masked patches, got '
             f'{sorted(set(counts.tolist()))}: use BlockMask or RandomMask, which mask exactly '
             'num_masked.'

@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.models.batch_norm import AnyDeviceSyncBN
 from mmbeitv2.models.float32 import in_float32
 from mmbeitv2.registry import MODELS
@@ -53,10 +54,10 @@ class LinearProbeHead(BaseModule):
     ) -> None:
         super().__init__()
         if not features or not set(features) <= set(FEATURES):
-            raise ValueError(f'features is {tuple(features)}, allowed: one or more of {FEATURES}.')
+            raise InputError(f'features is {tuple(features)}, allowed: one or more of {FEATURES}.')
         for name in (*(layers or ()), *(rates or ())):
             if '.' in name:
-                raise ValueError(f"the name {name!r} has a dot: write a rate 0.004 as 'lr4e-3'.")
+                raise InputError(f"the name {name!r} has a dot: write a rate 0.004 as 'lr4e-3'.")
         self.num_classes = num_classes
         self.features = tuple(features)
         self.layers = layers
@@ -81,7 +82,7 @@ class LinearProbeHead(BaseModule):
                 float ``(B, C)``.
         """
         if self.layers is not None and len(feats) != len(self.layers):
-            raise ValueError(
+            raise InputError(
                 f'layers names {len(self.layers)} layers but the backbone gives {len(feats)}: name '
                 'each of its out_indices.'
             )
@@ -122,7 +123,7 @@ class LinearProbeHead(BaseModule):
     def _check(self, labels: Tensor) -> None:
         largest = max(labels.tolist())
         if largest >= self.num_classes:
-            raise ValueError(
+            raise InputError(
                 f'a label is {largest}, allowed: 0 to {self.num_classes - 1}: set '
                 'num_classes of the head to the number of classes of the data.'
             )

@@ -6,6 +6,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.models.layers import INIT_STD, Block, init_layer_
 from mmbeitv2.models.position import Grid
 from mmbeitv2.registry import MODELS
@@ -48,13 +49,13 @@ class PatchAggregationNeck(BaseModule):
     ) -> None:
         super().__init__()
         if depth < 1:
-            raise ValueError(
+            raise InputError(
                 f'depth is {depth}, allowed: 1 or more; for pretraining without patch aggregation '
                 'set neck=None.'
             )
         rates = [drop_path] * depth if isinstance(drop_path, int | float) else list(drop_path)
         if len(rates) != depth:
-            raise ValueError(
+            raise InputError(
                 f'drop_path has {len(rates)} values but the neck {depth} layers: give one for '
                 'each, or one number.'
             )
@@ -85,7 +86,7 @@ class PatchAggregationNeck(BaseModule):
     def set_extra_state(self, state: Tensor) -> None:
         """Refuse the weights of a model with another l."""
         if int(state) != self.layer:
-            raise ValueError(
+            raise InputError(
                 f'the checkpoint aggregates patches of layer {int(state)} but this neck those of '
                 f'layer {self.layer}: set layer={int(state)}.'
             )

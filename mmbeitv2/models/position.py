@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from scipy.interpolate import make_interp_spline
 from torch import Tensor, nn
 
+from mmbeitv2.errors import InputError
+
 Grid = tuple[int, int]
 
 # Names of the learned biases in a state dict: a layer's own, and the one that all layers share.
@@ -36,7 +38,7 @@ def table_grid(table: Tensor) -> Grid:
     """
     side = (math.isqrt(table.shape[0] - NUM_CLS_OFFSETS) + 1) // 2
     if num_relative_positions((side, side)) != table.shape[0]:
-        raise ValueError(
+        raise InputError(
             f'a relative position bias table of {table.shape[0]} rows belongs to no square grid; '
             'allowed are (2n − 1)² + 3 rows.'
         )

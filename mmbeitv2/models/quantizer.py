@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmengine.dist import all_gather, all_reduce, broadcast, get_rank, get_world_size
 from torch import Tensor, nn
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.registry import MODELS
 
 # Similarities held at a time, whatever the batch and the codebook: on a CPU as many as stay in its
@@ -138,9 +139,9 @@ class NormEMAQuantizer(nn.Module):
     ) -> None:
         super().__init__()
         if num_codes < 2:
-            raise ValueError(f'num_codes is {num_codes}, allowed: 2 or more; the paper has 8192.')
+            raise InputError(f'num_codes is {num_codes}, allowed: 2 or more; the paper has 8192.')
         if not 0 <= decay < 1:
-            raise ValueError(f'decay is {decay}, allowed: 0 ≤ decay < 1; the paper has 0.99.')
+            raise InputError(f'decay is {decay}, allowed: 0 ≤ decay < 1; the paper has 0.99.')
         self.num_codes = num_codes
         self.code_dim = code_dim
         self.decay = decay
@@ -176,14 +177,14 @@ class NormEMAQuantizer(nn.Module):
             since it moves by moving average).
 
         Raises:
-            RuntimeError: eval mode before the codebook has been set.
+            ValueError: eval mode before the codebook has been set.
         """
         with torch.autocast(z.device.type, enabled=False):
             z = l2_normalize(z.permute(0, 2, 3, 1))
             flat = z.reshape(-1, self.code_dim)
             if not self.initted:
                 if not self.training:
-                    raise RuntimeError(
+                    raise InputError(
                         'the codebook is empty: load a trained tokenizer, or train this one; with '
                         'kmeans_init=True its first training step fills it.'
                     )
@@ -226,7 +227,7 @@ class NormEMAQuantizer(nn.Module):
         """
         gathered = torch.cat(all_gather(z))
         if gathered.shape[0] < self.num_codes:
-            raise ValueError(
+            raise InputError(
                 f'k-means needs at least as many vectors as codes: num_codes is {self.num_codes}, '
                 f'available are {gathered.shape[0]}. Use fewer codes, a larger batch, or the hook '
                 'CodebookInitHook, which gathers vectors over several batches.'

@@ -6,6 +6,7 @@ import timm
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.registry import MODELS
 
 
@@ -36,12 +37,12 @@ class TimmViT(BaseModule):
     ) -> None:
         super().__init__()
         if model.partition('.')[0] not in timm.list_models(module='vision_transformer'):
-            raise ValueError(
+            raise InputError(
                 f'model={model!r} is not a plain ViT of timm: choose one of '
                 "timm.list_models(module='vision_transformer')."
             )
         if checkpoint is not None and not Path(checkpoint).is_file():
-            raise FileNotFoundError(f'no weight file at {checkpoint}: check the path.')
+            raise MissingFileError(f'no weight file at {checkpoint}: check the path.')
         self.pretrained = pretrained
         self._arguments = dict(
             model_name=model,

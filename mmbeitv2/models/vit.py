@@ -11,6 +11,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.models.layers import INIT_STD, Block, PatchEmbed, init_layer_, init_normal_
 from mmbeitv2.models.position import (
     SHARED_TABLE,
@@ -162,7 +163,7 @@ class VisionTransformer(BaseModule):
         state, own = dict(state), self.state_dict()
         for kind, option in POSITION_OPTIONS.items():
             if _has(state, kind) and not _has(own, kind):
-                raise ValueError(
+                raise InputError(
                     f'the checkpoint holds {kind}, which this model would drop: set {option}.'
                 )
         tables = [name for name in own if name.endswith(f'attn.{TABLE}')]
@@ -211,7 +212,7 @@ class VisionTransformer(BaseModule):
         x = x.to(self.cls_token.dtype)
         if mask is not None:
             if mask.shape != x.shape[:2]:
-                raise ValueError(
+                raise InputError(
                     f'the mask has shape {tuple(mask.shape)} but the images give '
                     f'{tuple(x.shape[:2])} (batch, patches) at patch_size {self.patch_size}: set '
                     f'the grid of the mask generator to {grid}.'
@@ -287,14 +288,13 @@ def _check_arguments(
 ) -> None:
     height, width = img_size
     if height % patch_size or width % patch_size:
-        raise ValueError(
+        raise InputError(
             f'img_size {img_size} must be a multiple of patch_size {patch_size}: choose '
             f'for instance {(height // patch_size + 1) * patch_size}.'
         )
     if embed_dim % num_heads:
-        raise ValueError(
-            f'embed_dim {embed_dim} must be a multiple of num_heads {num_heads}; the official '
-            'models use embed_dim / 64 heads.'
+        raise InputError(
+            f'embed_dim {embed_dim} must be a multiple of num_heads {num_heads}: take width / 64.'
         )
     if final_norm not in ('norm', 'fc_norm', None):
-        raise ValueError(f"final_norm is {final_norm!r}, allowed: 'norm', 'fc_norm', None.")
+        raise InputError(f"final_norm is {final_norm!r}, allowed: 'norm', 'fc_norm', None.")

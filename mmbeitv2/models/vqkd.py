@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmbeitv2.checkpoints.loading import load_exactly
 from mmbeitv2.checkpoints.translation import open_checkpoint, tokenizer_prefix
+from mmbeitv2.errors import InputError
 from mmbeitv2.models.float32 import in_float32
 from mmbeitv2.models.layers import init_layer_
 from mmbeitv2.models.position import Grid
@@ -81,7 +82,7 @@ class VQKDTokenizer(VQKDEncoder):
     ) -> None:
         super().__init__(encoder, quantizer, init_cfg=init_cfg)
         if mixed_precision not in PRECISIONS:
-            raise ValueError(
+            raise InputError(
                 f'mixed_precision is {mixed_precision!r}, allowed: {", ".join(PRECISIONS)}.'
             )
         self.mixed_precision = PRECISIONS[mixed_precision]
@@ -259,7 +260,7 @@ class VQKD(VQKDEncoder, BaseModel):
             return self.predict(inputs, data_samples)
         if mode == 'tensor':
             return self.quantized(inputs)[1]
-        raise ValueError(f"mode is {mode!r}, allowed: 'loss', 'predict', 'tensor'.")
+        raise InputError(f"mode is {mode!r}, allowed: 'loss', 'predict', 'tensor'.")
 
     def loss(self, images: Tensor) -> dict[str, Tensor]:
         """Both terms of Eq. 2, with the usage (share of codes, 0 to 1) and perplexity of the batch.

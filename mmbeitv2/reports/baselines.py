@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mmbeitv2.errors import MissingFileError
+
 
 def majority_share(folder: str | Path) -> float:
     """Accuracy (0 to 1) of always guessing the most frequent class.
@@ -19,7 +21,7 @@ def majority_share(folder: str | Path) -> float:
         sum(1 for _ in classes.iterdir()) for classes in _existing(folder) if classes.is_dir()
     ]
     if not sum(counts):
-        raise FileNotFoundError(f'{folder} holds no class folders with images.')
+        raise MissingFileError(f'{folder} holds no class folders with images.')
     return max(counts) / sum(counts)
 
 
@@ -41,14 +43,14 @@ def background_miou(folder: str | Path) -> float:
             counts += np.bincount(np.asarray(annotation).ravel(), minlength=256)
     labelled = counts[1:]
     if not labelled.sum():
-        raise FileNotFoundError(f'{folder} holds no labelled annotation PNGs.')
+        raise MissingFileError(f'{folder} holds no labelled annotation PNGs.')
     return float(labelled[0] / labelled.sum() / (labelled > 0).sum())
 
 
 def _existing(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'no folder {folder}: write the demo data with `python tools/make_demo_data.py` or '
             'give their place with --data-root.'
         )

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.models.vqkd import VQKDTokenizer
 from mmbeitv2.visualization.style import (
     DPI,
@@ -70,7 +71,7 @@ def encode_images(tokenizer: VQKDTokenizer, images: Sequence[Image.Image]) -> Co
         ValueError: no image.
     """
     if not images:
-        raise ValueError('there are 0 images, at least one is needed: check the image folder.')
+        raise InputError('there are 0 images, at least one is needed: check the image folder.')
     codes, similarity = [], []
     for start in range(0, len(images), IMAGES_PER_BATCH):
         batch = to_pixels(images[start : start + IMAGES_PER_BATCH], tokenizer.encoder.img_size)

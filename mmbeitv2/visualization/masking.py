@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.models.beitv2 import BEiTV2
 from mmbeitv2.visualization.code_maps import code_colours
 from mmbeitv2.visualization.codes import (
@@ -79,7 +80,7 @@ def predict_masked(
     """
     expected = (len(images), *model.backbone.grid)
     if tuple(masks.shape) != expected:
-        raise ValueError(
+        raise InputError(
             f'masks have shape {tuple(masks.shape)}, expected {expected}: (images, rows, columns) '
             'of the model’s patch grid.'
         )

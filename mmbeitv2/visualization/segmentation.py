@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.patches import Patch as Swatch
 from PIL import Image
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.visualization.style import (
     CLASS_COLOURS,
     MUTED,
@@ -34,13 +35,13 @@ def overlay(image: Image.Image, labels: np.ndarray, share: float = 0.7) -> Image
         ValueError: labels of another size, or of a class without a colour.
     """
     if labels.shape != (image.height, image.width):
-        raise ValueError(
+        raise InputError(
             f'labels have shape {labels.shape} but the image {(image.height, image.width)}: both '
             'must be equal; resize the labels with nearest neighbour.'
         )
     classes = labels[labels != IGNORED]
     if classes.size and classes.max() >= len(CLASS_COLOURS):
-        raise ValueError(
+        raise InputError(
             f'a label is {classes.max()}, allowed: 0 to {len(CLASS_COLOURS) - 1} and {IGNORED}.'
         )
     table = np.full((256, 3), 255, np.uint8)

@@ -84,7 +84,7 @@ def test_teacher_without_network_names_the_file_to_place(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_CACHE', str(tmp_path))
     cfg = load_config(TOKENIZER)
     cfg.model.encoder.depth = cfg.model.decoder.depth = 1
-    with pytest.raises(RuntimeError, match=r'ViT-B-16.*pretrained='):
+    with pytest.raises(FileNotFoundError, match=r'ViT-B-16.*pretrained='):
         ROOT_MODELS.build(cfg.model)
 
 

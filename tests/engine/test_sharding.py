@@ -23,5 +23,5 @@ def test_one_process_is_refused(alone):
 
 def test_an_old_torch_is_refused(alone, monkeypatch):
     monkeypatch.setattr(torch, '__version__', '2.4.1')
-    with pytest.raises(RuntimeError, match=r'sharding needs torch 2\.7 or later, this is 2\.4\.1'):
+    with pytest.raises(ImportError, match=r'sharding needs torch 2\.7 or later, this is 2\.4\.1'):
         alone()

@@ -271,7 +271,7 @@ class TestOfficialPretraining:
     def test_loss_needs_a_tokenizer(self, file, images, masked_samples):
         path, _ = file
         model = load_pretrained(path)
-        with pytest.raises(RuntimeError, match=r'no tokenizer .*tokenizer=FILE'):
+        with pytest.raises(ValueError, match=r'no tokenizer .*tokenizer=FILE'):
             model.loss([images, images], masked_samples)
 
     def test_tokenizer_from_another_file(self, file, vqkd, save, images, masked_samples):

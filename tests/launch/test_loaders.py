@@ -100,7 +100,9 @@ def limited(files, workers):
 def test_too_few_open_files_are_refused():
     result = limited(files=64, workers=20)
     message = result.stderr.splitlines()[-1]
-    assert message.startswith('ValueError: train_dataloader.num_workers=20 needs at least ')
+    assert message.startswith(
+        'mmbeitv2.errors.InputError: train_dataloader.num_workers=20 needs at least '
+    )
     assert 'this process may have 64: raise the hard limit (`ulimit -Hn`)' in message
     assert limited(files=200, workers=20).returncode == 0
 

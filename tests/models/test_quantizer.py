@@ -236,7 +236,7 @@ def test_fewer_vectors_than_codes_is_refused(z):
 
 
 def test_empty_codebook_in_eval_is_refused(z):
-    with pytest.raises(RuntimeError, match='the codebook is empty: load a trained tokenizer'):
+    with pytest.raises(ValueError, match='the codebook is empty: load a trained tokenizer'):
         make_quantizer(kmeans_init=True).eval()(z)
 
 

@@ -175,18 +175,20 @@ def test_saved_checkpoint_holds_the_iteration(project):
     ],
     ids=['config', 'data', 'checkpoint', 'batch'],
 )
-def test_train_exits_with_what_is_wrong(project, monkeypatch, arguments, message):
+def test_train_exits_with_what_is_wrong(project, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(project)
     monkeypatch.setattr(sys, 'argv', ['train.py', *arguments])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(ROOT / 'tools' / 'train.py'), run_name='__main__')
-    assert str(end.value).startswith('error: ')
-    assert message in str(end.value)
+    assert end.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith('error: ')
+    assert message in printed
 
 
 def test_train_ends_with_the_message_alone(tmp_path):
     result = run(sys.executable, ROOT / 'tools' / 'train.py', 'nothing.py', cwd=tmp_path)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "error: no config file 'nothing.py'" in result.stdout
     assert 'Traceback' not in result.stdout
 
@@ -253,12 +255,13 @@ class TestPrecision:
             ('test.py tiny.py work_dirs/tiny/iter_2.pth --precision float16', 'test_cfg'),
         ],
     )
-    def test_float16_without_a_gpu_is_one_line(self, project, monkeypatch, arguments, key):
+    def test_float16_without_a_gpu_is_one_line(self, project, monkeypatch, capsys, arguments, key):
         monkeypatch.chdir(project)
         monkeypatch.setattr(sys, 'argv', arguments.split())
-        with pytest.raises(SystemExit) as end:
+        with pytest.raises(SystemExit, match='2'):
             runpy.run_path(str(ROOT / 'tools' / sys.argv[0]), run_name='__main__')
-        assert f'error: {key}.precision is float16, which needs a GPU; this CPU' in str(end.value)
+        message = f'error: {key}.precision is float16, which needs a GPU; this CPU'
+        assert message in capsys.readouterr().err
 
     def test_mmpretrains_own_tools_obey_the_configs_key(self, project):
         import mmpretrain

@@ -1,5 +1,6 @@
 """The command that converts a checkpoint and prints the table of equality."""
 
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -47,22 +48,25 @@ def test_conversion_prints_the_table(source, run, tmp_path, capsys):
     ids=['source', 'destination', 'kind', 'heads'],
 )
 def test_bad_input_ends_with_the_message_alone(
-    arguments, message, source, run, tmp_path, monkeypatch
+    arguments, message, source, run, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as end:
         run(*(argument.format(source=source) for argument in arguments))
-    assert str(end.value).startswith('error: ')
-    assert message in str(end.value)
+    assert end.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith('error: ')
+    assert message in printed
     assert not (tmp_path / 'out.pth').exists()
 
 
-def test_file_with_code_needs_trust(vqkd, run, tmp_path):
+def test_file_with_code_needs_trust(vqkd, run, tmp_path, capsys):
     content = {'state_dict': vqkd.state_dict(), 'hook': print}
     torch.save(content, tmp_path / 'code.pth')
     arguments = (tmp_path / 'code.pth', tmp_path / 'out.safetensors', '--to', 'safetensors')
-    with pytest.raises(SystemExit, match=r'refused.*--trust'):
+    with pytest.raises(SystemExit, match='2'):
         run(*arguments, '--num-heads', 4)
+    assert re.search(r'refused.*--trust', capsys.readouterr().err)
     run(*arguments, '--num-heads', 4, '--trust')
     assert (tmp_path / 'out.safetensors').is_file()
 

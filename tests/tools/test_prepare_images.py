@@ -41,7 +41,8 @@ def prepare(monkeypatch, capsys):
         try:
             prepare_images.main()
         except SystemExit as end:
-            return str(end.code), capsys.readouterr().out
+            printed = capsys.readouterr()
+            return printed.err if end.code == 2 else str(end.code), printed.out
         return None, capsys.readouterr().out
 
     return run

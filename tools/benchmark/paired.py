@@ -43,6 +43,15 @@ def compile_option(options: argparse.ArgumentParser) -> None:
     )
 
 
+def keep_option(options: argparse.ArgumentParser) -> None:
+    """Add ``--keep``, which a benchmark of training has."""
+    options.add_argument(
+        '--keep',
+        action='store_true',
+        help='our layers keep what norms and GELUs give: more memory, less time',
+    )
+
+
 def start(args: argparse.Namespace) -> None:
     """Seed, set threads, and refuse what cannot be run before any work."""
     if args.device != 'cpu' and not torch.cuda.is_available():

@@ -9,7 +9,7 @@ the optimiser settings of its own paper config. Both losses must be equal before
 
 import copy
 
-from paired import compare, compile_option, parser, report, same_result, start
+from paired import compare, compile_option, keep_option, parser, report, same_result, start
 from peers import (
     also_compiled,
     if_installed,
@@ -25,9 +25,12 @@ def main() -> None:
     """Run the tool."""
     options = parser(__doc__, batch=8, pairs=3)
     compile_option(options)
+    keep_option(options)
     args = options.parse_args()
     start(args)
     cfg = pretraining_config()
+    if args.keep:
+        cfg.model.backbone.recompute = cfg.model.neck.recompute = False
     ours = pretraining_model(cfg)
     peers = if_installed('mmpretrain', lambda: mmpretrain_pretraining(ours))
     views = [random_images(args.batch, args.device) for _ in range(2)]

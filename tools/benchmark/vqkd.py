@@ -8,7 +8,7 @@ anything is timed.
 """
 
 import torch
-from paired import compare, compile_option, parser, report, same_result, start
+from paired import compare, compile_option, keep_option, parser, report, same_result, start
 from peers import TimmVQKD, also_compiled, if_installed
 from steps import TOKENIZER, autocast, random_images, train_step, vqkd_model
 
@@ -20,9 +20,12 @@ def main() -> None:
     """Run the tool."""
     options = parser(__doc__, batch=8, pairs=3)
     compile_option(options)
+    keep_option(options)
     args = options.parse_args()
     start(args)
     cfg = load_config(TOKENIZER)
+    if args.keep:
+        cfg.model.encoder.recompute = cfg.model.decoder.recompute = False
     ours = vqkd_model(cfg)
     peers = if_installed('timm, vector-quantize-pytorch', lambda: TimmVQKD(ours).train())
     peers = {name: model.to(args.device) for name, model in peers.items()}

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmbeitv2.errors import InputError
+
 
 def resample_grid(features: Tensor, grid_size: int | tuple[int, int]) -> Tensor:
     """Resample a feature map to another grid by antialiased bilinear interpolation.
@@ -24,7 +26,7 @@ def resample_grid(features: Tensor, grid_size: int | tuple[int, int]) -> Tensor:
     """
     height, width = (grid_size, grid_size) if isinstance(grid_size, int) else grid_size
     if height < 1 or width < 1:
-        raise ValueError(
+        raise InputError(
             f'grid_size={grid_size} is not a grid: pass two positive integers (rows, columns), '
             'the image size divided by the patch size of the student'
         )
@@ -50,7 +52,7 @@ def check_model_name(name: str, known: Sequence[str], list_command: str) -> None
         return
     close = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
     hint = f'close names: {", ".join(close)}; ' if close else ''
-    raise ValueError(f'unknown teacher model={name!r}; {hint}list all with {list_command}')
+    raise InputError(f'unknown teacher model={name!r}; {hint}list all with {list_command}')
 
 
 class FrozenTeacher(nn.Module):
@@ -83,13 +85,13 @@ class FrozenTeacher(nn.Module):
     ) -> None:
         super().__init__()
         if image_size is not None and image_size < 1:
-            raise ValueError(f'image_size={image_size}: pass a positive number of pixels or None')
+            raise InputError(f'image_size={image_size}: pass a positive number of pixels or None')
         self.embed_dim = embed_dim
         self.image_size = image_size
         mean = _channel_values('mean', mean)
         std = _channel_values('std', std)
         if (std < 1).any():
-            raise ValueError(
+            raise InputError(
                 f'std={std.flatten().tolist()}: every value must be at least 1, in 0..255 units '
                 '(0..1 units times 255), and mean likewise'
             )
@@ -158,20 +160,20 @@ class FrozenTeacher(nn.Module):
 def _channel_values(name: str, value: float | Sequence[float]) -> Tensor:
     values = torch.as_tensor(value, dtype=torch.float32).flatten()
     if values.numel() not in (1, 3):
-        raise ValueError(f'{name}={value}: pass one number or three, in 0..255 units')
+        raise InputError(f'{name}={value}: pass one number or three, in 0..255 units')
     return values.reshape(1, -1, 1, 1)
 
 
 def _check_images(images: Tensor) -> None:
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-        raise ValueError(
+        raise InputError(
             f'images of shape {tuple(images.shape)} and type {images.dtype}: '
             'pass floating RGB of shape (B, 3, H, W) in [-1, 1]'
         )
     low, high = (bound.item() for bound in images.aminmax())
     # The margin is rounding in half precision.
     if not (low >= -1.01 and high <= 1.01):
-        raise ValueError(
+        raise InputError(
             f'images have values in [{low:.3g}, {high:.3g}]: pass RGB mapped to [-1, 1] '
             '(x / 127.5 - 1 for 0..255 pixels); the teacher applies its own normalisation'
         )

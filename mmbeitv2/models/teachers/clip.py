@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
+from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.models.teachers.base import FrozenTeacher, check_model_name
 from mmbeitv2.registry import MODELS
 
@@ -52,7 +53,7 @@ class CLIPTeacher(FrozenTeacher):
 
     Raises:
         ValueError: if the model, the tag, the file or the image size does not fit.
-        RuntimeError: if the weights of a tag can be neither found nor downloaded.
+        FileNotFoundError: if the weights of a tag can be neither found nor downloaded.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class CLIPTeacher(FrozenTeacher):
         else:
             visual = _from_tag(name, pretrained).visual
         if not isinstance(visual, VisionTransformer) or visual.attn_pool is not None:
-            raise ValueError(
+            raise InputError(
                 f'the image tower of model={name!r} has no projected patch tokens: choose a ViT '
                 'without attention pooling, such as ViT-B-16, or use TimmTeacher for other networks'
             )
@@ -87,7 +88,7 @@ class CLIPTeacher(FrozenTeacher):
         visual = self.model.visual
         (height, width), (rows, columns) = pixels.shape[-2:], visual.patch_size
         if height % rows or width % columns:
-            raise ValueError(
+            raise InputError(
                 f'images of {height}×{width} pixels do not divide into patches of {rows}×{columns}:'
                 f' set image_size to a multiple of {rows}'
             )
@@ -134,7 +135,7 @@ def _from_file(name: str, path: str) -> nn.Module:
     try:
         return open_clip.create_model(name, pretrained=path, weights_only=True)
     except Exception as error:  # the file formats' errors share no type
-        raise ValueError(
+        raise InputError(
             f'pretrained={path!r} does not load into the open_clip model {name!r}: {error}\n'
             'Pass a state dict of that whole model (.pt, .bin or .safetensors), which is read '
             'weights-only. A TorchScript archive such as the .pt that OpenAI published is '
@@ -156,7 +157,7 @@ def _from_tag(name: str, tag: str) -> nn.Module:
     config = open_clip.get_pretrained_cfg(name, tag)
     if not config:
         tags = ', '.join(open_clip.list_pretrained_tags_by_model(name)) or 'none'
-        raise ValueError(
+        raise InputError(
             f'pretrained={tag!r} is neither an existing file nor a tag of {name!r}; '
             f'its tags: {tags}'
         )
@@ -170,7 +171,7 @@ def _from_tag(name: str, tag: str) -> nn.Module:
         if quick_gelu and not name.endswith('-quickgelu'):
             file_model = f'{name}-quickgelu'
         source = config.get('hf_hub', '').rstrip('/') or 'the open_clip release'
-        raise RuntimeError(
+        raise MissingFileError(
             f'the weights {tag!r} of the CLIP teacher {name!r} could not be downloaded: {error}\n'
             f'Without a network, place a copy of the weight file of {source} '
             '(open_clip_model.safetensors) on this machine and set '

@@ -4,6 +4,7 @@ import timm
 from torch import Tensor
 
 from mmbeitv2.checkpoints.reading import WEIGHT_KEYS
+from mmbeitv2.errors import InputError
 from mmbeitv2.models.teachers.timm import TimmTeacher
 from mmbeitv2.registry import MODELS
 
@@ -28,7 +29,7 @@ class DINOTeacher(TimmTeacher):
     Raises:
         ValueError: if the model or the file does not fit.
         FileNotFoundError: if ``checkpoint`` does not exist.
-        RuntimeError: if no file is given and the weights can be neither found nor downloaded.
+        FileNotFoundError: if no file is given and the weights can be neither found nor downloaded.
     """
 
     weight_keys = ('teacher', *WEIGHT_KEYS)
@@ -44,7 +45,7 @@ class DINOTeacher(TimmTeacher):
     ) -> None:
         base = model.partition('.')[0]
         if base in set(timm.list_models()) - set(timm.list_models(module='vision_transformer')):
-            raise ValueError(
+            raise InputError(
                 f'model={model!r} is not a plain ViT of timm: DINOTeacher takes models such as '
                 'vit_base_patch16_224.dino; use TimmTeacher for other networks'
             )

@@ -7,6 +7,7 @@ from timm.models import FeatureInfo
 from torch import Tensor, nn
 
 from mmbeitv2.checkpoints.reading import WEIGHT_KEYS, read_state_dict
+from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.models.teachers.base import FrozenTeacher, check_model_name
 from mmbeitv2.models.teachers.weights import load_weights
 from mmbeitv2.registry import MODELS
@@ -38,7 +39,7 @@ class TimmTeacher(FrozenTeacher):
     Raises:
         ValueError: if the model, the level or the file does not fit.
         FileNotFoundError: if ``checkpoint`` does not exist.
-        RuntimeError: if no file is given and the weights can be neither found nor downloaded.
+        FileNotFoundError: if no file is given and the weights can be neither found nor downloaded.
     """
 
     # Where weights lie in a file.
@@ -64,7 +65,7 @@ class TimmTeacher(FrozenTeacher):
             weights = read_state_dict(checkpoint, trust, self.weight_keys)
             load_weights(network, self._select_weights(weights), checkpoint)
         if not hasattr(network, 'forward_intermediates') or not hasattr(network, 'feature_info'):
-            raise ValueError(
+            raise InputError(
                 f'model={model!r} offers no feature grid (timm: forward_intermediates): choose '
                 'another network, such as a ResNet, an EfficientNet or a ViT'
             )
@@ -104,7 +105,7 @@ def _check_name(name: str, needs_tag: bool) -> None:
     check_model_name(base, timm.list_models(), 'timm.list_models()')
     tagged = timm.list_pretrained(f'{base}.*') + timm.list_pretrained(base)
     if (tag and name not in tagged) or (needs_tag and not tagged):
-        raise ValueError(
+        raise InputError(
             f'timm has no weights for the teacher model={name!r}; it has some for: '
             f'{", ".join(tagged) or "no tag of this network"}. Choose one of them, or give the '
             'name without a tag and set checkpoint to a file'
@@ -116,7 +117,7 @@ def _download(name: str, model_args: dict) -> nn.Module:
         return timm.create_model(name, pretrained=True, **model_args)
     except Exception as error:  # network clients share no exception type
         source = timm.get_pretrained_cfg(name).hf_hub_id or 'the timm release'
-        raise RuntimeError(
+        raise MissingFileError(
             f'the weights of the teacher model={name!r} could not be downloaded: {error}\n'
             f'Without a network, place a copy of the weight file of {source} (model.safetensors) '
             "on this machine and set checkpoint='PATH/model.safetensors'"
@@ -127,14 +128,14 @@ def _level(name: str, network: nn.Module, out_index: int | None) -> int:
     strides = [level['reduction'] for level in network.feature_info]
     if out_index is not None:
         if not -len(strides) <= out_index < len(strides):
-            raise ValueError(
+            raise InputError(
                 f'out_index={out_index} is not a level of {name!r}: pass -{len(strides)} to '
                 f'{len(strides) - 1}; strides by level: {strides}'
             )
         return out_index % len(strides)
     fine = [index for index, stride in enumerate(strides) if stride <= MAX_DEFAULT_STRIDE]
     if not fine:
-        raise ValueError(
+        raise InputError(
             f'model={name!r} has no level of stride at most {MAX_DEFAULT_STRIDE}: set out_index; '
             f'strides by level: {strides}'
         )
@@ -153,7 +154,7 @@ def _has_fixed_size(network: nn.Module) -> bool:
 def _check_size(network: nn.Module, size: tuple[int, int]) -> None:
     embedding = getattr(network, 'patch_embed', None)
     if _has_fixed_size(network) and size != tuple(embedding.img_size):
-        raise ValueError(
+        raise InputError(
             f'images of {size[0]}×{size[1]} pixels, but this teacher takes '
             f'{embedding.img_size[0]}×{embedding.img_size[1]}: set image_size, to which images and '
             'position embedding are resized'
@@ -162,7 +163,7 @@ def _check_size(network: nn.Module, size: tuple[int, int]) -> None:
         return
     rows, columns = embedding.patch_size
     if size[0] % rows or size[1] % columns:
-        raise ValueError(
+        raise InputError(
             f'images of {size[0]}×{size[1]} pixels do not divide into patches of {rows}×{columns}: '
             f'set image_size to a multiple of {rows}'
         )

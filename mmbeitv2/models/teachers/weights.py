@@ -3,6 +3,8 @@
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmbeitv2.errors import InputError
+
 # BatchNorm's step counter: absent from older files and without effect in eval mode.
 _STEP_COUNTER = 'num_batches_tracked'
 
@@ -26,7 +28,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> N
         # A name that both know must not be loaded into another tensor.
         misplaced = own_name != given_name and (own_name in given or given_name in own)
         if misplaced or own[own_name].shape != given[given_name].shape:
-            raise ValueError(
+            raise InputError(
                 f'{source} is not a weight file of this {type(model).__name__}; first difference: '
                 f'the model has {own_name!r} of shape {tuple(own[own_name].shape)}, the file '
                 f'{given_name!r} of shape {tuple(given[given_name].shape)}; choose the model that '
@@ -35,7 +37,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> N
     if len(own) != len(given):
         longer, side = (own, 'model') if len(own) > len(given) else (given, 'file')
         name = list(longer)[len(pairs)]
-        raise ValueError(
+        raise InputError(
             f'{source} is not a weight file of this {type(model).__name__}: the model has '
             f'{len(own)} tensors, the file {len(given)}; only the {side} has {name!r} of shape '
             f'{tuple(longer[name].shape)}; choose the model that the file belongs to'

@@ -64,7 +64,9 @@ def test_openai_tag_brings_quick_gelu():
 
 
 def test_missing_download_names_the_file_and_the_arguments():
-    with pytest.raises(RuntimeError, match=r'place a copy of .*vit_base_patch16_clip') as error:
+    with pytest.raises(
+        FileNotFoundError, match=r'place a copy of .*vit_base_patch16_clip'
+    ) as error:
         CLIPTeacher()
     assert "model='ViT-B-16-quickgelu', pretrained='PATH/" in str(error.value)
     assert error.value.__cause__ is not None

@@ -1,0 +1,56 @@
+"""How the command-line tools end at what the user can mend: one line, exit code 2."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mmengine.logging import MMLogger
+
+from mmbeitv2.errors import UserError
+
+EXIT_CODE = 2
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the process at a ``UserError`` with its message alone, as argparse does.
+
+    A traceback would bury what the user can change. It goes into the run's log file where there is
+    one. All other errors pass: they are bugs, or a library's.
+
+    Raises:
+        SystemExit: with code 2, instead of the error.
+    """
+    try:
+        yield
+    except UserError as error:
+        _write_to_log_files(error)
+        print(f'error: {message_of(error)}', file=sys.stderr)
+        raise SystemExit(EXIT_CODE) from error
+
+
+def message_of(error: UserError) -> str:
+    """The message as it was written, also of an error that a data loader's worker raised.
+
+    PyTorch raises that one again in the main process, its message the worker's whole traceback.
+
+    Args:
+        error: as it was caught.
+    """
+    text = str(error)
+    if not text.startswith('Caught '):
+        return text
+    kind = type(error)
+    return text.rpartition(f'{kind.__module__}.{kind.__qualname__}: ')[2].strip()
+
+
+def _write_to_log_files(error: UserError) -> None:
+    logger = MMLogger.get_current_instance()
+    info = (type(error), error, error.__traceback__)
+    record = logger.makeRecord(
+        logger.name, logging.ERROR, __file__, 0, 'the run ended at this error', (), info
+    )
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
