@@ -96,7 +96,10 @@ def _check_copied(plain: Config, key: str, value: Any) -> None:
 def _at(cfg: Config, key: str) -> Any:
     node: Any = cfg
     for part in key.split('.'):
-        node = node[int(part)] if isinstance(node, list | tuple) else node.get(part)
+        if isinstance(node, list | tuple):
+            node = node[int(part)]
+        else:
+            node = node.get(part) if hasattr(node, 'get') else None
     return node
 
 

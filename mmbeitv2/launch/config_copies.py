@@ -42,7 +42,7 @@ def bound_names(file: ConfigFile) -> set[str]:
         file: not those that it inherits.
     """
     if file.tree is None:
-        return set(_json_keys(file.source)) - {BASE_KEY}
+        return set(json_values(file.source)) - {BASE_KEY}
     return {name for _, names in _bindings(file.tree) for name in names} - {BASE_KEY}
 
 
@@ -160,9 +160,15 @@ def _bindings(tree: ast.AST) -> Iterator[tuple[ast.stmt, set[str]]]:
             yield from _bindings(node)
 
 
-def _json_keys(source: str) -> list[str]:
-    """Top-level keys, also of text that placeholders make no JSON."""
-    return list(json.loads(PLACEHOLDER_VALUE.sub('0', source)))
+def json_values(source: str) -> dict[str, Any]:
+    """Return the values of a JSON file but those that placeholders are to give.
+
+    Args:
+        source: its text.
+    """
+    mark = 'placeholder'
+    values = json.loads(PLACEHOLDER_VALUE.sub(json.dumps(mark), source))
+    return {key: value for key, value in values.items() if value != mark}
 
 
 def _literal(value: Any) -> str:

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,8 +118,8 @@ def _read(path: Path, inheriting: tuple[Path, ...]) -> ConfigFile:
     file = ConfigFile(path, text)
     if path.suffix == '.py':
         file.tree = _program(path, text)
-        file.movable = not _reads_neighbours(file.tree)
         names = _base_of_program(file.tree, path)
+        file.movable = bool(names) or not _imports_parts(file.tree)
     else:
         values = _json_values(path, text) if path.suffix == '.json' else _yaml_values(path, text)
         if path.suffix != '.json':
@@ -158,9 +159,17 @@ def _program(path: Path, text: str) -> ast.Module:
         raise InputError(f'the config {path} is no Python: {error}') from None
 
 
-def _reads_neighbours(tree: ast.Module) -> bool:
-    """Whether it is of mmengine's newer kind, which finds its bases from where it lies."""
-    return any(isinstance(n, ast.ImportFrom) and n.level > 0 for n in ast.walk(tree))
+def _imports_parts(tree: ast.Module) -> bool:
+    """Whether it is of mmengine's newer kind, which imports its bases and classes."""
+    for node in ast.walk(tree):
+        modules = []
+        if isinstance(node, ast.ImportFrom):
+            modules = [node.module or ''] if node.level == 0 else ['']
+        elif isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        if any(module.split('.')[0] not in sys.stdlib_module_names for module in modules):
+            return True
+    return False
 
 
 def _base_of_program(tree: ast.Module, path: Path) -> Any:

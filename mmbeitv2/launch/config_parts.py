@@ -68,6 +68,8 @@ def check_parts(cfg: Config, phases: Sequence[str]) -> None:
     for key in ('model', 'tta_model'):
         if cfg.get(key) is not None:
             _check_model(cfg[key], key, scope)
+    if 'type' in (cfg.get('data_preprocessor') or ()):
+        check_component(cfg.data_preprocessor, 'data_preprocessor', MODELS, scope, complete=False)
     for phase in phases:
         _check_loader(cfg.get(f'{phase}_dataloader'), f'{phase}_dataloader', scope)
         _check_loop(cfg.get(f'{phase}_cfg'), phase, scope)

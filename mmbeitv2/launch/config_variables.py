@@ -20,6 +20,7 @@ from mmbeitv2.launch.config_copies import (
     Settings,
     bound_names,
     is_plain,
+    json_values,
     read_names,
     statement,
     write_copy,
@@ -86,10 +87,11 @@ def _run(root: ConfigFile, settings: Mapping[ConfigFile, Settings]) -> tuple[Con
             cfg = Config.fromfile(copy)
         except Exception as error:
             raise InputError(_fault(root, folder, error)) from error
-    values = cfg.to_dict() if keys else cfg._cfg_dict
+    if copy == root.path:
+        return cfg, {}
+    values = cfg.to_dict()
     own = {file: values.pop(key) for file, key in keys.items()}
-    if not keys:
-        return cfg, own
+    own |= {file: json_values(file.source) for file in root.files() if file.tree is None}
     text = '\n'.join(f'{file.path}\n{file.source}' for file in reversed(list(root.files())))
     # What is reported and saved names the user's file, not its short-lived copy.
     cfg = Config(values, cfg_text=text, filename=str(root.path), env_variables=cfg.env_variables)

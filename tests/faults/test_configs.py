@@ -108,6 +108,7 @@ OPTIONS = [
     ('train_dataloader.batchsize=3', 'did you mean batch_size'),
     ('val_dataloader.shufle=True', 'did you mean shuffle'),
     ('model.backbone.image_size=3', 'did you mean img_size'),
+    ('data_preprocessor.img_size=3', 'did you mean image_size'),
     ('model.neck.layers=3', 'did you mean layer'),
     ('model.bacbone.depth=3', 'did you mean backbone'),
     ('train_dataloader.sampler.suffle=1', 'did you mean shuffle'),

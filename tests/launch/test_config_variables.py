@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from torch.optim import AdamW
 
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.config_copies import is_plain
@@ -155,6 +156,26 @@ class TestHeirs:
     def test_a_name_that_breaks_the_base_is_refused(self, write):
         with pytest.raises(ValueError, match=r"num_codes='x': .*base.py:3: TypeError.*otherwise"):
             load_config(write("num_codes = 'x'\n"))
+
+    @pytest.mark.parametrize('name', ['a.yaml', 'a.json'])
+    def test_it_may_be_yaml_or_json(self, write, tmp_path, name):
+        path = tmp_path / name
+        path.write_text(json.dumps({'_base_': write('').name, 'num_codes': 32}))
+        cfg = load_config(path)
+        assert codes(cfg) == (32, 32, 32)
+        assert cfg.filename == str(path)
+
+    def test_a_config_that_imports_its_parts_is_read_as_it_is(self, tmp_path):
+        (tmp_path / 'b.py').write_text('rate = 3\nmodel = dict(rate=rate)\n')
+        path = tmp_path / 'a.py'
+        path.write_text(
+            'from mmengine.config import read_base\nfrom torch.optim import AdamW\n'
+            'with read_base():\n    from .b import *\noptim_wrapper = dict(type=AdamW)\n'
+        )
+        cfg = load_config(path)
+        assert (cfg.model.rate, cfg.optim_wrapper.type) == (3, AdamW)
+        with pytest.raises(ValueError, match=r'rate=4 would change nothing.*model\.rate'):
+            load_config(path, {'rate': 4})
 
     def test_a_base_in_yaml_and_json_is_inherited(self, write, tmp_path):
         (tmp_path / 'a.yaml').write_text('_base_: base.py\nseen: {{_base_.num_codes}}\nb: [1, a]\n')
