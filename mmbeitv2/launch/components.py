@@ -47,6 +47,8 @@ def check_component(
         raise InputError(f'{key} names no type: set {key}.type to a registered {registry.name}')
     if isinstance(kind, str):
         kind = _resolve(kind, f'{key}.type', registry, component.get('_scope_', scope))
+    if not callable(kind):
+        raise InputError(f'{key}.type is {kind!r}, allowed: the name of a {registry.name}')
     arguments = set(component) - BUILDERS_KEYS
     taken = accepted(kind)
     for name in sorted(arguments - set(given)):

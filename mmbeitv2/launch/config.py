@@ -7,15 +7,16 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mmbeitv2.errors import InputError
+from mmbeitv2.errors import InputError, UserError
 from mmbeitv2.launch.config_copies import bound_names, read_names
-from mmbeitv2.launch.config_files import SCOPE_PREFIX, find_config, read_inheritance
+from mmbeitv2.launch.config_files import SCOPE_PREFIX, ConfigFile, find_config, read_inheritance
 from mmbeitv2.launch.config_keys import (
     KNOWN_KEYS,
     check_names,
     check_option,
     keys_for,
     standing_places,
+    warn_of_unread,
 )
 from mmbeitv2.launch.config_variables import evaluate
 
@@ -43,16 +44,17 @@ def load_config(filename: str | Path, options: Mapping[str, Any] | None = None) 
     bound = {name for file in root.files() for name in bound_names(file)}
     read = {name for file in root.files() for name in read_names(file)}
     check_names(bound & plain.keys(), read, root.path)
+    warn_of_unread(plain, (bound & plain.keys()) - KNOWN_KEYS - read, root.path)
     options = dict(options or {})
     for key, value in options.items():
         check_option(plain, key, value)
     variables = {
         key: value for key, value in options.items() if _is_variable(key, plain, bound & read)
     }
-    cfg = evaluate(root, variables) if variables else plain
+    cfg = _with_variables(root, variables) if variables else plain
     for key, value in options.items():
         if key in variables:
-            alone = cfg if len(variables) == 1 else evaluate(root, {key: value})
+            alone = cfg if len(variables) == 1 else _with_variables(root, {key: value})
             _check_effect(plain, alone, key, value)
         else:
             _check_copied(plain, key, value)
@@ -65,6 +67,14 @@ def _is_variable(key: str, cfg: Config, substituted: set[str]) -> bool:
     """Whether the files put the value of an option's key into others while they are read."""
     name = key.split('.')[0]
     return name in substituted and (name not in KNOWN_KEYS or isinstance(cfg.get(name), str | int))
+
+
+def _with_variables(root: ConfigFile, variables: Mapping[str, Any]) -> Config:
+    try:
+        return evaluate(root, variables)
+    except UserError as error:
+        said = ' '.join(f'{key}={value!r}' for key, value in variables.items())
+        raise InputError(f'with --cfg-options {said}: {error}') from error
 
 
 def _check_effect(plain: Config, changed: Config, key: str, value: Any) -> None:

@@ -2,11 +2,13 @@
 
 import difflib
 import inspect
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.runner import FlexibleRunner, Runner
 
 from mmbeitv2.errors import InputError
@@ -43,6 +45,11 @@ FORMER_KEYS = {
     'runner': 'train_cfg',
     'total_epochs': 'train_cfg.max_epochs',
     'workflow': 'train_cfg.val_interval',
+}
+# Read before the options are, or written by the tools.
+ELSEWHERE = {
+    'custom_imports': 'set it in a config that inherits this one',
+    'launcher': 'give --launcher',
 }
 ALIKE = 0.8
 
@@ -87,7 +94,7 @@ def standing_places(cfg: Mapping[str, Any], name: str, value: Any) -> Iterator[s
         value: its value.
     """
     for key, found in dotted_keys({k: v for k, v in cfg.items() if k in KNOWN_KEYS}):
-        if found == value and type(found) is type(value):
+        if found == value and isinstance(found, bool) == isinstance(value, bool):
             telling = isinstance(value, str | dict | list | tuple) and bool(value)
             if telling or nearest(key.split('.')[-1], [name]):
                 yield key
@@ -139,6 +146,26 @@ def check_names(names: set[str], substituted: set[str], path: Path) -> None:
             )
 
 
+def warn_of_unread(cfg: Config, names: set[str], path: Path) -> None:
+    """Say which values of config files are called like a key that has another value.
+
+    Args:
+        cfg: read from them.
+        names: that they set, and that neither they nor a run read.
+        path: for the message.
+    """
+    keys = [(k, v) for k, v in dotted_keys(cfg) if k.split('.')[0] in KNOWN_KEYS and '.' in k]
+    for name in sorted(names):
+        same = [(key, value) for key, value in keys if key.split('.')[-1] == name]
+        if same and all(value != cfg[name] for _, value in same):
+            print_log(
+                f'{path} sets {name}={cfg[name]!r}, which nothing reads: {keys_for(cfg, name)} '
+                'where that is meant',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+
 def check_option(cfg: Config, key: str, value: Any) -> None:
     """Refuse an option whose key has no place in a config.
 
@@ -151,6 +178,8 @@ def check_option(cfg: Config, key: str, value: Any) -> None:
         ValueError: naming the key that was meant, or those that there are.
     """
     first, *rest = parts = key.split('.')
+    if first in ELSEWHERE:
+        raise InputError(f'--cfg-options {key} comes too late: {ELSEWHERE[first]}')
     if not all(parts):
         raise InputError(f'--cfg-options {key}: a part of the key is empty; write KEY.KEY=VALUE')
     if first not in cfg and first not in KNOWN_KEYS:

@@ -8,7 +8,9 @@ from mmengine.config import Config
 from mmengine.registry import (
     DATA_SAMPLERS,
     DATASETS,
+    FUNCTIONS,
     HOOKS,
+    LOG_PROCESSORS,
     LOOPS,
     METRICS,
     MODELS,
@@ -16,6 +18,7 @@ from mmengine.registry import (
     OPTIM_WRAPPERS,
     OPTIMIZERS,
     PARAM_SCHEDULERS,
+    RUNNERS,
     TRANSFORMS,
     VISBACKENDS,
     VISUALIZERS,
@@ -25,6 +28,8 @@ from torch.utils.data import DataLoader
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch.components import check_component
 from mmbeitv2.launch.config_keys import nearest
+from mmbeitv2.models.quantizer import NormEMAQuantizer
+from mmbeitv2.models.vit import VisionTransformer
 
 MODEL_PARTS = (
     'auxiliary_head',
@@ -37,6 +42,13 @@ MODEL_PARTS = (
     'target_generator',
     'teacher',
 )
+# Arguments of this package's models that are those of a class.
+UNTYPED = {
+    'arch': VisionTransformer,
+    'decoder': VisionTransformer,
+    'encoder': VisionTransformer,
+    'quantizer': NormEMAQuantizer,
+}
 # What is not a component, and reads these keys alone.
 KEYS = {
     'auto_scale_lr': {'base_batch_size', 'enable'},
@@ -87,6 +99,11 @@ def check_parts(cfg: Config, phases: Sequence[str]) -> None:
         if hook is not None:
             check_component(hook, key, HOOKS, scope, given=('priority',))
     _check_visualizer(cfg.get('visualizer'), scope)
+    log = cfg.get('log_processor')
+    if log is not None:
+        check_component(log, 'log_processor', LOG_PROCESSORS, scope, default='LogProcessor')
+    if cfg.get('runner_type') is not None:
+        check_component({'type': cfg.runner_type}, 'runner', RUNNERS, scope, complete=False)
 
 
 def _at(cfg: Any, key: str) -> Any:
@@ -138,11 +155,21 @@ def _check_model(model: Any, key: str, scope: str | None) -> None:
     own = isinstance(model, Mapping) and str(model.get('type')).startswith('mmbeitv2.')
     given = ('data_preprocessor', 'module')
     check_component(model, key, MODELS, scope, given=given, complete=own and '.' not in key)
+    if own:
+        _check_arguments_of_parts(model, key)
     for name in MODEL_PARTS:
         for part_key, part in _entries(model.get(name), f'{key}.{name}'):
             untyped = isinstance(part, Mapping) and 'type' not in part
             if not (name == 'data_preprocessor' and untyped):
                 _check_model(part, part_key, scope)
+
+
+def _check_arguments_of_parts(model: Mapping[str, Any], key: str) -> None:
+    """Check what this package's models hand on to classes that no type names."""
+    for name, kind in UNTYPED.items():
+        part = model.get(name)
+        if isinstance(part, Mapping) and 'type' not in part:
+            check_component({**part, 'type': kind}, f'{key}.{name}', MODELS, None, complete=False)
 
 
 def _check_loader(loader: Any, key: str, scope: str | None) -> None:
@@ -158,6 +185,14 @@ def _check_loader(loader: Any, key: str, scope: str | None) -> None:
     if sampler is not None:
         given = ('dataset', 'seed')
         check_component(sampler, f'{key}.sampler', DATA_SAMPLERS, scope, given=given)
+    if loader.get('batch_sampler') is not None:
+        given = ('sampler', 'batch_size')
+        check_component(
+            loader['batch_sampler'], f'{key}.batch_sampler', DATA_SAMPLERS, scope, given=given
+        )
+    if isinstance(loader.get('collate_fn'), Mapping):
+        # A partial: it gets the samples besides.
+        check_component(loader['collate_fn'], f'{key}.collate_fn', FUNCTIONS, scope, complete=False)
     if 'batch_size' not in loader and loader.get('batch_sampler') is None:
         raise InputError(f'{key} has no batch_size: set {key}.batch_size, 1 or more')
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import multiprocessing
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -56,6 +57,8 @@ LEVEL = Rule(
     'DEBUG, INFO, WARNING or ERROR',
 )
 
+MAPPING = Rule(lambda v: v is None or isinstance(v, Mapping), 'dict(...)')
+
 # By a pattern of dotted keys, in which * stands for one name.
 RULES = {
     'auto_scale_lr.base_batch_size': COUNT,
@@ -64,12 +67,17 @@ RULES = {
     'default_hooks.checkpoint.max_keep_ckpts': INTERVAL,
     'default_hooks.logger.interval': COUNT,
     'default_scope': TEXT_OR_NONE,
+    'env_cfg.dist_cfg': MAPPING,
+    'env_cfg.mp_cfg.mp_start_method': Rule(
+        lambda v: v in multiprocessing.get_all_start_methods(), 'fork, forkserver or spawn'
+    ),
     'experiment_name': TEXT_OR_NONE,
     'load_from': TEXT_OR_NONE,
     'log_level': LEVEL,
     'optim_wrapper.accumulative_counts': COUNT,
     'optim_wrapper.clip_grad.clip_value': POSITIVE,
     'optim_wrapper.clip_grad.max_norm': POSITIVE,
+    'optim_wrapper.paramwise_cfg': MAPPING,
     'optim_wrapper.optimizer.betas': Rule(_betas, 'two numbers from 0 to below 1'),
     'optim_wrapper.optimizer.eps': NOT_NEGATIVE,
     'optim_wrapper.optimizer.lr': NOT_NEGATIVE,
@@ -109,7 +117,21 @@ GROUPS = {
     'val': ('val_dataloader', 'val_cfg', 'val_evaluator'),
     'test': ('test_dataloader', 'test_cfg', 'test_evaluator'),
 }
-PARTS = ('model', 'data_preprocessor', 'default_hooks', 'visualizer', 'log_processor')
+PARTS = (
+    'model',
+    'data_preprocessor',
+    'default_hooks',
+    'env_cfg',
+    'log_processor',
+    'optim_wrapper',
+    'test_cfg',
+    'test_dataloader',
+    'train_cfg',
+    'train_dataloader',
+    'val_cfg',
+    'val_dataloader',
+    'visualizer',
+)
 
 
 def check_values(cfg: Config, phases: Sequence[str]) -> None:
@@ -122,7 +144,7 @@ def check_values(cfg: Config, phases: Sequence[str]) -> None:
     Raises:
         ValueError: the first value amiss: its dotted key, itself, and what is allowed.
     """
-    for key in (*PARTS, 'optim_wrapper', 'train_dataloader', 'val_dataloader', 'test_dataloader'):
+    for key in PARTS:
         part = cfg.get(key)
         if part is not None and not isinstance(part, Mapping):
             raise InputError(f'{key} is {part!r}, allowed: dict(...) or None')

@@ -85,7 +85,7 @@ def _run(root: ConfigFile, settings: Mapping[ConfigFile, Settings]) -> tuple[Con
         copy, keys = write_copy(root, Path(folder), settings, itertools.count())
         try:
             cfg = Config.fromfile(copy)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(_fault(root, folder, error)) from error
     if copy == root.path:
         return cfg, {}
