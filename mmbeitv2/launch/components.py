@@ -48,7 +48,8 @@ def check_component(
     if isinstance(kind, str):
         kind = _resolve(kind, f'{key}.type', registry, component.get('_scope_', scope))
     if not callable(kind):
-        raise InputError(f'{key}.type is {kind!r}, allowed: the name of a {registry.name}')
+        named = component.get('type', default)
+        raise InputError(f'{key}.type is {named!r}, allowed: the name of a {registry.name}')
     arguments = set(component) - BUILDERS_KEYS
     taken = accepted(kind)
     for name in sorted(arguments - set(given)):
@@ -70,7 +71,7 @@ def _resolve(name: str, key: str, registry: Registry, scope: str | None) -> Any:
         known = set(scoped.module_dict) | set(registry.module_dict)
     for child, below in registry.children.items():
         known |= {f'{child}.{known_name}' for known_name in below.module_dict}
-    meant = nearest(name, known, 0.6) or nearest(name.split('.')[-1], known, 0.6)
+    meant = nearest(name, known, 0.6) or nearest(name.split('.')[-1], known, 0.7)
     cure = f'did you mean {meant}?' if meant else 'is its module in custom_imports?'
     raise InputError(f'{key} is {name!r}, which is no registered {registry.name}: {cure}')
 

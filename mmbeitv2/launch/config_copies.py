@@ -15,7 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mmbeitv2.launch.config_files import BASE_KEY, BASE_VARIABLE, PLACEHOLDER_VALUE, ConfigFile
+from mmbeitv2.launch.config_data import PLACEHOLDER_VALUE
+from mmbeitv2.launch.config_files import BASE_KEY, BASE_VARIABLE, ConfigFile
 
 # Under such a name each copy hands on what its file sets by itself, before mmengine merges it.
 OWN_VALUES = 'values_of_file_'

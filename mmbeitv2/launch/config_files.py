@@ -1,7 +1,6 @@
 """A config file and those it inherits, read as text: nothing of them runs here."""
 
 import ast
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -9,18 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import mmbeitv2
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
+from mmbeitv2.launch.config_data import as_json, json_config, yaml_config
 
 SCOPE_PREFIX = 'mmbeitv2::'
 BASE_KEY = '_base_'
 SUFFIXES = ('.py', '.json', '.yaml', '.yml')
-# What mmengine replaces in a file's text before it is read.
-PLACEHOLDER = re.compile(r'\{\{[^{}]*\}\}')
-# In JSON one that stands for a whole value.
-PLACEHOLDER_VALUE = re.compile(r'(?<!")\{\{[^{}]*\}\}(?!")')
 BASE_VARIABLE = re.compile(r'\{\{\s*_base_\.(\w+)')
 
 
@@ -121,9 +115,9 @@ def _read(path: Path, inheriting: tuple[Path, ...]) -> ConfigFile:
         names = _base_of_program(file.tree, path)
         file.movable = bool(names) or not _imports_parts(file.tree)
     else:
-        values = _json_values(path, text) if path.suffix == '.json' else _yaml_values(path, text)
+        values = json_config(path, text) if path.suffix == '.json' else yaml_config(path, text)
         if path.suffix != '.json':
-            file.source = _as_json(values, path)
+            file.source = as_json(values, path)
         names = values.get(BASE_KEY, [])
     for name in [names] if isinstance(names, str) else names or ():
         file.bases.append(_base(name, path, (*inheriting, path)))
@@ -184,69 +178,6 @@ def _base_of_program(tree: ast.Module, path: Path) -> Any:
                 return names
             raise InputError(f'{path}:{node.lineno}: {BASE_KEY} is {names!r}, but names files')
     return []
-
-
-def _json_values(path: Path, text: str) -> dict:
-    try:
-        values = json.loads(PLACEHOLDER_VALUE.sub('0', text))
-    except ValueError as error:
-        raise InputError(f'the config {path} is no JSON: {error}') from None
-    return _mapping(values, path)
-
-
-class _DataLoader(yaml.SafeLoader):
-    """YAML's plain data, and the tuples that mmengine writes."""
-
-
-_DataLoader.add_constructor(
-    'tag:yaml.org,2002:python/tuple', lambda loader, node: loader.construct_sequence(node, True)
-)
-
-
-def _yaml_values(path: Path, text: str) -> dict:
-    """Read YAML as data, where mmengine's reader would run what its tags name."""
-    quoted = PLACEHOLDER.sub(lambda found: _token(found.group()), text)
-    try:
-        values = yaml.load(quoted, Loader=_DataLoader)
-    except yaml.YAMLError as error:
-        reason = ' '.join(str(error).split())
-        raise InputError(f'the config {path} is no plain YAML: {reason}') from None
-    return _mapping(values, path)
-
-
-def _mapping(values: Any, path: Path) -> dict:
-    if not isinstance(values, dict):
-        raise InputError(f'the config {path} holds {type(values).__name__}, not keys and values')
-    return values
-
-
-def _token(placeholder: str) -> str:
-    return f'placeholder_{placeholder.encode().hex()}_'
-
-
-def _as_json(values: dict, path: Path) -> str:
-    _refuse_other_keys(values, path)
-    try:
-        text = json.dumps(values)
-    except (TypeError, ValueError) as error:
-        raise InputError(f'the config {path} is no plain YAML: {error}; write it as .py') from None
-    for pattern in (r'"placeholder_([0-9a-f]+)_"', r'placeholder_([0-9a-f]+)_'):
-        text = re.sub(pattern, lambda found: bytes.fromhex(found.group(1)).decode(), text)
-    return text
-
-
-def _refuse_other_keys(node: Any, path: Path) -> None:
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if not isinstance(key, str):
-                raise InputError(
-                    f'the config {path} has the key {key!r}, but only text is a key: write it as '
-                    '.py'
-                )
-            _refuse_other_keys(value, path)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            _refuse_other_keys(value, path)
 
 
 def _base(name: Any, path: Path, inheriting: tuple[Path, ...]) -> ConfigFile | str:

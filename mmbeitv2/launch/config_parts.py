@@ -28,27 +28,8 @@ from torch.utils.data import DataLoader
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch.components import check_component
 from mmbeitv2.launch.config_keys import nearest
-from mmbeitv2.models.quantizer import NormEMAQuantizer
-from mmbeitv2.models.vit import VisionTransformer
+from mmbeitv2.launch.model_parts import check_model, entries
 
-MODEL_PARTS = (
-    'auxiliary_head',
-    'backbone',
-    'data_preprocessor',
-    'decode_head',
-    'head',
-    'module',
-    'neck',
-    'target_generator',
-    'teacher',
-)
-# Arguments of this package's models that are those of a class.
-UNTYPED = {
-    'arch': VisionTransformer,
-    'decoder': VisionTransformer,
-    'encoder': VisionTransformer,
-    'quantizer': NormEMAQuantizer,
-}
 # What is not a component, and reads these keys alone.
 KEYS = {
     'auto_scale_lr': {'base_batch_size', 'enable'},
@@ -79,14 +60,14 @@ def check_parts(cfg: Config, phases: Sequence[str]) -> None:
         _check_keys(_at(cfg, key), key, known)
     for key in ('model', 'tta_model'):
         if cfg.get(key) is not None:
-            _check_model(cfg[key], key, scope)
+            check_model(cfg[key], key, scope)
     if 'type' in (cfg.get('data_preprocessor') or ()):
         check_component(cfg.data_preprocessor, 'data_preprocessor', MODELS, scope, complete=False)
     for phase in phases:
         _check_loader(cfg.get(f'{phase}_dataloader'), f'{phase}_dataloader', scope)
         _check_loop(cfg.get(f'{phase}_cfg'), phase, scope)
     for phase in {'val', 'test'} & set(phases):
-        for key, metric in _entries(cfg.get(f'{phase}_evaluator'), f'{phase}_evaluator'):
+        for key, metric in entries(cfg.get(f'{phase}_evaluator'), f'{phase}_evaluator'):
             if not (isinstance(metric, Mapping) and 'metrics' in metric):
                 check_component(metric, key, METRICS, scope)
     if 'train' in phases:
@@ -95,7 +76,7 @@ def check_parts(cfg: Config, phases: Sequence[str]) -> None:
             given = ('optimizer', 'epoch_length', 'convert_to_iter_based', 'param_name')
             check_component(scheduler, key, PARAM_SCHEDULERS, scope, given=given)
     hooks = _named(cfg.get('default_hooks'), 'default_hooks')
-    for key, hook in [*hooks, *_entries(cfg.get('custom_hooks'), 'custom_hooks')]:
+    for key, hook in [*hooks, *entries(cfg.get('custom_hooks'), 'custom_hooks')]:
         if hook is not None:
             check_component(hook, key, HOOKS, scope, given=('priority',))
     _check_visualizer(cfg.get('visualizer'), scope)
@@ -132,44 +113,14 @@ def _named(part: Any, key: str) -> list[tuple[str, Any]]:
     return [(f'{key}.{name}', child) for name, child in part.items()]
 
 
-def _entries(part: Any, key: str) -> list[tuple[str, Any]]:
-    if part is None:
-        return []
-    if isinstance(part, list | tuple):
-        return [(f'{key}.{index}', entry) for index, entry in enumerate(part)]
-    return [(key, part)]
-
-
 def _schedulers(part: Any) -> Iterator[tuple[str, Any]]:
     """Yield those of one optimiser, or of each of several."""
     several = isinstance(part, Mapping) and part and 'type' not in part
     if several and all(isinstance(child, list | tuple | Mapping) for child in part.values()):
         for name, child in part.items():
-            yield from _entries(child, f'param_scheduler.{name}')
+            yield from entries(child, f'param_scheduler.{name}')
     else:
-        yield from _entries(part, 'param_scheduler')
-
-
-def _check_model(model: Any, key: str, scope: str | None) -> None:
-    # Whoever builds a part of another package may add arguments; this one's are built as they are.
-    own = isinstance(model, Mapping) and str(model.get('type')).startswith('mmbeitv2.')
-    given = ('data_preprocessor', 'module')
-    check_component(model, key, MODELS, scope, given=given, complete=own and '.' not in key)
-    if own:
-        _check_arguments_of_parts(model, key)
-    for name in MODEL_PARTS:
-        for part_key, part in _entries(model.get(name), f'{key}.{name}'):
-            untyped = isinstance(part, Mapping) and 'type' not in part
-            if not (name == 'data_preprocessor' and untyped):
-                _check_model(part, part_key, scope)
-
-
-def _check_arguments_of_parts(model: Mapping[str, Any], key: str) -> None:
-    """Check what this package's models hand on to classes that no type names."""
-    for name, kind in UNTYPED.items():
-        part = model.get(name)
-        if isinstance(part, Mapping) and 'type' not in part:
-            check_component({**part, 'type': kind}, f'{key}.{name}', MODELS, None, complete=False)
+        yield from entries(part, 'param_scheduler')
 
 
 def _check_loader(loader: Any, key: str, scope: str | None) -> None:
@@ -192,7 +143,7 @@ def _check_loader(loader: Any, key: str, scope: str | None) -> None:
         )
     if isinstance(loader.get('collate_fn'), Mapping):
         # A partial: it gets the samples besides.
-        check_component(loader['collate_fn'], f'{key}.collate_fn', FUNCTIONS, scope, complete=False)
+        check_component(loader['collate_fn'], f'{key}.collate_fn', FUNCTIONS, None, complete=False)
     if 'batch_size' not in loader and loader.get('batch_sampler') is None:
         raise InputError(f'{key} has no batch_size: set {key}.batch_size, 1 or more')
 
@@ -202,7 +153,7 @@ def _check_dataset(dataset: Any, key: str, scope: str | None) -> None:
         return  # built already
     check_component(dataset, key, DATASETS, scope)
     for name in ('dataset', 'datasets'):
-        for inner_key, inner in _entries(dataset.get(name), f'{key}.{name}'):
+        for inner_key, inner in entries(dataset.get(name), f'{key}.{name}'):
             _check_dataset(inner, inner_key, scope)
     pipeline = dataset.get('pipeline')
     if pipeline is not None and not isinstance(pipeline, list | tuple):
@@ -211,7 +162,7 @@ def _check_dataset(dataset: Any, key: str, scope: str | None) -> None:
 
 
 def _check_transforms(transforms: Sequence[Any], key: str, scope: str | None) -> None:
-    for entry_key, transform in _entries(transforms, key):
+    for entry_key, transform in entries(transforms, key):
         if isinstance(transform, list | tuple):
             _check_transforms(transform, entry_key, scope)
         elif not callable(transform):
@@ -271,5 +222,5 @@ def _check_visualizer(visualizer: Any, scope: str | None) -> None:
     if visualizer is None:
         return
     check_component(visualizer, 'visualizer', VISUALIZERS, scope, given=('name', 'save_dir'))
-    for key, backend in _entries(visualizer.get('vis_backends'), 'visualizer.vis_backends'):
+    for key, backend in entries(visualizer.get('vis_backends'), 'visualizer.vis_backends'):
         check_component(backend, key, VISBACKENDS, scope, given=('save_dir',))

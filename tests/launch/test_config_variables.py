@@ -8,6 +8,7 @@ import pytest
 from mmengine.config import Config
 from torch.optim import AdamW
 
+from mmbeitv2.launch import config_keys
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.config_copies import is_plain
 from mmbeitv2.launch.config_keys import KNOWN_KEYS, dotted_keys
@@ -143,6 +144,17 @@ class TestHeirs:
     def test_a_list_that_reaches_no_part_is_refused(self, write):
         with pytest.raises(ValueError, match=r'train_dataloader\.dataset\.pipeline keeps the val'):
             load_config(write("pipeline = [dict(type='Pack')]\n"))
+
+    def test_a_part_that_reaches_no_other_is_refused(self, write):
+        write('mask = dict(n=1, m=2)\nmodel = dict(mask=mask)\n', name='between.py')
+        with pytest.raises(ValueError, match=r'sets mask, but model\.mask keeps the value'):
+            load_config(write('mask = dict(n=3)\n', base='between.py'))
+
+    def test_a_name_that_nothing_reads_is_said(self, write, monkeypatch):
+        said = []
+        monkeypatch.setattr(config_keys, 'print_log', lambda text, **_: said.append(text))
+        load_config(write('batch_size = 7\n'))
+        assert 'sets batch_size=7, which nothing reads: set train_dataloader.batch_size' in said[0]
 
     def test_over_a_dumped_config_it_is_refused(self, write, tmp_path):
         load_config(tmp_path / write('').name).dump(tmp_path / 'dump.py')
