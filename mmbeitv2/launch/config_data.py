@@ -1,6 +1,7 @@
 """Configs in JSON and YAML, read as data: nothing of them runs."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from mmbeitv2.errors import InputError
 
 # What mmengine replaces in a file's text before it is read.
 PLACEHOLDER = re.compile(r'\{\{[^{}]*\}\}')
+ENVIRONMENT = re.compile(r'\{\{[\'"]?\s*\$(\w+)\s*:\s*(\S*?)\s*[\'"]?\}\}')
 # In JSON one that stands for a whole value.
 PLACEHOLDER_VALUE = re.compile(r'(?<!")\{\{[^{}]*\}\}(?!")')
 
@@ -51,6 +53,10 @@ def yaml_config(path: Path, text: str) -> dict:
     Raises:
         ValueError: it is no YAML, holds more than data, or no mapping.
     """
+    text = ENVIRONMENT.sub(lambda found: _from_environment(found, path), text)
+    names = dict(fileBasename=path.name, fileBasenameNoExtension=path.stem, fileExtname=path.suffix)
+    for name, value in names.items():
+        text = re.sub(rf'\{{\{{\s*{name}\s*\}}\}}', lambda _, value=value: value, text)
     quoted = PLACEHOLDER.sub(lambda found: _token(found.group()), text)
     try:
         values = yaml.load(quoted, Loader=_DataLoader)
@@ -58,6 +64,17 @@ def yaml_config(path: Path, text: str) -> dict:
         reason = ' '.join(str(error).split())
         raise InputError(f'the config {path} is no plain YAML: {reason}') from None
     return _mapping(values, path)
+
+
+def _from_environment(found: re.Match, path: Path) -> str:
+    name, default = found.groups()
+    value = os.environ.get(name, default)
+    if not value:
+        raise InputError(
+            f'the config {path} reads the environment variable {name}, which is not set: set it, '
+            f'or write a default behind the colon, {{{{${name}:DEFAULT}}}}'
+        )
+    return value
 
 
 def _mapping(values: Any, path: Path) -> dict:

@@ -189,6 +189,22 @@ class TestHeirs:
         with pytest.raises(ValueError, match=r'rate=4 would change nothing.*model\.rate'):
             load_config(path, {'rate': 4})
 
+    def test_yaml_reads_the_environment_and_its_own_name(self, tmp_path, monkeypatch):
+        monkeypatch.setenv('FOLDER', 'my/data')
+        path = tmp_path / 'a.yaml'
+        path.write_text(
+            "root: '{{$FOLDER:x}}/train'\nnumber: {{$NUMBER_:7}}\nname: {{ fileBasename }}\n"
+            "folder: '{{ fileDirname }}'\n"
+        )
+        cfg = load_config(path)
+        assert (cfg.root, cfg.number, cfg.name) == ('my/data/train', 7, 'a.yaml')
+        assert cfg.folder == str(tmp_path)
+
+    def test_a_dumped_yaml_is_read_again(self, write, tmp_path):
+        cfg = load_config(write("model = dict(betas=(0.9, 0.98), name='x')\n"))
+        cfg.dump(tmp_path / 'dump.yaml')
+        assert list(load_config(tmp_path / 'dump.yaml').model.betas) == [0.9, 0.98]
+
     def test_a_base_in_yaml_and_json_is_inherited(self, write, tmp_path):
         (tmp_path / 'a.yaml').write_text('_base_: base.py\nseen: {{_base_.num_codes}}\nb: [1, a]\n')
         (tmp_path / 'b.json').write_text(json.dumps({'_base_': ['a.yaml'], 'model': {'c': 2}}))
