@@ -134,15 +134,21 @@ def _hands_on(call: Any) -> bool:
 
 
 def _required(kind: Any) -> set[str]:
-    calls = _constructors(kind)
-    if not calls:
-        return set()
-    try:
-        parameters = list(inspect.signature(calls[0]).parameters.values())
-    except (TypeError, ValueError):
-        return set()
-    return {
-        p.name
-        for p in parameters[inspect.isclass(kind) :]
-        if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    }
+    """Arguments without a default, through constructors that hand all of theirs on."""
+    names: set[str] = set()
+    for call in _constructors(kind):
+        try:
+            parameters = list(inspect.signature(call).parameters.values())
+        except (TypeError, ValueError):
+            return names
+        names |= {
+            p.name
+            for p in parameters[inspect.isclass(kind) :]
+            if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        }
+        kinds = {p.kind for p in parameters}
+        if not {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} <= kinds:
+            return names
+        if not _hands_on(call):
+            return names
+    return names

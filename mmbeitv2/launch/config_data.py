@@ -29,7 +29,7 @@ def json_config(path: Path, text: str) -> dict:
     """
     try:
         values = json.loads(PLACEHOLDER_VALUE.sub('0', text))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f'the config {path} is no JSON: {error}') from None
     return _mapping(values, path)
 
@@ -60,7 +60,7 @@ def yaml_config(path: Path, text: str) -> dict:
     quoted = PLACEHOLDER.sub(lambda found: _token(found.group()), text)
     try:
         values = yaml.load(quoted, Loader=_DataLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         reason = ' '.join(str(error).split())
         raise InputError(f'the config {path} is no plain YAML: {reason}') from None
     return _mapping(values, path)
@@ -97,10 +97,12 @@ def as_json(values: dict, path: Path) -> str:
     Raises:
         ValueError: a value or key that JSON does not have.
     """
-    _refuse_other_keys(values, path)
     try:
+        _refuse_other_keys(values, path)
         text = json.dumps(values)
-    except (TypeError, ValueError) as error:
+    except InputError:
+        raise
+    except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f'the config {path} is no plain YAML: {error}; write it as .py') from None
     for pattern in (r'"placeholder_([0-9a-f]+)_"', r'placeholder_([0-9a-f]+)_'):
         text = re.sub(pattern, lambda found: bytes.fromhex(found.group(1)).decode(), text)

@@ -134,7 +134,7 @@ def _text(path: Path) -> str:
             f'the config {path} ends in {path.suffix!r}, allowed: {" ".join(SUFFIXES)}'
         )
     try:
-        text = path.read_text(encoding='utf-8')
+        text = path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as error:
         raise InputError(f'the config {path} is no text in UTF-8: {error}') from None
     except OSError as error:
@@ -149,8 +149,9 @@ def _program(path: Path, text: str) -> ast.Module:
         return ast.parse(text, filename=str(path))
     except SyntaxError as error:
         raise InputError(f'{path}:{error.lineno}: the config has a fault: {error.msg}') from None
-    except ValueError as error:
-        raise InputError(f'the config {path} is no Python: {error}') from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        reason = str(error) or type(error).__name__
+        raise InputError(f'the config {path} is no Python: {reason}') from None
 
 
 def _imports_parts(tree: ast.Module) -> bool:

@@ -77,7 +77,7 @@ def check_parts(cfg: Config, phases: Sequence[str]) -> None:
             check_component(scheduler, key, PARAM_SCHEDULERS, scope, given=given)
     hooks = _named(cfg.get('default_hooks'), 'default_hooks')
     for key, hook in [*hooks, *entries(cfg.get('custom_hooks'), 'custom_hooks')]:
-        if hook is not None:
+        if hook is not None or key.startswith('custom_hooks'):
             check_component(hook, key, HOOKS, scope, given=('priority',))
     _check_visualizer(cfg.get('visualizer'), scope)
     log = cfg.get('log_processor')

@@ -18,7 +18,6 @@ from mmengine.logging import print_log
 from mmbeitv2.errors import InputError, UserError
 from mmbeitv2.launch.config_copies import (
     Settings,
-    bound_names,
     is_plain,
     json_values,
     read_names,
@@ -133,7 +132,7 @@ def _rebound(
 ) -> Iterator[tuple[tuple[ConfigFile, str], Any]]:
     """Yield each heir's variable whose value its bases are to follow, an heir before its bases."""
     here = set()
-    for name in sorted(own.get(file, {}).keys() & bound_names(file)):
+    for name in sorted(own.get(file, {})):
         value, seen = own[file][name], _inherited(file, name, views)
         if name in settled or seen is None or not _used_below(file, name):
             continue
@@ -168,7 +167,7 @@ def _check_parts(root: ConfigFile, cfg: Config, own: Values, views: Values) -> N
     That of a variable with parts cannot be set again behind its statement, since later ones change
     its parts; and a file that mmengine dumped does not say what derives from what.
     """
-    for heir, name in [(file, name) for file in root.files() for name in bound_names(file)]:
+    for heir, name in [(file, name) for file in root.files() for name in own.get(file, {})]:
         seen, value = _inherited(heir, name, views), own.get(heir, {}).get(name)
         if seen is None or name in KNOWN_KEYS or seen[1] == value:
             continue
