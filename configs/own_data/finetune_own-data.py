@@ -23,7 +23,7 @@ data_preprocessor = dict(num_classes=num_classes)
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,
-        type='CustomDataset',
+        type='mmbeitv2.Photos',
         data_root=data_root,
         data_prefix='train',
         pipeline=_base_.train_pipeline,
@@ -32,9 +32,10 @@ train_dataloader = dict(
 val_dataloader = dict(
     dataset=dict(
         _delete_=True,
-        type='CustomDataset',
+        type='mmbeitv2.Photos',
         data_root=data_root,
         data_prefix='val',
+        classes_from='train',  # they number the labels, whichever folders val has
         pipeline=_base_.val_pipeline,
     )
 )

@@ -6,6 +6,7 @@ from .data_preprocessor import BEiTV2DataPreprocessor, VQKDDataPreprocessor
 from .jitter import JitterCrop
 from .loading import LoadImage
 from .masking import BlockMask, RandomMask
+from .photos import Photos
 from .random_crop import LoadRandomCrop
 from .sampling import EpochSampler, SampleIndex, SampleSeeded
 from .segmentation import CheckSegmentation
@@ -19,6 +20,7 @@ __all__ = [
     'LoadCenterCrop',
     'LoadImage',
     'LoadRandomCrop',
+    'Photos',
     'RandAugment',
     'RandomErasing',
     'RandomMask',

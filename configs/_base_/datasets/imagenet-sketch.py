@@ -5,7 +5,7 @@ _base_ = 'imagenet_finetune.py'
 test_dataloader = dict(
     dataset=dict(
         _delete_=True,
-        type='CustomDataset',
+        type='mmbeitv2.Photos',
         data_root='data/imagenet-sketch/',
         pipeline=_base_.val_pipeline,
     )
