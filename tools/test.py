@@ -23,6 +23,8 @@ from mmbeitv2.launch.runner import (
 )
 from mmbeitv2.launch.user_errors import one_line_errors
 
+MASK_LOADERS = ('LoadAnnotations', 'LoadSegmentationMask')
+
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
@@ -116,7 +118,7 @@ def without_labels(pipeline: Sequence[dict]) -> list[dict]:
         if transform['type'] == 'TestTimeAug':
             alternatives = [without_labels(group) for group in transform['transforms']]
             transform = {**transform, 'transforms': [group for group in alternatives if group]}
-        if transform['type'] != 'LoadAnnotations':
+        if transform['type'].split('.')[-1] not in MASK_LOADERS:
             kept.append(transform)
     return kept
 

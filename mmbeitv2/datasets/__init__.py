@@ -9,7 +9,7 @@ from .masking import BlockMask, RandomMask
 from .photos import Photos
 from .random_crop import LoadRandomCrop
 from .sampling import EpochSampler, SampleIndex, SampleSeeded
-from .segmentation import CheckSegmentation
+from .segmentation import CheckSegmentation, LoadSegmentationImage, LoadSegmentationMask
 
 __all__ = [
     'BEiTV2DataPreprocessor',
@@ -20,6 +20,8 @@ __all__ = [
     'LoadCenterCrop',
     'LoadImage',
     'LoadRandomCrop',
+    'LoadSegmentationImage',
+    'LoadSegmentationMask',
     'Photos',
     'RandAugment',
     'RandomErasing',

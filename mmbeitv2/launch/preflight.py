@@ -11,6 +11,7 @@ from mmbeitv2.checkpoints.sources import is_missing
 from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.launch.config import TOKENIZER_VARIABLE
 from mmbeitv2.launch.labels import settle_labels
+from mmbeitv2.launch.masks import check_masks
 from mmbeitv2.launch.photos import check_photos, photo_folder
 from mmbeitv2.launch.precision import check_precision
 
@@ -40,6 +41,7 @@ def check(cfg: Config, phases: Sequence[str] = ('train', 'val')) -> None:
     check_precision(cfg, phases)
     _check_load_from(cfg)
     check_data(cfg, phases)
+    check_masks(cfg, phases)
 
 
 def check_data(cfg: Config, phases: Sequence[str]) -> None:
