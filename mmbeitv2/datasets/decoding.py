@@ -35,14 +35,20 @@ def naming_unreadable_file(path: str | Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        # Pillow names the buffer in memory, not what is wrong.
-        unknown = isinstance(error, UnidentifiedImageError)
-        reason = 'no image that Pillow knows' if unknown else ' '.join(str(error).split())
         raise UnreadableFileError(
-            f"Image '{path}' cannot be read: {type(error).__name__}: {reason}. Restore the "
+            f"Image '{path}' cannot be read: {reason_of(error)}. Restore the "
             'file or remove it from the data set; if all files fail, check data_root and '
             'data_prefix of the dataset in the config.'
         ) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Type and text of the error behind one of ``naming_unreadable_file``, in one line."""
+    error = error.__cause__ or error
+    # Pillow names its buffer in memory, not what is wrong.
+    unknown = isinstance(error, UnidentifiedImageError)
+    text = 'no image of a format that Pillow knows' if unknown else ' '.join(str(error).split())
+    return f'{type(error).__name__}: {text}'
 
 
 def open_image(path: str | Path, backend_args: dict | None = None) -> tuple[Image.Image, bytes]:

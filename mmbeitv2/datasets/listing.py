@@ -62,7 +62,10 @@ def class_folders(folder: str | Path) -> list[str]:
 
 
 def walk_images(
-    folder: str | Path, extensions: Sequence[str], left_out: LeftOut | None = None
+    folder: str | Path,
+    extensions: Sequence[str],
+    left_out: LeftOut | None = None,
+    unusual: bool = False,
 ) -> Iterator[str]:
     """Yield the paths of all images below a folder, relative to it, in order of folder and name.
 
@@ -72,17 +75,20 @@ def walk_images(
         folder: Links to folders are followed, but none twice on one way down.
         extensions: In lower case, with their dot.
         left_out: Told of every file that is not yielded.
+        unusual: Whether links to nothing, pipes and folders with an image's extension, which are
+            likely mistakes, are yielded too.
 
     Raises:
         OSError: A folder that may not be read.
     """
     left_out = LeftOut() if left_out is None else left_out
-    yield from _walk(str(folder), '', tuple(extensions), left_out, ())
+    yield from _walk(str(folder), '', (tuple(extensions), unusual), left_out, ())
 
 
 def _walk(
-    root: str, below: str, extensions: tuple, left_out: LeftOut, above: tuple[str, ...]
+    root: str, below: str, rule: tuple[tuple, bool], left_out: LeftOut, above: tuple[str, ...]
 ) -> Iterator[str]:
+    extensions, unusual = rule
     where = os.path.join(root, below)
     real = os.path.realpath(where)
     if real in above:
@@ -93,10 +99,12 @@ def _walk(
         if entry.name.startswith('.'):
             left_out.add(path, 'hidden')
         elif entry.is_dir():
-            yield from _walk(root, path, extensions, left_out, (*above, real))
+            if unusual and entry.name.lower().endswith(extensions):
+                yield path
+            yield from _walk(root, path, rule, left_out, (*above, real))
         elif not entry.name.lower().endswith(extensions):
             left_out.add(path, 'of another extension')
-        elif entry.is_file():
+        elif unusual or entry.is_file():
             yield path
         else:
             left_out.add(path, 'link to nothing' if entry.is_symlink() else 'pipe or device')

@@ -10,6 +10,7 @@ from mmpretrain.datasets import CustomDataset
 from mmbeitv2.errors import InputError, UnreadableFileError
 from mmbeitv2.registry import DATASETS
 
+from .decoding import reason_of
 from .labels import number_classes
 from .listing import (
     LeftOut,
@@ -156,9 +157,7 @@ class Photos(CustomDataset):
             limit = max(1, int(self.max_replaced * len(self)))
             self._unread = UnreadFiles(limit, len(self))
         self._unread.list_file = self.list_file
-        cause = error.__cause__ or error
-        reason = ' '.join(f'{type(cause).__name__}: {cause}'.split())
-        self._unread.add(self.get_data_info(index)['img_path'], reason)
+        self._unread.add(self.get_data_info(index)['img_path'], reason_of(error))
 
 
 def _log(message: str) -> None:
