@@ -244,7 +244,7 @@ def prepare_folder(args: argparse.Namespace) -> None:
     names = list(photos(args.folder))
     if not names:
         raise InputError(
-            f'{args.folder} holds no file with the extension of an image that Pillow reads'
+            f'{args.folder} holds no photos: no file has an extension that Pillow reads'
         )
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / RECORD).write_text(json.dumps(settings_of(args), indent=2) + '\n')
