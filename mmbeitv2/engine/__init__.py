@@ -11,6 +11,7 @@ from mmbeitv2.engine.loops import TestLoop, ValLoop
 from mmbeitv2.engine.loss_hook import FiniteLossHook
 from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
 from mmbeitv2.engine.optim_wrapper import BFloat16OptimWrapper, MixedPrecisionOptimWrapper
+from mmbeitv2.engine.photo_hooks import ReplacedImagesHook, SameClassesHook
 from mmbeitv2.engine.precision import choose_precision
 from mmbeitv2.engine.record_hook import RunRecordHook
 from mmbeitv2.engine.runtime_info_hook import DeferredRuntimeInfoHook
