@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
 
 from mmbeitv2.datasets.segmentation_check import (
     CheckedPair,
@@ -34,7 +35,9 @@ class MaskedImages:
         import mmseg.datasets  # noqa: F401  registers its data sets
         from mmseg.registry import DATASETS
 
-        self.dataset = DATASETS.build({**dataset, 'pipeline': []})
+        # Before training nothing has set the config's scope yet.
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            self.dataset = DATASETS.build({**dataset, 'pipeline': []})
         infos = [self.dataset.get_data_info(i) for i in range(len(self.dataset))]
         self.images = [info['img_path'] for info in infos]
         self.masks = [info['seg_map_path'] for info in infos if 'seg_map_path' in info]
