@@ -55,8 +55,11 @@ def check_phase(cfg: Config, phase: str, workers: int) -> list[str]:
         return [f'{data.folder} has no *{dataset.img_suffix} image: put the images there.']
     if len(data.masks) < len(images):
         return [f'the data set of {phase} names no masks (data_prefix.seg_map_path)']
-    with ProcessPoolExecutor(workers) as pool:
-        pairs = data.check(partial(pool.map, chunksize=16))
+    if workers == 1:
+        pairs = data.check(map)
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            pairs = data.check(partial(pool.map, chunksize=16))
     errors = [pair.error for pair in pairs if pair.error is not None]
     unused = set(Path(data.mask_folder).rglob(f'*{dataset.seg_map_suffix}'))
     unused -= {Path(mask) for mask in data.masks}

@@ -1,12 +1,17 @@
 """Files that are no photos: found or left out by name, read, or named in one line."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
+from mmengine.runner import Runner
+from mmpretrain.datasets import CustomDataset
 from photo_files import write_photo
 
+import mmbeitv2
 from mmbeitv2.datasets import (
     EpochSampler,
     LoadCenterCrop,
@@ -16,6 +21,7 @@ from mmbeitv2.datasets import (
     SampleIndex,
 )
 from mmbeitv2.datasets.listing import readable_extensions
+from mmbeitv2.engine import ReplacedImagesHook
 from mmbeitv2.errors import UserError
 
 EXTENSIONS = ('jpg', 'PNG', 'webp', 'tiff', 'gif', 'bmp', 'jfif', 'jp2')
@@ -115,6 +121,18 @@ def test_a_decompression_bomb_is_one_line(tmp_path, monkeypatch):
         LoadImage()({'img_path': str(path)})
 
 
+def test_order_is_that_of_mmpretrains_data_set(tmp_path):
+    """So that a seed draws the same photos as with that."""
+    for index, name in enumerate(('b/2.png', 'b-c/1.png', 'b/10.png', 'a/b/1.png', 'a.png')):
+        write_photo(tmp_path / name, seed=index)
+    for with_label in (False, True):
+        found, expected = (
+            kind(data_root=str(tmp_path), with_label=with_label) for kind in (Photos, CustomDataset)
+        )
+        infos = [[d.get_data_info(i) for i in range(len(d))] for d in (found, expected)]
+        assert infos[0] == infos[1]
+
+
 class TestReplacement:
     """``on_error='replace'``, for sets too large to be cleaned."""
 
@@ -180,3 +198,104 @@ class TestReplacement:
         options = dict(on_error='replace', with_label=False) | options
         with pytest.raises(UserError, match=r'on_error|max_replaced'):
             Photos(data_root=str(root), **options)
+
+    def test_the_list_lies_in_the_runs_folder(self, root, tmp_path, beitv2, log_of):
+        loader = dict(
+            dataset=self.dataset(root), sampler=dict(type='mmbeitv2.EpochSampler'), batch_size=4
+        )
+        runner = Runner(
+            beitv2,
+            str(tmp_path / 'work'),
+            loader,
+            train_cfg=dict(by_epoch=True, max_epochs=1),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+            experiment_name=tmp_path.name,
+        )
+        hook = ReplacedImagesHook()
+        hook.before_train(runner)
+        self.seen(runner.train_dataloader.dataset, workers=2, epoch=0)
+        hook.after_train_epoch(runner)
+        listed = tmp_path / 'work/unread_images.txt'
+        assert len(listed.read_text().splitlines()) == 2
+        log = log_of(runner)
+        assert '2 of 12 images cannot be read and are replaced by others' in log
+        assert f'listed in {listed}' in log
+
+
+class TestCheckTool:
+    """``tools/check_images.py``."""
+
+    @pytest.fixture
+    def check(self, tmp_path, monkeypatch, capsys):
+        """Run the tool; return its exit code and its text."""
+        monkeypatch.syspath_prepend(Path(mmbeitv2.__file__).parents[1] / 'tools')
+        import check_images
+
+        def run(*arguments):
+            options = ['--out', str(tmp_path / 'out'), '--workers', '1', *arguments]
+            monkeypatch.setattr(
+                sys, 'argv', ['check_images.py', str(tmp_path / 'photos'), *options]
+            )
+            code = 0
+            try:
+                check_images.main()
+            except SystemExit as end:
+                code = end.code
+            return code, ''.join(capsys.readouterr())
+
+        return run
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        for index in range(5):
+            write_photo(tmp_path / f'photos/cat/{index}.png', seed=index)
+        return tmp_path / 'photos'
+
+    def bad(self, root):
+        return [
+            line.split('\t')[0] for line in (root.parent / 'out/bad.tsv').read_text().splitlines()
+        ]
+
+    @pytest.mark.parametrize('workers', ['1', '2'])
+    def test_good_photos_end_with_0(self, root, check, workers):
+        code, text = check('--workers', workers)
+        assert code == 0
+        assert '5 images, all can be read' in text
+        assert self.bad(root) == []
+
+    @pytest.mark.parametrize(
+        'kind', ['folder', 'pipe', 'link to nothing', 'empty', 'text', 'truncated']
+    )
+    def test_a_bad_file_is_listed_and_ends_with_2(self, root, check, kind):
+        unusual(root / 'cat/x.png', kind)
+        code, text = check()
+        assert code == 2
+        assert 'error: 1 of ' in text
+        assert self.bad(root) == ['cat/x.png']
+
+    def test_a_stopped_check_goes_on(self, root, check, monkeypatch):
+        (root / 'cat/0.png').write_text('no photo')
+        import check_images
+
+        read, names = check_images.reason_against, []
+
+        def stopping(name, **options):
+            names.append(name)
+            if len(names) == 3:
+                raise KeyboardInterrupt
+            return read(name, **options)
+
+        monkeypatch.setattr(check_images, 'reason_against', stopping)
+        with pytest.raises(KeyboardInterrupt):
+            check()
+        code, text = check()
+        assert code == 2
+        assert '2 of 5 images were checked before' in text
+        assert names == [f'cat/{i}.png' for i in (0, 1, 2, 2, 3, 4)]
+        assert self.bad(root) == ['cat/0.png']
+
+    def test_other_files_are_checked_anew(self, root, check):
+        unusual(root / 'cat/0.png', 'text')
+        assert check()[0] == 2
+        write_photo(root / 'cat/0.png')
+        assert check()[0] == 0
