@@ -12,7 +12,7 @@ import numpy as np
 from mmengine import fileio
 from PIL import Image, UnidentifiedImageError
 
-from mmbeitv2.errors import InputError, UnreadableFileError, UserError
+from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, UserError
 
 JPEG_END = b'\xff\xd9'
 DEEP_MODES = ('F', 'I')
@@ -35,7 +35,8 @@ def naming_unreadable_file(path: str | Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        raise UnreadableFileError(
+        missing = isinstance(error, FileNotFoundError)
+        raise (MissingFileError if missing else UnreadableFileError)(
             f"Image '{path}' cannot be read: {reason_of(error)}. Restore the "
             'file or remove it from the data set; if all files fail, check data_root and '
             'data_prefix of the dataset in the config.'

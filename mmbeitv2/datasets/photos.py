@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 
-from mmbeitv2.errors import InputError, UnreadableFileError
+from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, UserError
 from mmbeitv2.registry import DATASETS
 
 from .decoding import reason_of
@@ -141,7 +141,7 @@ class Photos(CustomDataset):
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return super().prepare_data(index)
-            except UnreadableFileError as error:
+            except (UnreadableFileError, MissingFileError) as error:
                 self._note(index, error)
             index = draw_replacement(idx, attempt, len(self))
         raise UnreadableFileError(
@@ -149,7 +149,7 @@ class Photos(CustomDataset):
             f'{self.get_data_info(index)["img_path"]!r}: check data_root of the dataset'
         )
 
-    def _note(self, index: int, error: UnreadableFileError) -> None:
+    def _note(self, index: int, error: UserError) -> None:
         if self._unread is None:
             limit = max(1, int(self.max_replaced * len(self)))
             self._unread = UnreadFiles(limit, len(self))

@@ -37,7 +37,7 @@ class MaskedImages:
 
         # Before training nothing has set the config's scope yet.
         with DefaultScope.overwrite_default_scope('mmseg'):
-            self.dataset = DATASETS.build({**dataset, 'pipeline': []})
+            self.dataset = DATASETS.build({**dataset, 'pipeline': [], 'serialize_data': False})
         infos = [self.dataset.get_data_info(i) for i in range(len(self.dataset))]
         self.images = [info['img_path'] for info in infos]
         self.masks = [info['seg_map_path'] for info in infos if 'seg_map_path' in info]

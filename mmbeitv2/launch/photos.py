@@ -80,7 +80,7 @@ class PhotoFolder:
             raise InputError(
                 f'{self.dataloader}: {self.config["type"]} takes the hidden folders '
                 f'{named(hidden)} of {str(self.folder)!r} for classes, which shifts all labels: '
-                f'remove them, or set type={OWN!r}, which passes them over'
+                f'remove them, or read the folder with type={OWN!r}, which passes them over'
             )
         return names
 
@@ -115,8 +115,15 @@ def check_photos(photos: PhotoFolder, num_classes: int | None) -> None:
     """
     if photos.list is not None:
         _check_list(photos, num_classes)
-    elif photos.with_label:
+        return
+    if photos.with_label:
         _check_folders(photos, num_classes)
+    if next(photos.images(), None) is None:
+        raise InputError(
+            f'{photos.dataloader}: {str(photos.folder)!r} has no image with an extension that its '
+            f'dataset reads ({photos.config["type"]}): set data_root and data_prefix to the '
+            'folder with the images'
+        )
 
 
 def _check_list(photos: PhotoFolder, num_classes: int | None) -> None:
@@ -146,6 +153,12 @@ def _check_folders(photos: PhotoFolder, num_classes: int | None) -> None:
         raise InputError(
             f'{photos.dataloader}: the class folder {str(photos.folder / empty[0])!r} is empty: it '
             f'has no image that can be read ({named(empty)}). Remove it, or restore its images'
+        )
+    given = photos.config.get('classes') or (photos.config.get('metainfo') or {}).get('classes')
+    if isinstance(given, list | tuple) and not photos.own and len(given) != len(names):
+        raise InputError(
+            f'{photos.dataloader}: {str(photos.folder)!r} has {len(names)} class folders, but '
+            f'{len(given)} classes are given: {photos.config["type"]} needs a folder for each'
         )
     if num_classes is not None and len(names) > num_classes:
         raise InputError(
@@ -181,7 +194,7 @@ def check_enough_images(cfg: Config, processes: int) -> None:
         each = -(-found // processes)
         raise InputError(
             f'train_dataloader: {found} images in {str(photos.list or photos.folder)!r}, but a '
-            f'step takes {processes * batch} ({processes} processes × batch_size={batch}) and '
+            f'step takes {processes * batch} ({processes} × batch_size={batch}) and '
             'drop_last=True leaves incomplete batches out, so that an epoch has no step: give '
             f'`--cfg-options train_dataloader.batch_size={max(1, each)}`, '
             'train_dataloader.drop_last=False, or more images'

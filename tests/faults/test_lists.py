@@ -154,7 +154,7 @@ class TestFewerImagesThanABatch:
     def test_the_share_of_a_process_counts(self, cfg):
         cfg.train_dataloader.batch_size = 2
         check_enough_images(cfg, processes=2)
-        with pytest.raises(UserError, match=r'takes 6 \(3 processes'):
+        with pytest.raises(UserError, match=r'takes 6 \(3 × batch_size=2\)'):
             check_enough_images(cfg, processes=3)
 
     @pytest.mark.parametrize(
