@@ -23,6 +23,7 @@ from mmbeitv2.launch.runner import (
 )
 from mmbeitv2.launch.user_errors import one_line_errors
 
+SEGMENTATION_HOOKS = ('SegVisualizationHook', 'SegmentationPictureHook')
 MASK_LOADERS = ('LoadAnnotations', 'LoadSegmentationMask')
 
 
@@ -132,7 +133,7 @@ def draw_predictions(cfg: Config, name: str, folder: str) -> None:
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
         raise InputError(f'--show-dir needs a visualization hook, which {name} lacks')
-    if hook.type.split('.')[-1] == 'SegVisualizationHook':
+    if hook.type.split('.')[-1] in SEGMENTATION_HOOKS:
         hook.draw = True
         cfg.visualizer.save_dir = folder
     else:

@@ -16,6 +16,8 @@ from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, U
 
 JPEG_END = b'\xff\xd9'
 DEEP_MODES = ('F', 'I')
+# Tag of TIFF and its value of unsigned integers.
+SAMPLE_FORMAT, UNSIGNED = 339, (1,)
 # Levels of 16 bits for each of 8: 65535 / 255.
 LEVELS_16 = 257
 # Pillow widens what these formats hold, 16 bits at most, to its 32-bit mode.
@@ -118,12 +120,16 @@ def to_rgb(
 def _scaled(
     image: Image.Image, path: str | Path, value_range: Sequence[float] | None
 ) -> Image.Image:
-    values = np.asarray(image, np.float64)
+    values = np.asarray(image)
+    if image.format == 'TIFF' and image.tag_v2.get(SAMPLE_FORMAT, UNSIGNED) == UNSIGNED:
+        # Pillow has no unsigned mode of 32 bits, so that large values come out negative.
+        values = values.view(np.uint32) if values.dtype == np.int32 else values
+    values = values.astype(np.float64)
     lowest, highest = (float(f(values)) for f in (np.min, np.max))
     kind = 'float' if image.mode == 'F' else 'integer'
     if value_range is None:
         raise InputError(
-            f"Image '{path}' holds {kind} numbers of 32 bits, from {lowest:g} to {highest:g}, "
+            f"Image '{path}' holds {kind} numbers, from {lowest:g} to {highest:g}, "
             'whose black and white nothing tells: declare them as value_range=(BLACK, WHITE) of '
             'the transforms that load (value_range at the top of the own_data configs), or save '
             'the images with 8 or 16 bits.'

@@ -15,6 +15,7 @@ from mmbeitv2.engine.photo_hooks import ReplacedImagesHook, SameClassesHook
 from mmbeitv2.engine.precision import choose_precision
 from mmbeitv2.engine.record_hook import RunRecordHook
 from mmbeitv2.engine.runtime_info_hook import DeferredRuntimeInfoHook
+from mmbeitv2.engine.segmentation_hook import SegmentationPictureHook
 from mmbeitv2.engine.throughput_hook import ImagesPerSecondHook
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     'ReplacedImagesHook',
     'RunRecordHook',
     'SameClassesHook',
+    'SegmentationPictureHook',
     'TestLoop',
     'ValLoop',
     'choose_precision',

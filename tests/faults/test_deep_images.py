@@ -1,5 +1,7 @@
 """What 8 bits cannot hold is scaled or refused, alike in every loader."""
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -71,6 +73,22 @@ def test_32_bits_need_a_declared_range(tmp_path, loader, kind):
     assert '\n' not in str(error.value)
     twin = np.rint(GRADIENT / GRADIENT.max() * 255)[..., None].repeat(3, axis=2)
     assert np.abs(pixels_of(loader, path, value_range=value_range) - twin).max() <= 1
+
+
+def test_unsigned_32_bits_stay_positive(tmp_path):
+    """Pillow's 32-bit mode has a sign."""
+    path = tmp_path / 'counts.tiff'
+    values = (GRADIENT * 65000).astype(np.uint32)
+    Image.frombytes('I', (32, 32), values.tobytes()).save(path)
+    content = bytearray(path.read_bytes())
+    # Pillow writes what it has, signed integers: the tag's number, type, count and value.
+    entry = content.index(struct.pack('<HHI', 339, 3, 1))
+    content[entry + 8] = 1
+    path.write_bytes(content)
+    assert Image.open(path).tag_v2[339] == (1,)
+    twin = np.rint(values / values.max() * 255)
+    found = pixels_of('LoadImage', path, value_range=(0, int(values.max())))
+    assert np.abs(found[..., 0] - twin).max() <= 1
 
 
 def test_a_camera_of_12_bits_declares_them(tmp_path, loader):

@@ -3,15 +3,18 @@
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS, DefaultScope
+from mmengine.structures import BaseDataElement
 from PIL import Image
 
 import mmbeitv2
 from mmbeitv2.datasets import CheckSegmentation, LoadSegmentationImage, LoadSegmentationMask
+from mmbeitv2.engine import SegmentationPictureHook
 from mmbeitv2.errors import UserError
 from mmbeitv2.launch import preflight
 
@@ -220,3 +223,16 @@ def test_masks_of_colours_or_fractions_are_refused(root, image, message):
 def test_an_image_without_a_mask_passes():
     results = dict(img_path='photo.jpg')
     assert LoadSegmentationMask()(results) is results
+
+
+def test_predictions_are_drawn_over_the_stored_pixels(root):
+    """A turned image would be 30 × 20 pixels under a map of 20 × 30."""
+    write_pair(root, 'validation', 0, mask_of(), orientation=6)
+    sample = BaseDataElement(metainfo=dict(img_path=str(root / 'images/validation/0.jpg')))
+    drawn = []
+    visualizer = SimpleNamespace(add_datasample=lambda name, image, **_: drawn.append(image))
+    runner = SimpleNamespace(iter=0, visualizer=visualizer)
+    SegmentationPictureHook(draw=True).after_test_iter(runner, 0, outputs=[sample])
+    SegmentationPictureHook(draw=True).after_val_iter(runner, 0, outputs=[sample])
+    SegmentationPictureHook().after_test_iter(runner, 0, outputs=[sample])
+    assert [image.shape for image in drawn] == [(*SHAPE, 3)] * 2
