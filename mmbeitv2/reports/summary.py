@@ -134,6 +134,15 @@ def in_words(measurements: Sequence[Measurement]) -> str:
     return f'{text}. {len(by[NOISE])} lie within the noise.'
 
 
+def grouped(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Those of the same data together, and within it those of one kind, a name's beginning."""
+    datas = list(dict.fromkeys(m.data for m in measurements))
+    kinds = list(dict.fromkeys(m.name.split(',')[0] for m in measurements))
+    return sorted(
+        measurements, key=lambda m: (datas.index(m.data), kinds.index(m.name.split(',')[0]))
+    )
+
+
 def text_table(measurements: Sequence[Measurement]) -> str:
     """The summary for a terminal, one block for each set of data."""
     lines = []

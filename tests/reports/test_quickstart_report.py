@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def report_tool():
+def report_tool(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'tools')
     spec = importlib.util.spec_from_file_location('report', ROOT / 'tools/quickstart_report.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

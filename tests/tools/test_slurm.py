@@ -86,5 +86,5 @@ def test_a_setting_that_is_no_number_is_refused(slurm, name):
 )
 def test_nothing_is_asked_for_a_config_that_cannot_run(slurm, arguments, message):
     status, output = slurm('slurm_train.sh', *arguments)
-    assert status == 1
+    assert status == 2
     assert [line for line in output if line.startswith(message)] == output[-1:]
