@@ -1,11 +1,13 @@
 """Checks of photo data before anything is built: folders, lists, labels, enough for a batch."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from mmbeitv2.datasets.labels import named
 from mmbeitv2.datasets.listing import (
@@ -20,6 +22,8 @@ from mmbeitv2.errors import InputError
 
 OWN = 'mmbeitv2.Photos'
 PEERS = ('CustomDataset', 'ImageNet', 'ImageNet21k')
+# Enough to see that a kind of file is left out; millions would take minutes.
+MOST_LOOKED_AT = 20_000
 # Of mmpretrain's data sets.
 PEER_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 
@@ -123,6 +127,23 @@ def check_photos(photos: PhotoFolder, num_classes: int | None) -> None:
             f'{photos.dataloader}: {str(photos.folder)!r} has no image with an extension that its '
             f'dataset reads ({photos.config["type"]}): set data_root and data_prefix to the '
             'folder with the images'
+        )
+    if not photos.own:
+        _name_left_out(photos)
+
+
+def _name_left_out(photos: PhotoFolder) -> None:
+    """Log how many images mmpretrain's data set leaves out, which says nothing of them."""
+    readable = readable_extensions()
+    found = list(islice(walk_images(photos.folder, readable), MOST_LOOKED_AT))
+    left_out = [name for name in found if not name.lower().endswith(photos.extensions)]
+    if left_out:
+        print_log(
+            f'{photos.dataloader}: {photos.config["type"]} leaves out {len(left_out)} of '
+            f'{len(found)} images in {str(photos.folder)!r} by their extension, such as '
+            f'{left_out[0]}: set extensions, or type={OWN!r}, which reads all',
+            logger='current',
+            level=logging.WARNING,
         )
 
 

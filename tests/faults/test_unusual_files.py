@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
 from mmpretrain.datasets import CustomDataset
@@ -23,6 +24,7 @@ from mmbeitv2.datasets import (
 from mmbeitv2.datasets.listing import readable_extensions
 from mmbeitv2.engine import ReplacedImagesHook
 from mmbeitv2.errors import UserError
+from mmbeitv2.launch import preflight
 
 EXTENSIONS = ('jpg', 'PNG', 'webp', 'tiff', 'gif', 'bmp', 'jfif', 'jp2')
 
@@ -70,6 +72,20 @@ def test_what_is_left_out_is_counted_and_named(tmp_path, log):
     (line,) = log
     for part in ('1 images', '5 left out', 'notes.txt', '1 link to nothing', '1 pipe', '1 hidden'):
         assert part in line
+
+
+def test_images_that_mmpretrains_data_set_leaves_out_are_counted(tmp_path, monkeypatch):
+    for index, extension in enumerate(('jpg', 'webp', 'tiff', 'gif', 'png')):
+        write_photo(tmp_path / f'{index}.{extension}')
+    lines = []
+    monkeypatch.setattr('mmbeitv2.launch.photos.print_log', lambda line, **_: lines.append(line))
+    dataset = dict(type='CustomDataset', data_root=str(tmp_path), with_label=False)
+    cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
+    preflight.check(cfg, phases=('train',))
+    assert 'leaves out 3 of 5 images' in lines[0]
+    cfg.train_dataloader.dataset.type = 'mmbeitv2.Photos'
+    preflight.check(cfg, phases=('train',))
+    assert len(lines) == 1
 
 
 def test_a_folder_without_images_says_what_it_has(tmp_path):
