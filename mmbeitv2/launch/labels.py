@@ -1,6 +1,7 @@
 """One numbering of the classes in every split of a run, and in the test of its checkpoint."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from timm.data import ImageNetInfo
 
 from mmbeitv2.checkpoints.sources import is_missing
 from mmbeitv2.datasets.labels import named
+from mmbeitv2.datasets.listing import class_folders, listed_samples
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch.photos import OWN, PhotoFolder
 
@@ -26,12 +28,18 @@ def settle_labels(cfg: Config, splits: Sequence[PhotoFolder], training: PhotoFol
 
     Args:
         cfg: The run's config. ``classes`` of a tested ``Photos`` is set to the checkpoint's.
-        splits: The data sets that the run uses and that class folders label.
-        training: The training data, if class folders label them.
+        splits: The labelled data sets that the run uses.
+        training: The training data, if they are labelled.
 
     Raises:
-        ValueError: Class folders that differ, with their names.
+        ValueError: Class folders that differ, with their names; or a folder that a list gives
+            another label than training does.
     """
+    if training is not None and (training.list or training.folder).exists():
+        _compare_lists(training, splits)
+    splits = [split for split in splits if split.labelled_by_folders]
+    if training is not None and not training.labelled_by_folders:
+        training = None
     tested = [split for split in splits if split.dataloader == 'test_dataloader']
     known = _classes_of_checkpoint(cfg.get('load_from')) if len(tested) == len(splits) else None
     if known is None and training is not None and training.folder.is_dir():
@@ -47,8 +55,50 @@ def settle_labels(cfg: Config, splits: Sequence[PhotoFolder], training: PhotoFol
             _compare(split, known, source, given)
             if split.own and not given and source.startswith('the checkpoint'):
                 split.config['classes'] = list(known)
-        elif not given:
+        elif not given and _training_folder(split) is None:
             _settle_by_count(cfg, split)
+
+
+def _compare_lists(training: PhotoFolder, splits: Sequence[PhotoFolder]) -> None:
+    """Compare labels by folder names where a list gives those of one side."""
+    others = [s for s in splits if s.dataloader != 'train_dataloader' and (s.list or training.list)]
+    known = _labels_by_folder(training) if others else {}
+    for split in others:
+        for folder, label in _labels_by_folder(split).items():
+            if known.get(folder, label) != label:
+                raise InputError(
+                    f'{split.dataloader}: the images of {folder!r} have the label {label} in '
+                    f'{str(split.list or split.folder)!r}, but {known[folder]} in training, '
+                    f'{str(training.list or training.folder)!r}: number the classes alike, with '
+                    'lists for both, or class folders for both'
+                )
+
+
+def _labels_by_folder(photos: PhotoFolder) -> dict[str, int]:
+    """Label of every class folder; of a list, of the folders whose images have one label."""
+    if photos.list is None:
+        names = photos.classes()
+        given = photos.config.get('classes') or (photos.config.get('metainfo') or {}).get('classes')
+        if isinstance(given, list | tuple) and set(names) <= set(given):
+            names = list(given)
+        elif source := _training_folder(photos):
+            names = class_folders(source)
+        return {name: label for label, name in enumerate(names)}
+    labels = {}
+    for name, label in listed_samples(photos.list, True):
+        folder = name.split('/')[0]
+        if '/' in name:
+            labels[folder] = label if labels.get(folder, label) == label else None
+    return {folder: label for folder, label in labels.items() if label is not None}
+
+
+def _training_folder(photos: PhotoFolder) -> Path | None:
+    """The folder of ``classes_from``, None where it is not given or not there."""
+    if not photos.config.get('classes_from'):
+        return None
+    root = photos.config.get('data_root') or ''
+    folder = Path(root, photos.config['classes_from']).expanduser()
+    return folder if folder.is_dir() else None
 
 
 def _compare(

@@ -47,7 +47,7 @@ def check(cfg: Config, phases: Sequence[str] = ('train', 'val')) -> None:
 def check_data(cfg: Config, phases: Sequence[str]) -> None:
     """Check the data alone: see :func:`check`."""
     num_classes = ((cfg.get('model') or {}).get('head') or {}).get('num_classes')
-    by_folders = []
+    labelled = []
     for phase in phases:
         name = f'{phase}_dataloader'
         for dataset in _datasets(cfg.get(name)):
@@ -56,13 +56,13 @@ def check_data(cfg: Config, phases: Sequence[str]) -> None:
             photos = photo_folder(dataset, name)
             if photos is not None:
                 check_photos(photos, num_classes)
-                by_folders += [photos] if photos.labelled_by_folders else []
+                labelled += [photos] if photos.with_label else []
     training = [
         photos
         for dataset in _datasets(cfg.get('train_dataloader'))
-        if (photos := photo_folder(dataset, 'train_dataloader')) and photos.labelled_by_folders
+        if (photos := photo_folder(dataset, 'train_dataloader')) and photos.with_label
     ]
-    settle_labels(cfg, by_folders, training[0] if len(training) == 1 else None)
+    settle_labels(cfg, labelled, training[0] if len(training) == 1 else None)
 
 
 def _is_remote(path: str) -> bool:

@@ -122,6 +122,19 @@ def test_pretty_names_stand_in_the_order_of_the_folders(classes):
     assert dataset.metainfo['classes'] == ('Katze', 'Hund')
 
 
+@pytest.mark.parametrize('by_list', ['train', 'val'])
+def test_a_list_numbers_classes_as_the_folders_of_the_other_split_do(classes, by_list):
+    root = classes('train', 'cat', 'dog')
+    classes('val', 'cat', 'dog')
+    cfg = config(root)
+    cfg[f'{by_list}_dataloader'].dataset.ann_file = 'list.txt'
+    (root / 'list.txt').write_text('cat/0.png 0\ndog/0.png 1\n')
+    preflight.check(cfg)
+    (root / 'list.txt').write_text('cat/0.png 1\ndog/0.png 0\n')
+    with pytest.raises(UserError, match=r"images of 'cat' have the label . in .*in training"):
+        preflight.check(cfg)
+
+
 class TestCheckpoint:
     """Testing on a machine that has no training data."""
 
