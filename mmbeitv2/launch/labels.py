@@ -35,20 +35,22 @@ def settle_labels(cfg: Config, splits: Sequence[PhotoFolder], training: PhotoFol
         ValueError: Class folders that differ, with their names; or a folder that a list gives
             another label than training does.
     """
+    splits = [split for split in splits if not _maps_itself(cfg, split.dataloader)]
     if training is not None and (training.list or training.folder).exists():
         _compare_lists(training, splits)
     splits = [split for split in splits if split.labelled_by_folders]
     if training is not None and not training.labelled_by_folders:
         training = None
     tested = [split for split in splits if split.dataloader == 'test_dataloader']
-    known = _classes_of_checkpoint(cfg.get('load_from')) if len(tested) == len(splits) else None
+    alone = tested and len(tested) == len(splits)
+    known = _classes_of_checkpoint(cfg.get('load_from')) if alone else None
     if known is None and training is not None and training.folder.is_dir():
         known = training.classes()
         source = f'training, {str(training.folder)!r}'
     else:
         source = f'the checkpoint {cfg.get("load_from")!r}'
     for split in splits:
-        if split.dataloader == 'train_dataloader' or _maps_itself(cfg, split.dataloader):
+        if split.dataloader == 'train_dataloader':
             continue
         given = split.config.get('classes') or (split.config.get('metainfo') or {}).get('classes')
         if known is not None:

@@ -174,6 +174,12 @@ class TestCheckpoint:
         cfg.test_evaluator = dict(type='mmbeitv2.ImageNetSubsetAccuracy', num_classes=2)
         cfg.load_from = checkpoint(tmp_path / 'last.pth', ('cat', 'dog'))
         preflight.check(cfg, phases=('test',))
+        # Beside ImageNet itself, whose list says 1 and 2.
+        cfg.train_dataloader.dataset.ann_file = 'list.txt'
+        (root / 'list.txt').write_text(
+            ''.join(f'{s}/0.png {i + 1}\n' for i, s in enumerate(synsets))
+        )
+        preflight.check(cfg, phases=('test',))
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
         assert labels_of(dataset) == dict(zip(synsets, (0, 1), strict=True))
         metric = ImageNetSubsetAccuracy(num_classes=2)
