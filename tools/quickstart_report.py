@@ -11,7 +11,6 @@ import datetime
 import json
 import os
 import platform
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +26,8 @@ from quickstart_codes import (
 )
 
 from mmbeitv2.apis import load_pretrained, load_tokenizer
+from mmbeitv2.errors import MissingFileError
+from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.reports import few_shot
 from mmbeitv2.reports.html import Section, render_report
 from mmbeitv2.reports.quickstart import (
@@ -228,12 +229,14 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     work_dir, data_root = args.work_dir, args.data_root
     if not work_dir.is_dir():
-        sys.exit(f'error: no folder {work_dir}: run `bash tools/quickstart.sh` first, or give its '
-                 'place with --work-dir')  # fmt: skip
+        raise MissingFileError(
+            f'no folder {work_dir}: run `bash tools/quickstart.sh` first, or give its place with '
+            '--work-dir'
+        )
     try:
         measurements = grouped([*measure(work_dir, data_root), *code_figures(work_dir, data_root)])
     except FileNotFoundError as error:
-        sys.exit(f'error: {error}')
+        raise MissingFileError(str(error)) from error
     sections = [
         draw_few_shot(work_dir),
         *draw_codes(work_dir, data_root),
@@ -260,4 +263,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -217,9 +217,9 @@ def test_report_with_models_draws_them(report_tool, work_dir, data_root, model, 
 
 
 def test_wrong_folders_end_with_one_line(report_tool, tmp_path, work_dir):
-    with pytest.raises(SystemExit, match=r'quickstart\.sh'):
+    with pytest.raises(FileNotFoundError, match=r'quickstart\.sh'):
         report_tool.main(['--work-dir', str(tmp_path / 'none')])
-    with pytest.raises(SystemExit, match='--data-root'):
+    with pytest.raises(FileNotFoundError, match='--data-root'):
         report_tool.main(['--work-dir', str(work_dir), '--data-root', str(tmp_path / 'none')])
 
 

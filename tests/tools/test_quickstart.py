@@ -114,7 +114,7 @@ def test_long_has_three_seeds_on_one_tokenizer(quickstart, trained):
 
 
 def test_a_stage_before_its_input_names_the_stage_to_run(quickstart, tmp_path):
-    with pytest.raises(SystemExit, match="run the stage 'tokenizer' first"):
+    with pytest.raises(FileNotFoundError, match="run the stage 'tokenizer' first"):
         list(quickstart.jobs_of('pretrain', Namespace(work_dir=tmp_path, long=False)))
 
 
