@@ -25,12 +25,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmbeitv2.datasets import LoadRandomCrop
+from mmbeitv2.datasets.decoding import check_value_range, open_image, reason_of, to_rgb
+from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
 from mmbeitv2.datasets.random_crop import reduce_decoding
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
 from mmbeitv2.launch.loaders import cores_of_process
 from mmbeitv2.launch.user_errors import one_line_errors
 
-SUFFIXES = frozenset(('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm'))
 JPEG_SUFFIXES = ('.jpg', '.jpeg')
 RECORD = 'prepared.json'
 PART = '.part'
@@ -54,6 +55,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--quality', type=int, default=90, help='of JPEG, 1 to 100 (default: 90)')
     parser.add_argument(
+        '--value-range',
+        type=float,
+        nargs=2,
+        metavar=('BLACK', 'WHITE'),
+        help='of float, 32-bit and 16-bit images, as in the config',
+    )
+    parser.add_argument(
         '--workers', type=int, default=cores_of_process('none'), help='processes (default: cores)'
     )
     return parser.parse_args(argv)
@@ -75,6 +83,7 @@ def check(args: argparse.Namespace) -> None:
             raise InputError(f'{name} is {value}, but must be from {least} to {most}')
     if not args.folder.is_dir():
         raise MissingFileError(f'{args.folder} is no folder: give the one with the photos')
+    check_value_range(args.value_range)
     source, target = args.folder.resolve(), args.out.resolve()
     if target == source or source in target.parents or target in source.parents:
         raise InputError(
@@ -86,7 +95,11 @@ def check(args: argparse.Namespace) -> None:
 
 def settings_of(args: argparse.Namespace) -> dict:
     """What the copies depend on, as it is kept in their folder."""
-    return dict(folder=str(args.folder.resolve()), short_side=args.short_side, quality=args.quality)
+    settings = dict(
+        folder=str(args.folder.resolve()), short_side=args.short_side, quality=args.quality
+    )
+    # Left out without one, as folders of earlier versions have it.
+    return settings | (dict(value_range=args.value_range) if args.value_range else {})
 
 
 def _check_record(args: argparse.Namespace) -> None:
@@ -107,14 +120,20 @@ def _check_record(args: argparse.Namespace) -> None:
 
 def photos(folder: Path) -> Iterator[Path]:
     """Paths of all image files, relative to the folder, in order."""
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
-        for name in sorted(names):
-            if Path(name).suffix.lower() in SUFFIXES:
-                yield Path(root, name).relative_to(folder)
+    left_out = LeftOut()
+    yield from map(Path, walk_images(folder, readable_extensions(), left_out))
+    if left_out.names:
+        print(f'{folder}: {left_out}')
 
 
-def prepare(name: Path, folder: Path, out: Path, short_side: int, quality: int) -> str | None:
+def prepare(
+    name: Path,
+    folder: Path,
+    out: Path,
+    short_side: int,
+    quality: int,
+    value_range: Sequence[float] | None = None,
+) -> str | None:
     """Write one smaller photo, unless it is there.
 
     Args:
@@ -124,6 +143,7 @@ def prepare(name: Path, folder: Path, out: Path, short_side: int, quality: int) 
         out: of the copy.
         short_side: the most that the copy has, in pixels.
         quality: of JPEG.
+        value_range: of float and 32-bit images, see ``decoding.to_rgb``.
 
     Returns:
         What is wrong with the file, None if nothing.
@@ -132,23 +152,22 @@ def prepare(name: Path, folder: Path, out: Path, short_side: int, quality: int) 
     if (out / name).exists() or (out / reduced).exists():
         return None
     try:
-        content = (folder / name).read_bytes()
-        image = Image.open(io.BytesIO(content))
+        image, content = open_image(folder / name)
         shape = image.size[::-1]
         if min(shape) <= short_side:
-            image.load()
+            to_rgb(image, folder / name, value_range)
             _write(out / name, content)
             return None
         size = tuple(round(short_side * side / min(shape)) for side in shape)
         reduce_decoding(image, shape, size)
         # As the pipelines see it: of grey all channels are the same.
-        image = image if image.mode == 'L' else image.convert('RGB')
+        image = image if image.mode == 'L' else to_rgb(image, folder / name, value_range)
         file = io.BytesIO()
         image.resize(size[::-1], Image.Resampling.BICUBIC).save(file, 'JPEG', quality=quality)
         _write(out / reduced, file.getvalue())
     # Decoders raise dozens of types.
     except Exception as error:
-        return f'{folder / name}: {type(error).__name__}: {error}'
+        return f'{folder / name}: {reason_of(error)}'
     return None
 
 
@@ -171,6 +190,7 @@ def prepare_all(args: argparse.Namespace, names: Sequence[Path]) -> list[str]:
         out=args.out,
         short_side=args.short_side,
         quality=args.quality,
+        value_range=args.value_range,
     )
     progress = partial(
         tqdm,
@@ -186,10 +206,10 @@ def prepare_all(args: argparse.Namespace, names: Sequence[Path]) -> list[str]:
         return [f for f in progress(pool.map(work, names, chunksize=32)) if f]
 
 
-def loading_rate(paths: Sequence[Path]) -> float:
+def loading_rate(paths: Sequence[Path], value_range: Sequence[float] | None = None) -> float:
     """Images a second of one core that fine-tuning's random crop reads, by processor time."""
     torch.set_num_threads(1)
-    load = LoadRandomCrop(224, scale=(0.08, 1))
+    load = LoadRandomCrop(224, scale=(0.08, 1), value_range=value_range)
     load(dict(img_path=str(paths[0])))
     begin = time.process_time()
     for path in paths:
@@ -204,7 +224,7 @@ def report(args: argparse.Namespace, names: Sequence[Path], seconds: float) -> s
         copies = (args.out / name, args.out / name.with_name(f'{name.name}.jpg'))
         pairs += [(args.folder / name, copy) for copy in copies if copy.exists()][:1]
     before, after = zip(*pairs, strict=True)
-    rates = [loading_rate(paths) for paths in (before, after)]
+    rates = [loading_rate(paths, args.value_range) for paths in (before, after)]
     sizes = [sum(path.stat().st_size for path in paths) for paths in (before, after)]
     return (
         f'{len(names)} photos in {seconds:.0f} s, {len(names) / max(seconds, 1e-9):.0f} images/s; '
@@ -223,7 +243,9 @@ def prepare_folder(args: argparse.Namespace) -> None:
     check(args)
     names = list(photos(args.folder))
     if not names:
-        raise InputError(f'{args.folder} holds no photos ({", ".join(sorted(SUFFIXES))})')
+        raise InputError(
+            f'{args.folder} holds no photos: no file has an extension that Pillow reads'
+        )
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / RECORD).write_text(json.dumps(settings_of(args), indent=2) + '\n')
     begin = time.perf_counter()
