@@ -56,6 +56,12 @@ def test_overrides_of_the_config_count(slurm):
     )
 
 
+def test_what_is_logged_about_the_config_is_no_part_of_the_number(slurm):
+    _, asked = slurm('slurm_train.sh', CONFIG, '--cfg-options', 'tokenizer_checkpoint=/mine.pth')
+    assert any('(from the variable tokenizer_checkpoint)' in line for line in asked)
+    assert '--cpus-per-task=11' in asked
+
+
 def test_a_test_asks_alike(slurm):
     _, asked = slurm('slurm_test.sh', CONFIG, 'model.pth', '--out', 'predictions.pkl', GPUS='2')
     assert {'--cpus-per-task=11', '--ntasks=2', '--gres=gpu:2'} <= set(asked)
@@ -86,5 +92,5 @@ def test_a_setting_that_is_no_number_is_refused(slurm, name):
 )
 def test_nothing_is_asked_for_a_config_that_cannot_run(slurm, arguments, message):
     status, output = slurm('slurm_train.sh', *arguments)
-    assert status == 1
+    assert status == 2
     assert [line for line in output if line.startswith(message)] == output[-1:]

@@ -1,0 +1,137 @@
+"""Smaller copies of photos, one by one, for ``prepare_images.py``."""
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from mmbeitv2.datasets.random_crop import reduce_decoding
+from mmbeitv2.errors import InputError, UnreadableFileError
+
+SUFFIXES = frozenset(('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm'))
+JPEG_SUFFIXES = ('.jpg', '.jpeg')
+PART = '.part'
+ORIENTATION = 0x112  # tag of EXIF
+
+
+def photos(folder: Path) -> Iterator[Path]:
+    """Paths of all image files, relative to the folder, in order.
+
+    Links to folders are followed, but for one that leads back to a folder above it.
+    """
+    above = {str(folder): {folder.resolve()}}
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        for name in list(folders):
+            path = Path(root, name)
+            if path.resolve() in above[root]:
+                folders.remove(name)
+            else:
+                above[str(path)] = above[root] | {path.resolve()}
+        for name in sorted(names):
+            path = Path(root, name)
+            if path.suffix.lower() in SUFFIXES:
+                yield path.relative_to(folder)
+
+
+def copy_of(name: Path) -> Path:
+    """What the reduced copy of a photo is called: one that is no JPEG gets ``.jpg`` in addition."""
+    jpeg = name.suffix.lower() in JPEG_SUFFIXES
+    return name if jpeg else name.with_name(f'{name.name}.jpg')
+
+
+def check_names(names: Sequence[Path]) -> None:
+    """Check that no two photos would have one copy.
+
+    Raises:
+        ValueError: two would.
+    """
+    known = set(names)
+    for name in names:
+        if copy_of(name) != name and copy_of(name) in known:
+            raise InputError(
+                f'the smaller copy of {name} would be {copy_of(name)}, which is a photo too: '
+                'rename one of them'
+            )
+
+
+def prepare(name: Path, folder: Path, out: Path, short_side: int, quality: int) -> str | None:
+    """Write one smaller photo, unless it is there.
+
+    Args:
+        name: of the photo, relative to both folders. Where it is reduced, see ``copy_of``.
+        folder: of the original.
+        out: of the copy.
+        short_side: the most that the copy has, in pixels.
+        quality: of JPEG.
+
+    Returns:
+        What is wrong with the file, None if nothing.
+
+    Raises:
+        OSError: the copy cannot be written.
+    """
+    reduced = copy_of(name)
+    if (out / name).exists() or (out / reduced).exists():
+        return None
+    # To read a pipe would wait for somebody who writes.
+    if not (folder / name).is_file():
+        return f'{folder / name}: no regular file'
+    try:
+        content = (folder / name).read_bytes()
+        smaller = reduce(content, short_side, quality)
+    # Decoders raise dozens of types.
+    except Exception as error:
+        return f'{folder / name}: {type(error).__name__}: {error}'
+    if smaller is None:
+        write(out / name, content)
+    else:
+        write(out / reduced, smaller)
+    return None
+
+
+def reduce(content: bytes, short_side: int, quality: int) -> bytes | None:
+    """Make a JPEG of a photo's file, smaller; None for one that is small enough.
+
+    Args:
+        content: of the file.
+        short_side: of the JPEG, in pixels.
+        quality: of JPEG.
+
+    Raises:
+        Exception: of many types, if the file cannot be read.
+    """
+    image = Image.open(io.BytesIO(content))
+    shape = image.size[::-1]
+    if min(shape) <= short_side:
+        image.load()
+        return None
+    size = tuple(round(short_side * side / min(shape)) for side in shape)
+    # Readers that turn photos as they were taken turn the copy as well; ours leave both.
+    orientation = Image.Exif()
+    if ORIENTATION in image.getexif():
+        orientation[ORIENTATION] = image.getexif()[ORIENTATION]
+    reduce_decoding(image, shape, size)
+    # As the pipelines see it: of grey all channels are the same.
+    image = image if image.mode == 'L' else image.convert('RGB')
+    file = io.BytesIO()
+    image.resize(size[::-1], Image.Resampling.BICUBIC).save(
+        file, 'JPEG', quality=quality, exif=orientation
+    )
+    return file.getvalue()
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file that is either whole or not there."""
+    part = path.with_name(f'{path.name}.{os.getpid()}{PART}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        raise UnreadableFileError(
+            f'{path} cannot be written: {error}. Make room or another folder; the same command '
+            'goes on from here'
+        ) from error
