@@ -14,14 +14,13 @@ from torch.nn.functional import interpolate
 
 from mmbeitv2.registry import TRANSFORMS
 
+from .jpeg import decode_jpeg
 from .loading import naming_unreadable_file
 
 # A reduced crop is at least this many times as large as the result, so that the anti-aliased
 # resize, not the decoder, decides what remains of its detail.
 OVERSAMPLING = 2
 ATTEMPTS = 10
-JPEG_END = b'\xff\xd9'
-MARKER, RESTARTS = 0xFF, (0xD0, 0xD7)
 
 
 def draw_box(
@@ -87,30 +86,8 @@ def decode(image: Image.Image, content: bytes, reduction: int) -> np.ndarray:
     Raises:
         OSError: If the file is truncated or damaged such that Pillow refuses it.
     """
-    if reduction == 1 and (image.format, image.mode) == ('JPEG', 'RGB'):
-        data = np.frombuffer(content, np.uint8)
-        # Of the scan, whose header Pillow has read.
-        if content.endswith(JPEG_END) and is_one_scan(data[image.fp.tell() :]):
-            # The same library as Pillow's decodes straight into an array, which saves a tenth of
-            # the pipeline. Only Pillow complains of damaged files, and says what is wrong.
-            pixels = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-            if pixels is not None:
-                return pixels
-    return np.asarray(image.convert('RGB'))
-
-
-def is_one_scan(data: np.ndarray) -> bool:
-    """Whether compressed data have no JPEG marker before their last, but for restarts.
-
-    Other markers stand between the scans of a progressive file, and where a file is damaged.
-
-    Args:
-        data: Bytes of a file behind the header of its first scan, uint8 (n,).
-    """
-    marks = data[1:][data[:-1] == MARKER]
-    # A zero says that 255 was data.
-    inside = (marks == 0) | ((marks >= RESTARTS[0]) & (marks <= RESTARTS[1]))
-    return bool(inside[:-1].all())
+    pixels = decode_jpeg(image, content) if reduction == 1 else None
+    return np.asarray(image.convert('RGB')) if pixels is None else pixels
 
 
 @TRANSFORMS.register_module()
