@@ -8,6 +8,7 @@ from typing import NamedTuple
 from mmengine.config import Config
 
 from mmbeitv2.errors import InputError
+from mmbeitv2.registry import type_name
 
 WORLD_SIZE_VARIABLES = {
     'pytorch': 'WORLD_SIZE',
@@ -72,6 +73,14 @@ def settle_total_batch(cfg: Config, processes: int, accumulate: bool) -> BatchRe
             "times as strongly: type='mmbeitv2.EMAHook' averages at updates"
         )
         level = logging.WARNING
+    iterations = (cfg.get('train_cfg') or {}).get('max_iters')
+    if steps > 1 and iterations is not None:
+        said += (
+            f'; its length counts iterations, and {iterations} of them are {iterations // steps} '
+            f'updates: for as many updates set train_cfg.max_iters={iterations * steps}, and '
+            f'val_interval, begin and end of param_scheduler {steps} times as large'
+        )
+        level = logging.WARNING
     if base is None:
         return BatchReport(f'{said}; the config names no batch for its learning rate', level)
     if scale:
@@ -97,7 +106,7 @@ def _averages_iterations(cfg: Config) -> bool:
         *(cfg.get('default_hooks') or {}).values(),
         *(cfg.get('custom_hooks') or []),
     ]
-    types = [str(hook['type']) for hook in hooks if hook]
+    types = [type_name(hook['type']) for hook in hooks if hook and 'type' in hook]
     return any(t.split('.')[-1] == 'EMAHook' and t != 'mmbeitv2.EMAHook' for t in types)
 
 

@@ -4,9 +4,11 @@ import logging
 
 import pytest
 from mmengine.config import Config
+from mmengine.hooks import EMAHook as MMEngineEMAHook
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
+from mmbeitv2.engine import EMAHook
 from mmbeitv2.launch.batch import num_processes, settle_total_batch
 
 
@@ -38,6 +40,23 @@ def test_an_average_of_iterations_is_reported_where_gradients_are_accumulated(ho
     report = settle_total_batch(cfg, 1, accumulate=True)
     assert report.level == level
     assert ("type='mmbeitv2.EMAHook'" in report.message) == (level == logging.WARNING)
+
+
+def test_an_average_is_told_by_its_class_too():
+    for hook, level in ((MMEngineEMAHook, logging.WARNING), (EMAHook, logging.INFO)):
+        cfg = recipe(256)
+        cfg.custom_hooks = [dict(type=hook, momentum=1e-4)]
+        assert settle_total_batch(cfg, 1, accumulate=True).level == level
+
+
+def test_fewer_updates_in_as_many_iterations_are_a_warning():
+    cfg = recipe(2, base=16)
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=160_000)
+    assert settle_total_batch(cfg, 8, accumulate=True).level == logging.INFO
+    report = settle_total_batch(cfg, 2, accumulate=True)
+    assert report.level == logging.WARNING
+    assert '160000 of them are 40000 updates' in report.message
+    assert 'set train_cfg.max_iters=640000' in report.message
 
 
 @pytest.mark.parametrize(
