@@ -37,7 +37,7 @@ class RandAugment(BaseTransform):
         interpolation: Interpolation of geometric operations, mmcv's names.
 
     Raises:
-        ValueError: If ``magnitude_level`` is not in [0, 10].
+        ValueError: If ``magnitude_level`` is not in [0, 10], or ``magnitude_std`` is negative.
 
     Source: official flag ``--aa rand-m9-mstd0.5-inc1``.
     """
@@ -54,6 +54,11 @@ class RandAugment(BaseTransform):
             raise InputError(
                 f'RandAugment: magnitude_level is {magnitude_level}, but must be in '
                 f'[0, {TOTAL_LEVEL}]; the recipe has 9'
+            )
+        if not magnitude_std >= 0:
+            raise InputError(
+                f'RandAugment: magnitude_std is {magnitude_std}, but must be 0 or more; the recipe '
+                'has 0.5'
             )
         self.num_policies = num_policies
         self.magnitude_level = magnitude_level
@@ -74,7 +79,10 @@ class RandAugment(BaseTransform):
     def _apply(self, pixels, operation, ends, signed):
         if ends is None:
             return operation(pixels)
-        level = np.clip(np.random.normal(self.magnitude_level, self.magnitude_std), 0, TOTAL_LEVEL)
+        level = self.magnitude_level
+        # Without a deviation mmpretrain draws nothing.
+        if self.magnitude_std > 0:
+            level = np.clip(np.random.normal(level, self.magnitude_std), 0, TOTAL_LEVEL)
         magnitude = ends[0] + level / TOTAL_LEVEL * (ends[1] - ends[0])
         if signed and np.random.rand() < 0.5:
             magnitude = -magnitude
