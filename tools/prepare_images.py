@@ -3,9 +3,10 @@
     python tools/prepare_images.py data/imagenet/train data/imagenet-320/train --short-side 320
 
 The short side is reduced to ``--short-side``, never enlarged; folders and names stay as they are,
-so that class folders and lists serve as before. Photos that are small enough are copied byte for
-byte. A run that was stopped goes on where it was; nothing that exists is overwritten. At the end
-both folders are read by the random crop of fine-tuning, and the gain is printed.
+but a photo that is no JPEG and is reduced gets ``.jpg`` in addition. Photos that are small enough
+are copied byte for byte. A run that was stopped goes on where it was; nothing that exists is
+overwritten. At the end both folders are read by the random crop of fine-tuning, and the gain is
+printed.
 """
 
 import argparse
@@ -19,7 +20,16 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from smaller_photos import PART, SUFFIXES, check_names, copy_of, photos, prepare, write
+from smaller_photos import (
+    PART,
+    SUFFIXES,
+    check_names,
+    copy_of,
+    end_with_parent,
+    photos,
+    prepare,
+    write,
+)
 from tqdm import tqdm
 
 from mmbeitv2.datasets import LoadRandomCrop
@@ -126,7 +136,7 @@ def prepare_all(args: argparse.Namespace, names: Sequence[Path]) -> list[str]:
     )
     if args.workers == 1:
         return [failure for failure in progress(map(work, names)) if failure]
-    with ProcessPoolExecutor(args.workers) as pool:
+    with ProcessPoolExecutor(args.workers, initializer=end_with_parent) as pool:
         return [f for f in progress(pool.map(work, names, chunksize=32)) if f]
 
 
@@ -188,8 +198,11 @@ def prepare_folder(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run the tool."""
     args = parse_args()
-    with one_line_errors():
-        prepare_folder(args)
+    try:
+        with one_line_errors():
+            prepare_folder(args)
+    except KeyboardInterrupt:
+        sys.exit('\ninterrupted: the same command goes on where it stopped')
 
 
 if __name__ == '__main__':

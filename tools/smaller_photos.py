@@ -3,7 +3,9 @@
 import io
 import os
 from collections.abc import Iterator, Sequence
+from multiprocessing import parent_process
 from pathlib import Path
+from threading import Thread
 
 from PIL import Image
 
@@ -34,6 +36,18 @@ def photos(folder: Path) -> Iterator[Path]:
             path = Path(root, name)
             if path.suffix.lower() in SUFFIXES:
                 yield path.relative_to(folder)
+
+
+def end_with_parent() -> None:
+    """Have this worker end when the process that started it is gone, however that ended."""
+    # Its queue would keep it waiting for ever: all workers hold both ends.
+    Thread(target=_wait_and_exit, daemon=True).start()
+
+
+def _wait_and_exit() -> None:
+    parent_process().join()
+    # The main thread may be anywhere; what it writes is whole or a part file.
+    os._exit(1)
 
 
 def copy_of(name: Path) -> Path:

@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -195,3 +198,32 @@ def test_folders_that_cannot_be_made_or_read_are_one_line(prepare, folder, tmp_p
     failure, _ = prepare('.', 'small')
     assert f'such as {tmp_path / "train-320"}' in failure
     assert len(failure.splitlines()) == 1
+
+
+@pytest.mark.parametrize('ending', [signal.SIGINT, signal.SIGKILL])
+def test_an_ended_run_leaves_no_workers_and_goes_on(prepare, folder, tmp_path, ending):
+    for number in range(300):
+        (folder / f'{number}.jpg').hardlink_to(folder / 'cat/wide.JPEG')
+    out = tmp_path / 'small'
+    options = [folder, out, '--short-side', '128', '--workers', '2']
+    command = [sys.executable, '-W', 'ignore', ROOT / 'tools/prepare_images.py', *options]
+    with subprocess.Popen(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        # A test run in the background may be deaf to interrupts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        while len(list(out.glob('*.jpg'))) < 3:
+            time.sleep(0.01)
+        process.send_signal(ending)
+        # Its end of file comes with the end of the last process that holds the pipe.
+        printed, _ = process.communicate(timeout=60)
+    assert (b'Traceback' in printed, b'goes on where' in printed) == (
+        False,
+        ending == signal.SIGINT,
+    )
+    failure, _ = prepare(*options)
+    assert failure is None
+    assert len(list(out.glob('*.jpg'))) == 300
