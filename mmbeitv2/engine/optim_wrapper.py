@@ -83,8 +83,13 @@ class MixedPrecisionOptimWrapper(DeferredGradNorm, OptimWrapper):
 class BFloat16OptimWrapper(MixedPrecisionOptimWrapper):
     """``MixedPrecisionOptimWrapper(precision='bfloat16')``, by the name of earlier configs."""
 
-    def __init__(self, **kwargs) -> None:
-        super().__init__(precision='bfloat16', **kwargs)
+    def __init__(self, precision: str = 'bfloat16', **kwargs) -> None:
+        if precision != 'bfloat16':
+            raise InputError(
+                f'precision is {precision!r}, but BFloat16OptimWrapper has bfloat16 alone: set its '
+                "type to 'mmbeitv2.MixedPrecisionOptimWrapper'."
+            )
+        super().__init__(precision=precision, **kwargs)
 
 
 def _scaler(loss_scale: str | float | dict, precision) -> tuple[torch.amp.GradScaler, float | None]:

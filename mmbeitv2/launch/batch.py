@@ -48,8 +48,9 @@ def settle_total_batch(cfg: Config, processes: int, accumulate: bool) -> BatchRe
         ValueError: the processes cannot form the recipe's total batch; or it is unknown; or both
             ways are asked for.
     """
-    base = cfg.get('auto_scale_lr', {}).get('base_batch_size')
-    scale = cfg.get('auto_scale_lr', {}).get('enable', False)
+    auto_scale_lr = cfg.get('auto_scale_lr') or {}
+    base = auto_scale_lr.get('base_batch_size')
+    scale = auto_scale_lr.get('enable', False)
     per_process = cfg.train_dataloader.batch_size
     if base is None and (accumulate or scale):
         raise InputError(

@@ -95,6 +95,13 @@ def test_a_batch_that_the_processes_cannot_form_is_an_error(processes, batch_siz
         settle_total_batch(recipe(batch_size), processes, accumulate=True)
 
 
+def test_mmengines_none_is_no_batch():
+    cfg = recipe(64)
+    cfg.auto_scale_lr = None
+    report = settle_total_batch(cfg, 1, accumulate=False)
+    assert report.message.endswith('the config names no batch for its learning rate')
+
+
 def test_both_ways_at_once_are_refused():
     cfg = recipe(256)
     cfg.auto_scale_lr.enable = True
