@@ -102,6 +102,8 @@ def train_stage(
         cfg.train_cfg.max_epochs = EPOCHS
     cfg.work_dir = str(folder / stage)
     cfg.experiment_name = f'{folder.name}_{stage}'
+    # Named in the config, it would be one that an earlier run of this process has made.
+    cfg.visualizer.name = cfg.experiment_name
     Runner.from_cfg(cfg).train()
     scalars = next(Path(cfg.work_dir).glob('*/vis_data/scalars.json'))
     records = [json.loads(line) for line in scalars.read_text().splitlines()]
