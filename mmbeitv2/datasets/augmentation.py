@@ -1,5 +1,6 @@
 """RandAugment and random erasing of a crop that stays uint8."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from mmcv.transforms import BaseTransform
 from mmbeitv2.errors import InputError
 from mmbeitv2.registry import TRANSFORMS
 
+from .checks import check_probability, check_span
 from .loading import planes_of
 from .operations import operations
 
@@ -117,6 +119,9 @@ class RandomErasing(BaseTransform):
             noise standard normal afterwards, but for the levels that 8 bits lack.
         aspect_range: Smallest and largest height-to-width ratio, uniform in its logarithm.
 
+    Raises:
+        ValueError: If an argument is not what it says.
+
     Source: official flags ``--reprob 0.25 --remode pixel``.
     """
 
@@ -129,6 +134,9 @@ class RandomErasing(BaseTransform):
         fill_std: Sequence[float],
         aspect_range: Sequence[float] = (3 / 10, 10 / 3),
     ) -> None:
+        check_probability(self, 'erase_prob', erase_prob)
+        check_span(self, 'area ratios', (min_area_ratio, max_area_ratio), 1, '0.02 to 0.33')
+        check_span(self, 'aspect_range', aspect_range, math.inf, '(3/10, 10/3)')
         self.erase_prob = erase_prob
         self.area_range = (min_area_ratio, max_area_ratio)
         self.aspect_range = tuple(aspect_range)

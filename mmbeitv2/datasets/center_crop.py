@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 from mmbeitv2.errors import InputError
 from mmbeitv2.registry import TRANSFORMS
 
+from .checks import check_interpolation, check_side
 from .loading import naming_unreadable_file, planes_of
 from .random_crop import decode, reduce_decoding
 
@@ -41,7 +42,7 @@ class LoadCenterCrop(BaseTransform):
             backend is inferred from the path when None.
 
     Raises:
-        ValueError: If ``short_side`` is smaller than ``size``.
+        ValueError: If ``short_side`` is smaller than ``size``, or an argument not what it says.
         OSError: If the file of ``results['img_path']`` is missing, truncated or no image.
 
     Source: official evaluation: resize to 256, bicubic, centre of 224; at 384 the whole short side.
@@ -54,6 +55,10 @@ class LoadCenterCrop(BaseTransform):
         interpolation: str = 'bicubic',
         backend_args: dict | None = None,
     ) -> None:
+        check_side(self, 'size', size)
+        if short_side is not None:
+            check_side(self, 'short_side', short_side)
+        check_interpolation(self, interpolation)
         self.size = size
         self.short_side = size if short_side is None else short_side
         if self.short_side < size:
