@@ -182,7 +182,7 @@ def test_pipes_and_broken_links_are_named(prepare, folder, tmp_path):
     (folder / 'cat/broken.jpg').symlink_to('nowhere.jpg')
     failure, _ = prepare(folder, tmp_path / 'small', '--short-side', '128', '--workers', '1')
     assert '2 of 6 photos cannot be read' in failure
-    assert 'pipe.jpg: no regular file' in failure
+    assert 'pipe.jpg: OSError: it is a pipe, socket or device, not a file' in failure
     assert 'broken.jpg: no regular file' in failure
 
 
