@@ -183,7 +183,7 @@ def test_pipes_and_broken_links_are_named(prepare, folder, tmp_path):
     failure, _ = prepare(folder, tmp_path / 'small', '--short-side', '128', '--workers', '1')
     assert '2 of 6 photos cannot be read' in failure
     assert 'pipe.jpg: OSError: it is a pipe, socket or device, not a file' in failure
-    assert 'broken.jpg: no regular file' in failure
+    assert 'broken.jpg: FileNotFoundError: ' in failure
 
 
 def test_folders_that_cannot_be_made_or_read_are_one_line(prepare, folder, tmp_path, monkeypatch):
