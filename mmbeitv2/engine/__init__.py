@@ -1,7 +1,7 @@
 """Hooks, loops, precision, the optimiser's constructor and wrapper."""
 
 from mmbeitv2.engine.attention_hook import AttentionTrialHook
-from mmbeitv2.engine.checkpoint_hook import CheckpointHook, PlainCheckpointHook
+from mmbeitv2.engine.checkpoint_hook import CheckpointHook
 from mmbeitv2.engine.codebook_hooks import CodebookInitHook, CodebookUsageHook
 from mmbeitv2.engine.compile_hook import CompileHook, compile_layers
 from mmbeitv2.engine.data_wait_hook import DataWaitHook
@@ -11,6 +11,7 @@ from mmbeitv2.engine.loops import TestLoop, ValLoop
 from mmbeitv2.engine.loss_hook import FiniteLossHook
 from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
 from mmbeitv2.engine.optim_wrapper import BFloat16OptimWrapper, MixedPrecisionOptimWrapper
+from mmbeitv2.engine.plain_checkpoint_hook import PlainCheckpointHook
 from mmbeitv2.engine.precision import choose_precision
 from mmbeitv2.engine.record_hook import RunRecordHook
 from mmbeitv2.engine.runtime_info_hook import DeferredRuntimeInfoHook
