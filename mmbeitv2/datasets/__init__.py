@@ -7,13 +7,14 @@ from .jitter import JitterCrop
 from .loading import LoadImage
 from .masking import BlockMask, RandomMask
 from .random_crop import LoadRandomCrop
-from .sampling import EpochSampler, SampleIndex, SampleSeeded
+from .sampling import EndlessSampler, EpochSampler, SampleIndex, SampleSeeded
 from .segmentation import CheckSegmentation
 
 __all__ = [
     'BEiTV2DataPreprocessor',
     'BlockMask',
     'CheckSegmentation',
+    'EndlessSampler',
     'EpochSampler',
     'JitterCrop',
     'LoadCenterCrop',

@@ -7,6 +7,7 @@ from mmbeitv2.engine.compile_hook import CompileHook, compile_layers
 from mmbeitv2.engine.data_wait_hook import DataWaitHook
 from mmbeitv2.engine.deferred_scalars import DeferredGradNorm, DeferredScalars
 from mmbeitv2.engine.ema_hook import EMAHook
+from mmbeitv2.engine.exact_resume_hook import ExactResumeHook
 from mmbeitv2.engine.loops import TestLoop, ValLoop
 from mmbeitv2.engine.loss_hook import FiniteLossHook
 from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
@@ -15,6 +16,7 @@ from mmbeitv2.engine.plain_checkpoint_hook import PlainCheckpointHook
 from mmbeitv2.engine.precision import choose_precision
 from mmbeitv2.engine.record_hook import RunRecordHook
 from mmbeitv2.engine.runtime_info_hook import DeferredRuntimeInfoHook
+from mmbeitv2.engine.step_seed_hook import StepSeedHook
 from mmbeitv2.engine.throughput_hook import ImagesPerSecondHook
 
 __all__ = [
@@ -29,12 +31,14 @@ __all__ = [
     'DeferredRuntimeInfoHook',
     'DeferredScalars',
     'EMAHook',
+    'ExactResumeHook',
     'FiniteLossHook',
     'ImagesPerSecondHook',
     'LayerDecayOptimWrapperConstructor',
     'MixedPrecisionOptimWrapper',
     'PlainCheckpointHook',
     'RunRecordHook',
+    'StepSeedHook',
     'TestLoop',
     'ValLoop',
     'choose_precision',

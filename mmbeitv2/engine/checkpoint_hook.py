@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from mmbeitv2.checkpoints.run_folder import POINTER, newest_whole, point_to
 from mmbeitv2.checkpoints.writing import ATOMIC_BACKEND, AtomicBackend, remove_partial_files
 from mmbeitv2.engine.disk_space import check_space
+from mmbeitv2.engine.exact_resume_hook import average_unfinished
 from mmbeitv2.errors import InputError, UserError
 from mmbeitv2.registry import HOOKS
 
@@ -141,6 +142,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             super()._save_best_checkpoint(runner, metrics)
 
     def _save_and_point(self, runner: Runner, name: str, meta: dict, by_epoch: bool) -> None:
+        average_unfinished(runner)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         runner.save_checkpoint(
