@@ -17,6 +17,7 @@ from mmbeitv2.engine.precision import choose_precision
 from mmbeitv2.engine.record_hook import RunRecordHook
 from mmbeitv2.engine.runtime_info_hook import DeferredRuntimeInfoHook
 from mmbeitv2.engine.step_seed_hook import StepSeedHook
+from mmbeitv2.engine.stop_hook import StopHook
 from mmbeitv2.engine.throughput_hook import ImagesPerSecondHook
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     'PlainCheckpointHook',
     'RunRecordHook',
     'StepSeedHook',
+    'StopHook',
     'TestLoop',
     'ValLoop',
     'choose_precision',

@@ -83,7 +83,7 @@ COSINE = [
 def run(make_runner, tmp_path):
     """Train on 12 numbers, two a step: the model and the rates of every step."""
 
-    def train(name, epochs=4, stop=None, lr=1e-2, schedule=COSINE, interval=1, hooks=(), **kwargs):
+    def train(name, epochs=4, stop=None, lr=1e-2, schedule=COSINE, hooks=(), **kwargs):
         rates = Rates()
         accumulate = kwargs.pop('accumulate', 1)
         loader = dict(
@@ -106,7 +106,7 @@ def run(make_runner, tmp_path):
                 exact_resume=dict(type='mmbeitv2.ExactResumeHook'),
                 checkpoint=dict(
                     type='mmbeitv2.CheckpointHook',
-                    interval=interval,
+                    interval=stop or -1,
                     by_epoch=by_epoch,
                     minutes=None,
                 ),
