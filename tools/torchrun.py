@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         note = Path(folder, 'stopped')
         os.environ[NOTE_VARIABLE] = str(note)
+        # Torch ends processes that are still saving after 30 s.
+        os.environ.setdefault('TORCH_ELASTIC_SHUTDOWN_TIMEOUT', '120')
         try:
             run.main(argv)
         except SignalException as error:

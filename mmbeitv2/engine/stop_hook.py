@@ -146,7 +146,15 @@ def _start_worker(init: Callable[[int], None] | None, worker: int) -> None:
     for name in ('SIGINT', 'SIGUSR1'):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    # The second one ends it: torch and multiprocessing send their own where a worker does not end.
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    if hasattr(signal, 'sigwaitinfo'):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_obey_parent, args=(os.getppid(),), daemon=True).start()
     if init is not None:
         init(worker)
+
+
+def _obey_parent(parent: int) -> None:
+    """End this worker at a SIGTERM of the process that reads from it, not at one to the group."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(128 + signal.SIGTERM)

@@ -1,13 +1,17 @@
 """The folder of a run: that it can be written, and which of its checkpoints to go on from."""
 
+import os
 import re
 import secrets
 from pathlib import Path
 
 from mmengine.config import Config
 
-from mmbeitv2.checkpoints.run_folder import damage, newest_whole
+from mmbeitv2.checkpoints.run_folder import Newest, damage, newest_whole
 from mmbeitv2.errors import UnreadableFileError
+
+# Set by tools/slurm_train.sh from the second start on.
+RESTARTED_VARIABLE = 'MMBEITV2_RESTARTED'
 
 
 def check_work_dir(folder: str | Path) -> None:
@@ -34,8 +38,11 @@ def check_work_dir(folder: str | Path) -> None:
 def settle_resume(cfg: Config) -> list[str]:
     """Choose the newest whole checkpoint where ``--resume`` names none; check one that is named.
 
+    A scheduler starts the same command again. That goes on from the newest checkpoint too, whatever
+    the command says, if there is one.
+
     Args:
-        cfg: with its ``work_dir``; ``load_from`` is set in place.
+        cfg: with its ``work_dir``; ``resume`` and ``load_from`` are set in place.
 
     Returns:
         For the log: what was passed over and why, what was chosen.
@@ -43,25 +50,31 @@ def settle_resume(cfg: Config) -> list[str]:
     Raises:
         OSError: the file is damaged, or all of the folder are.
     """
-    if not cfg.get('resume'):
-        return []
-    named = cfg.get('load_from')
-    if named:
-        is_local = re.match(r'[\w.+-]{2,}:', str(named)) is None
-        found = damage(Path(named).expanduser()) if is_local else None
+    restarted = RESTARTED_VARIABLE in os.environ
+    named = cfg.get('load_from') if cfg.get('resume') else None
+    notes = []
+    if restarted or (cfg.get('resume') and not named):
+        newest = _newest(cfg)
+        notes = newest.notes
+        if newest.path is not None:
+            cfg.resume, cfg.load_from = True, str(newest.path)
+            return [*notes, f'resuming from {newest.path}']
+        if not named:
+            return [*notes, f'{cfg.work_dir} has no checkpoint to resume: the run starts anew']
+    if named and re.match(r'[\w.+-]{2,}:', str(named)) is None:
+        found = damage(Path(named).expanduser())
         if found is not None:
             raise UnreadableFileError(
                 f'the checkpoint {named} to resume from {found}; plain `--resume` takes the newest '
                 'whole one of the work directory'
             )
-        return []
+    return notes
+
+
+def _newest(cfg: Config) -> Newest:
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     files = Path(cfg.work_dir)
     if hook.get('out_dir'):
         files = Path(hook['out_dir'], files.resolve().name)
     template = hook.get('filename_tmpl')
-    newest = newest_whole(files, cfg.work_dir, [template] if template else [])
-    if newest.path is None:
-        return [*newest.notes, f'{files} has no checkpoint to resume: the run starts anew']
-    cfg.load_from = str(newest.path)
-    return [*newest.notes, f'resuming from {newest.path}']
+    return newest_whole(files, cfg.work_dir, [template] if template else [])

@@ -1,6 +1,8 @@
 """A resumed run is the run that was not interrupted, bit for bit, or it is refused."""
 
+import os
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -54,6 +56,17 @@ class StopAfter(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter + 1 == self.iterations:
             raise Killed
+
+
+class Signal(Hook):
+    """Sends this process a signal within a step, and learns what became of the others."""
+
+    def __init__(self, iteration, name='SIGTERM'):
+        self.iteration, self.name = iteration, name
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter + 1 == self.iteration:
+            os.kill(os.getpid(), getattr(signal, self.name))
 
 
 class Killed(Exception):
@@ -181,6 +194,41 @@ class TestWithinAnEpoch:
         whole = run('whole', accumulate=4)
         run('cut', accumulate=4, stop=stop)
         assert_equal(run('cut', accumulate=4, resume=True), whole)
+
+
+class TestSignal:
+    STOP = dict(type='mmbeitv2.StopHook')
+
+    @pytest.mark.parametrize(
+        ('name', 'asked', 'accumulate', 'saved'),
+        [
+            ('SIGTERM', 1, 1, 1),
+            ('SIGINT', 8, 1, 8),
+            ('SIGUSR1', 12, 1, 12),
+            ('SIGTERM', 9, 4, 12),
+        ],
+    )
+    def test_saves_behind_the_update_and_goes_on(
+        self, run, tmp_path, name, asked, accumulate, saved
+    ):
+        whole = run('whole', accumulate=accumulate)
+        with pytest.raises(SystemExit) as stopped:
+            run('cut', accumulate=accumulate, hooks=[Signal(asked, name), self.STOP])
+        assert stopped.value.code == 75
+        assert [p.name for p in (tmp_path / 'cut').glob('*.pth')] == [f'iter_{saved}.pth']
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        resumed = run('cut', accumulate=accumulate, by_epoch=True, resume=True)
+        assert_equal(resumed, whole)
+        assert len(resumed[0].seen) == 48 - 2 * saved
+        assert [p.name for p in (tmp_path / 'cut').glob('*.pth')] == ['epoch_4.pth']
+
+    def test_in_the_last_step_the_run_ends_as_ever(self, run):
+        assert_equal(run('cut', hooks=[Signal(24), self.STOP]), run('whole'))
+
+    def test_handlers_of_before_are_back_after_training(self, run):
+        before = signal.getsignal(signal.SIGINT)
+        run('cut', epochs=1, hooks=[self.STOP])
+        assert signal.getsignal(signal.SIGINT) is before
 
 
 class TestIterations:
