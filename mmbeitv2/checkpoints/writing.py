@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
-from mmbeitv2.errors import UnreadableFileError
+from mmbeitv2.errors import UnreadableFileError, UserError
 
 # The name by which `backend_args` of mmengine's hooks and runners choose :class:`AtomicBackend`.
 ATOMIC_BACKEND = 'mmbeitv2_atomic'
@@ -28,18 +28,36 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     Raises:
         OSError: it cannot be written; names file, size and free space. What was there stays.
     """
+    with partial_file(path) as partial:
+        try:
+            with open(partial, 'xb') as file:
+                file.write(content)
+        except OSError as error:
+            raise UnreadableFileError(_unwritten(Path(path), len(content), error)) from error
+
+
+@contextmanager
+def partial_file(path: str | Path) -> Iterator[Path]:
+    """Give the name of a file beside ``path`` to write; then flush it and rename it to ``path``.
+
+    Raises:
+        OSError: it cannot be renamed or flushed, or its folder not be made; names file and size.
+    """
     path = Path(path)
     partial = path.with_name(f'.{path.name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}')
+    size = 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, 'xb') as file:
-            file.write(content)
-            file.flush()
+        yield partial
+        with open(partial, 'rb+') as file:
+            size = file.seek(0, os.SEEK_END)
             os.fsync(file.fileno())
         os.replace(partial, path)
         _flush_folder(path.parent)
+    except UserError:
+        raise
     except OSError as error:
-        raise UnreadableFileError(_unwritten(path, len(content), error)) from error
+        raise UnreadableFileError(_unwritten(path, size, error)) from error
     finally:
         _remove_if_there(partial)
 

@@ -40,6 +40,7 @@ class ExactResumeHook(Hook):
         self._fresh: dict[str, Fresh] | None = None
         self._position: Position | InputError | None = None
         self._gradients: dict[str, Tensor] | None = None
+        self._samples: int | None = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add this run's shape and seed of order, and gradients of an unfinished update."""
@@ -49,6 +50,7 @@ class ExactResumeHook(Hook):
             processes=shape.processes,
             batch_size=shape.batch_size,
             epoch_length=shape.epoch_length,
+            samples=len(runner.train_dataloader.dataset),
             sampler_seed=None if seed is None else int(seed),
         )
         if 'optimizer' in checkpoint and update_is_unfinished(runner):
@@ -73,6 +75,7 @@ class ExactResumeHook(Hook):
         seed, sampler = record.get('sampler_seed'), _sampler(runner.train_dataloader)
         if seed is not None and hasattr(sampler, 'seed'):
             sampler.seed = seed
+        self._samples = record.get('samples')
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
             return
         saved = RunShape(*(record[name] for name in RunShape._fields)) if record else None
@@ -102,7 +105,13 @@ class ExactResumeHook(Hook):
         self._fresh = self._position = self._gradients = None
 
     def _skip(self, runner: Runner, position: Position) -> None:
-        sampler = _sampler(runner.train_dataloader)
+        sampler, samples = _sampler(runner.train_dataloader), len(runner.train_dataloader.dataset)
+        if self._samples not in (None, samples):
+            raise InputError(
+                f'the checkpoint was saved within epoch {position.epoch + 1} of {self._samples} '
+                f'images, but there are {samples} now, in another order: resume with those images, '
+                'or from the end of an epoch'
+            )
         if not isinstance(sampler, EpochSampler):
             raise InputError(
                 f'the checkpoint was saved within epoch {position.epoch + 1}, which '

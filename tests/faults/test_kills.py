@@ -20,6 +20,8 @@ RUNS = [
     ('pretrain', 2, 3),
     ('segment', 2, 2),
 ]
+# Updates of three iterations, so that checkpoints are saved within them.
+ACCUMULATED = ['--cfg-options', 'optim_wrapper.accumulative_counts=3']
 
 
 @pytest.fixture(scope='module')
@@ -43,14 +45,14 @@ def finish(folder, kind, name, processes, *options):
         tiny_runs.end(process)
 
 
-def kill(folder, kind, name, processes, chance, number):
+def kill(folder, kind, name, processes, chance, number, options=()):
     """Resume a run and kill it, every other time while it writes a checkpoint; what it had saved.
 
     The point is drawn as a number of checkpoints from here and a part of the time between two.
     """
     work_dir = folder / name
     before = tiny_runs.checkpoints(work_dir)
-    process = tiny_runs.train(folder, kind, name, '--resume', processes=processes)
+    process = tiny_runs.train(folder, kind, name, '--resume', *options, processes=processes)
     try:
         for _ in range(chance.randint(1, 3)):
             seen = tiny_runs.checkpoints(work_dir)
@@ -80,3 +82,13 @@ def test_a_killed_run_ends_bit_equal(project, kind, processes, kills):
     assert log.count('resumed epoch: ') == kills
     states = [tiny_runs.final_state(project / run) for run in (whole, name)]
     assert tiny_runs.differing(*states) == []
+
+
+def test_kills_within_an_update_of_two_processes(project):
+    finish(project, 'finetune', 'accumulated_whole', 2, *ACCUMULATED)
+    chance = random.Random(0)
+    for number in range(3):
+        kill(project, 'finetune', 'accumulated_killed', 2, chance, number, ACCUMULATED)
+    finish(project, 'finetune', 'accumulated_killed', 2, '--resume', *ACCUMULATED)
+    runs = ('accumulated_whole', 'accumulated_killed')
+    assert tiny_runs.differing(*(tiny_runs.final_state(project / run) for run in runs)) == []

@@ -100,7 +100,7 @@ def run(make_runner, tmp_path):
         rates = Rates()
         accumulate = kwargs.pop('accumulate', 1)
         loader = dict(
-            dataset=Indices(12),
+            dataset=Indices(kwargs.pop('images', 12)),
             sampler=dict(type=kwargs.pop('sampler', 'mmbeitv2.EpochSampler'), shuffle=True),
             batch_size=kwargs.pop('batch_size', 2),
             collate_fn=dict(type='default_collate'),
@@ -183,6 +183,17 @@ class TestWithinAnEpoch:
         with pytest.raises(InputError, match=r'within epoch 2.*DefaultSampler.*EpochSampler'):
             run('cut', resume=True, sampler='DefaultSampler')
 
+    def test_other_images_are_refused(self, run):
+        run('cut', stop=8)
+        with pytest.raises(InputError, match=r'epoch 2 of 12 images, but there are 14 now'):
+            run('cut', resume=True, images=14)
+
+    def test_the_moving_average_goes_on(self, run):
+        options = dict(hooks=[dict(type='mmbeitv2.EMAHook', momentum=0.1)])
+        whole = run('whole', **options)
+        run('cut', stop=8, **options)
+        assert_equal(run('cut', resume=True, **options), whole)
+
     def test_a_seed_that_was_drawn_is_kept(self, run):
         model, _, runner = run('cut', stop=8, seed=None)
         resumed = run('cut', resume=True, seed=None)
@@ -213,7 +224,12 @@ class TestSignal:
     ):
         whole = run('whole', accumulate=accumulate)
         with pytest.raises(SystemExit) as stopped:
-            run('cut', accumulate=accumulate, hooks=[Signal(asked, name), self.STOP])
+            run(
+                'cut',
+                accumulate=accumulate,
+                by_epoch=True,
+                hooks=[Signal(asked, name), self.STOP],
+            )
         assert stopped.value.code == 75
         assert [p.name for p in (tmp_path / 'cut').glob('*.pth')] == [f'iter_{saved}.pth']
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

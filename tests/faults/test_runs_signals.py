@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -69,13 +68,6 @@ def training(project, tmp_path):
         tiny_runs.end(process)
 
 
-def children(pid: int) -> list[int]:
-    found = subprocess.run(
-        ['ps', '-o', 'pid=', '--ppid', str(pid)], capture_output=True, text=True, check=False
-    )
-    return [int(line) for line in found.stdout.split()]
-
-
 def is_running(pid: int) -> bool:
     try:
         return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
@@ -128,7 +120,7 @@ def test_two_processes_stop_after_the_same_step(training, name):
 @pytest.mark.slow
 def test_a_signal_to_one_of_two_processes_stops_both(training):
     process, work_dir, log = training(processes=2)
-    os.kill(max(children(process.pid)), signal.SIGTERM)
+    os.kill(max(tiny_runs.children(process.pid)), signal.SIGTERM)
     assert process.wait(timeout=90) == 75, log()[-3000:]
     assert saved_iteration(work_dir) > 0
 
@@ -136,7 +128,7 @@ def test_a_signal_to_one_of_two_processes_stops_both(training):
 @pytest.mark.slow
 def test_the_end_of_the_launcher_ends_its_processes(training):
     process, work_dir, _ = training(processes=2)
-    trainers = children(process.pid)
+    trainers = tiny_runs.children(process.pid)
     assert len(trainers) == 2
     process.kill()
     process.wait()
@@ -148,7 +140,7 @@ def test_the_end_of_the_launcher_ends_its_processes(training):
 def test_a_stopped_process_ends_the_others(training):
     """Within ``env_cfg.dist_cfg.timeout``, 10 s here, and torchrun's two minutes of grace."""
     process, _, _ = training(processes=2)
-    os.kill(children(process.pid)[-1], signal.SIGSTOP)
+    os.kill(tiny_runs.children(process.pid)[-1], signal.SIGSTOP)
     assert process.wait(timeout=180) not in (0, 75)
 
 
