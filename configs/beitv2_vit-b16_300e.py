@@ -19,7 +19,11 @@ _base_ = [
 tokenizer_checkpoint = 'work_dirs/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e/epoch_100.pth'
 
 model = dict(
-    target_generator=dict(init_cfg=dict(type='Pretrained', checkpoint=tokenizer_checkpoint))
+    backbone=dict(img_size=_base_.image_size),
+    target_generator=dict(
+        encoder=dict(img_size=_base_.image_size),
+        init_cfg=dict(type='Pretrained', checkpoint=tokenizer_checkpoint),
+    ),
 )
 val_evaluator = dict(type='mmbeitv2.MaskedCodeMetric')
 test_evaluator = val_evaluator

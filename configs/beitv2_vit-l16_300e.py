@@ -15,5 +15,5 @@ width = dict(embed_dim=1024, num_heads=16)
 model = dict(
     backbone=dict(arch='large', init_values=1e-5),
     neck=dict(layer=21, init_values=1e-5, **width),
-    head=dict(embed_dim=1024),
+    head=dict(embed_dim=width['embed_dim']),
 )

@@ -13,12 +13,13 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmbeitv2.datasets.segmentation import check_pair
 from mmbeitv2.launch import preflight
 from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.options import ConfigOptions
 from mmbeitv2.launch.user_errors import one_line_errors
 
 # Images of the scene parsing benchmark, by the folder's last name.
@@ -33,7 +34,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--phases', nargs='+', choices=['train', 'val', 'test'], default=['train', 'val']
     )
     parser.add_argument('--workers', type=int, default=4, help='processes that read files')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE')
     return parser.parse_args(argv)
 
 

@@ -11,7 +11,6 @@ has the figures of every seed. A finished run is not run again, an interrupted o
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
 from demo_runs import (
@@ -69,7 +68,7 @@ def parse_args() -> argparse.Namespace:
     if args.seeds < 2:
         parser.error(f'--seeds is {args.seeds}, but a spread takes 2 or more')
     if not Path(ROOT, 'data/demo').is_dir():
-        sys.exit('error: no demo data in data/demo: run `bash tools/quickstart.sh data` first')
+        parser.error('no demo data in data/demo: run `bash tools/quickstart.sh data` first')
     return args
 
 

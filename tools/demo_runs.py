@@ -20,6 +20,8 @@ from mmengine.config import Config
 from tqdm import tqdm
 
 from mmbeitv2.engine import choose_precision
+from mmbeitv2.errors import MissingFileError
+from mmbeitv2.launch.user_errors import one_line_errors
 
 ROOT = Path(__file__).resolve().parents[1]
 # Where matrices are multiplied in bfloat16, training takes about half the time.
@@ -109,7 +111,7 @@ def last_checkpoint(work_dir: Path) -> str:
     marker = work_dir / 'last_checkpoint'
     if not marker.is_file():
         stage = 'tokenizer' if work_dir.name == 'vqkd' else work_dir.name
-        sys.exit(f'no checkpoint in {work_dir}: run the stage {stage!r} first')
+        raise MissingFileError(f'no checkpoint in {work_dir}: run the stage {stage!r} first')
     return os.path.relpath(marker.read_text().strip(), ROOT)
 
 
@@ -194,6 +196,7 @@ def end_cleanly(main: Callable[[], None]) -> None:
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.default_int_handler)
     try:
-        main()
+        with one_line_errors():
+            main()
     except KeyboardInterrupt:
         sys.exit('\ninterrupted: the same command continues where it stopped')

@@ -121,7 +121,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     text = PngInfo()
     text.add_text(STRUCTURE, structure(imported))
     figure.save(PICTURE, pnginfo=text, optimize=True)
-    before, _, after = between_markers(PAGE.read_text(encoding='utf-8'))
+    try:
+        before, _, after = between_markers(PAGE.read_text(encoding='utf-8'))
+    except ValueError as error:
+        parser.error(str(error))
     content = f'{before}{BEGIN}\n{table(imported, counts)}\n{END}{after}'
     PAGE.write_text(content, encoding='utf-8')
     print(f'{PICTURE.relative_to(ROOT)} and {PAGE.relative_to(ROOT)} written')

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmbeitv2.errors import InputError
+from mmbeitv2.launch.user_errors import one_line_errors
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 FIELDS = ('Paper', 'Published', 'Measured')
@@ -96,4 +97,5 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -72,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             overwrite=args.overwrite,
         )
     except DemoDataError as error:
-        sys.exit(f'error: {error}')
+        # As the other tools; nothing of the package is imported, which this comes before.
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(f'stopped: {args.out} is as it was before')
     if written:

@@ -28,6 +28,7 @@ STAGES = {
     'data': 'compose the demo photos',
     'tokenizer': 'train the tokenizer (VQ-KD) and evaluate it on held-out photos',
     'pretrain': 'pretrain a small ViT to predict the codes of masked patches',
+    'few-shot': 'classify with a few labels on frozen features',
     'probe': 'linear probe, pretrained against random initialisation',
     'finetune': 'fine-tune for classification, pretrained against random initialisation',
     'segment': 'train UperNet, pretrained against random initialisation',
@@ -49,6 +50,9 @@ def main() -> None:
         stage_start = time.time()
         if stage == 'data':
             run_tool('tools/make_demo_data.py')
+        elif stage == 'few-shot':
+            for command in few_shot_commands(args):
+                run_tool(*command)
         elif stage == 'report':
             run_tool('tools/quickstart_report.py', '--work-dir', str(args.work_dir))
         else:
@@ -117,6 +121,23 @@ def jobs_of(stage: str, args: argparse.Namespace) -> Iterator[list[Job]]:
             evaluation_job(config, folder / f'{stage}_{name}', seed, option, length=length)
             for name, option in starts.items()
         ]
+
+
+def few_shot_commands(args: argparse.Namespace) -> Iterator[list[str]]:
+    """Command lines for both validation sets of every seed."""
+    long = '_long' if args.long else ''
+    for seed in range(3 if args.long else 1):
+        folder = args.work_dir / f'seed{seed}'
+        for split in ('val', 'val_unseen'):
+            yield [
+                'tools/few_shot.py',
+                last_checkpoint(folder / 'pretrain'),
+                f'data/demo/imagenet/{split}',
+                *('--groups', 'data/demo/sources.csv'),
+                *('--config', f'configs/demo/beitv2_demo{long}.py'),
+                *('--teacher', f'configs/demo/vqkd_demo{long}.py'),
+                *('--json', str(folder / 'few_shot' / f'{split}.json')),
+            ]
 
 
 def run_tool(*command: str) -> None:

@@ -11,35 +11,38 @@ import datetime
 import json
 import os
 import platform
-import random
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
 from mmengine.config import Config
-from PIL import Image
-from torch import Tensor
+from quickstart_codes import (
+    annotations,
+    code_figures,
+    masks_like,
+    object_share,
+    segmentation_photos,
+)
 
 from mmbeitv2.apis import load_pretrained, load_tokenizer
-from mmbeitv2.errors import InputError
-from mmbeitv2.registry import TRANSFORMS
+from mmbeitv2.errors import MissingFileError
+from mmbeitv2.launch.user_errors import one_line_errors
+from mmbeitv2.reports import few_shot
 from mmbeitv2.reports.html import Section, render_report
 from mmbeitv2.reports.quickstart import (
     CLASS_FOLDERS,
     COMPARED,
     KNOWN,
-    SEGMENT_FOLDERS,
     codebook_size,
     measure,
     seed_folders,
 )
-from mmbeitv2.reports.summary import Measurement, text_table
+from mmbeitv2.reports.summary import Measurement, grouped, in_words, text_table
 from mmbeitv2.version import __version__
 from mmbeitv2.visualization import codes, curves, masking, runs, segmentation, style
 from mmbeitv2.visualization.code_maps import code_maps
+from mmbeitv2.visualization.few_shot import few_shot_curves
 
 SEGMENTATION_PHOTOS = 8
 MASKED_PHOTOS = 5
@@ -51,6 +54,25 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'))
     parser.add_argument('--data-root', type=Path, default=Path('data/demo'))
     return parser.parse_args(argv)
+
+
+def draw_few_shot(work_dir: Path) -> Section:
+    """Section of classification with a few labels."""
+    results = {
+        data: few_shot.read(seed_folders(work_dir), Path(folder).name)
+        for data, folder in CLASS_FOLDERS.items()
+    }
+    panels = few_shot.panels(results)
+    return Section(
+        'A few labels go further',
+        'A linear classifier on frozen features, from 1 to 20 labelled photos a class. Left, the '
+        'photos asked about show the labelled cut-outs in other places; right, other cut-outs of '
+        'the same classes, which takes knowing what, say, birds have in common. Blue and green '
+        'should lie above orange (the same network with random weights) and grey (colours alone). '
+        'The teacher has seen a million labelled photos. Bands are 95 % intervals over 40 draws of '
+        'the labelled photos.',
+        few_shot_curves(panels, work_dir / 'few_shot.png') if panels else None,
+    )
 
 
 def draw_curves(work_dir: Path, measurements: list[Measurement]) -> Iterator[Section]:
@@ -99,7 +121,7 @@ def draw_codes(work_dir: Path, data_root: Path) -> Iterator[Section]:
     look = 'Each row is one code, each picture a patch (outlined) of another held-out photo.'
     if checkpoint is not None:
         tokenizer = load_tokenizer(str(checkpoint))
-        photos = sorted((data_root / 'ade/images/validation').glob('*.jpg'))
+        photos = segmentation_photos(data_root, KNOWN)
         coded = codes.encode_images(tokenizer, style.read_images(photos))
         mosaic, maps = work_dir / 'code_mosaic.png', work_dir / 'code_maps.png'
         codes.code_mosaic(coded, mosaic, interest=object_share(photos, coded.codes.shape[1:]))
@@ -119,25 +141,6 @@ def draw_codes(work_dir: Path, data_root: Path) -> Iterator[Section]:
     )
 
 
-def object_share(photos: list[Path], grid: tuple[int, int]) -> Tensor:
-    """Share of every patch that objects cover, float ``(B, rows, columns)`` in 0 to 1."""
-    shares = []
-    for labels in annotations(photos):
-        objects = Image.fromarray((labels > 0) & (labels != segmentation.IGNORED))
-        cells = objects.convert('F').resize((grid[1], grid[0]), Image.Resampling.BOX)
-        shares.append(torch.from_numpy(np.array(cells)) / 255)
-    return torch.stack(shares)
-
-
-def annotations(photos: list[Path]) -> list[np.ndarray]:
-    """Labels of photos in ADE20K's layout, uint8: 0 background, 255 unlabelled."""
-    files = [
-        p.parents[2] / 'annotations' / p.parent.name / p.with_suffix('.png').name for p in photos
-    ]
-    # Files have 0 for unlabelled, which wraps around to 255.
-    return [np.asarray(Image.open(file), np.uint8) - np.uint8(1) for file in files]
-
-
 def draw_masking(work_dir: Path, data_root: Path) -> Section:
     """Section of predicted against true codes, from the first seed."""
     picture = None
@@ -149,9 +152,7 @@ def draw_masking(work_dir: Path, data_root: Path) -> Section:
         shown = style.evenly_spaced(photos, MASKED_PHOTOS)
         others = style.read_images([p for p in photos if p not in shown])
         references = codes.encode_images(model.target_generator, others)
-        transform = mask_transform(Config.fromfile(runs.config_file(stages[0])))
-        random.seed(0)
-        masks = torch.stack([transform({})['mask'] for _ in shown])
+        masks = masks_like(runs.config_file(stages[0]), len(shown))
         picture = work_dir / 'masked_codes.png'
         masking.mask_predictions(model, style.read_images(shown), masks, references, picture)
     return Section(
@@ -163,25 +164,9 @@ def draw_masking(work_dir: Path, data_root: Path) -> Section:
     )
 
 
-def mask_transform(config: Config) -> BaseTransform:
-    """The mask of the validation pipeline, wherever it is nested.
-
-    Raises:
-        ValueError: the pipeline makes no mask.
-    """
-    pending = list(config.val_dataloader.dataset.pipeline)
-    while pending:
-        step = pending.pop()
-        if step['type'].endswith('Mask'):
-            return TRANSFORMS.build(step)
-        pending += step.get('transforms', [])
-    raise InputError(f'the validation pipeline of {config.filename} has no mask transform.')
-
-
 def draw_segmentation(work_dir: Path, data_root: Path) -> Section:
     """Section of segmentation overlays, from the first seed."""
-    photos = sorted((data_root / 'ade/images' / SEGMENT_FOLDERS[KNOWN]).glob('*.jpg'))
-    photos = style.evenly_spaced(photos, SEGMENTATION_PHOTOS)
+    photos = style.evenly_spaced(segmentation_photos(data_root, KNOWN), SEGMENTATION_PHOTOS)
     columns, names, picture = {'truth': annotations(photos)}, [], None
     for start in ('pretrained', 'random'):
         stages = [s / f'segment_{start}' for s in seed_folders(work_dir)]
@@ -244,13 +229,16 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     work_dir, data_root = args.work_dir, args.data_root
     if not work_dir.is_dir():
-        sys.exit(f'error: no folder {work_dir}: run `bash tools/quickstart.sh` first, or give its '
-                 'place with --work-dir')  # fmt: skip
+        raise MissingFileError(
+            f'no folder {work_dir}: run `bash tools/quickstart.sh` first, or give its place with '
+            '--work-dir'
+        )
     try:
-        measurements = measure(work_dir, data_root)
+        measurements = grouped([*measure(work_dir, data_root), *code_figures(work_dir, data_root)])
     except FileNotFoundError as error:
-        sys.exit(f'error: {error}')
+        raise MissingFileError(str(error)) from error
     sections = [
+        draw_few_shot(work_dir),
         *draw_codes(work_dir, data_root),
         draw_masking(work_dir, data_root),
         draw_segmentation(work_dir, data_root),
@@ -261,6 +249,7 @@ def main(argv: list[str] | None = None) -> None:
     (work_dir / 'results.json').write_text(json.dumps(results, indent=2, ensure_ascii=False) + '\n')
     page = render_report(
         'BEiT v2 quick start',
+        in_words(measurements),
         'A visual tokenizer, a small vision Transformer pretrained on its codes, and what that is '
         'worth for classification and segmentation: trained and measured on photos of cut-out '
         'objects. All pictures and figures are of held-out photos.',
@@ -274,4 +263,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -2,6 +2,7 @@
 # Lints and tests the repository: bash tools/run_tests.sh [--all] [pytest arguments]
 # --all includes the tests marked slow. A -m of your own replaces 'not slow': with -m equality the
 # suite of docs/equality.md runs, its slow tests too, and prints the table of largest differences.
+# Files of tests run side by side, one on each core and four at most; -n 0 runs one after the other.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tools/env.sh
@@ -14,4 +15,4 @@ fi
 
 ruff check
 ruff format --check
-exec python -m pytest ${markers[@]+"${markers[@]}"} "$@"
+exec python -m pytest -n auto --maxprocesses 4 --dist loadfile ${markers[@]+"${markers[@]}"} "$@"

@@ -8,6 +8,8 @@ from mmengine.config import Config
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch import preflight
 from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.config_parts import check_parts
+from mmbeitv2.launch.config_values import check_values
 from mmbeitv2.launch.loaders import (
     check_loaders,
     cores_of_process,
@@ -145,7 +147,9 @@ def test(args: argparse.Namespace) -> None:
         UserError: what the user can mend; before anything is built where it can be seen.
     """
     cfg = load_config(args.config, args.cfg_options)
+    check_values(cfg, ('test',))
     apply_arguments(cfg, args)
+    check_parts(cfg, ('test',))
     preflight.check(cfg, phases=('test',))
     set_environment(cfg, args)
     workers = settle_workers(cfg, cores_of_process(args.launcher), args.cfg_options or ())

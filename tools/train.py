@@ -8,6 +8,8 @@ from mmengine.config import Config
 from mmbeitv2.launch import preflight
 from mmbeitv2.launch.batch import num_processes, settle_total_batch
 from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.config_parts import check_parts
+from mmbeitv2.launch.config_values import check_values
 from mmbeitv2.launch.loaders import (
     check_loaders,
     cores_of_process,
@@ -82,8 +84,10 @@ def train(args: argparse.Namespace) -> None:
         UserError: what the user can mend; before anything is built where it can be seen.
     """
     cfg = load_config(args.config, args.cfg_options)
-    apply_arguments(cfg, args)
     phases = ('train', 'val', 'test') if args.test else ('train', 'val')
+    check_values(cfg, phases)
+    apply_arguments(cfg, args)
+    check_parts(cfg, phases)
     preflight.check(cfg, phases=phases)
     set_environment(cfg, args)
     check_work_dir(cfg.work_dir)

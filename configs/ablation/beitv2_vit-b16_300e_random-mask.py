@@ -10,7 +10,11 @@ Published: not recorded here.
 
 _base_ = '../beitv2_vit-b16_300e.py'
 
-random_mask = dict(type='mmbeitv2.RandomMask', grid_size=14, num_masked=75)
+random_mask = dict(
+    type='mmbeitv2.RandomMask',
+    grid_size=_base_.grid_size,
+    num_masked=_base_.block_mask.num_masked,
+)
 train_pipeline = _base_.train_pipeline
 train_pipeline[0]['transforms'][-1] = random_mask
 val_pipeline = _base_.val_pipeline

@@ -10,6 +10,7 @@ _base_ = '../beitv2_vit-b16_300e.py'
 tokenizer_checkpoint = 'work_dirs/quickstart/vqkd/epoch_3.pth'
 
 image_size = 96
+grid_size = image_size // 16
 num_codes = 128
 data_root = 'data/demo/imagenet/'
 width = dict(embed_dim=128, num_heads=2)
@@ -23,7 +24,7 @@ model = dict(
         init_std=0.08,
     ),
     neck=dict(layer=4, depth=1, init_values=1.0, init_std=0.08, **width),
-    head=dict(embed_dim=128, num_codes=num_codes),
+    head=dict(embed_dim=width['embed_dim'], num_codes=num_codes),
     target_generator=dict(
         encoder=dict(img_size=image_size, depth=4, **width),
         quantizer=dict(num_codes=num_codes, code_dim=16),
@@ -33,7 +34,12 @@ model = dict(
 data_preprocessor = dict(image_size=image_size)
 
 # 14 of 36 patches, the paper's 40 %.
-block_mask = dict(type='mmbeitv2.BlockMask', grid_size=6, num_masked=14, min_block=4)
+block_mask = dict(
+    type='mmbeitv2.BlockMask',
+    grid_size=grid_size,
+    num_masked=round(0.4 * grid_size**2),
+    min_block=4,
+)
 train_pipeline = [
     dict(
         type='mmbeitv2.SampleSeeded',

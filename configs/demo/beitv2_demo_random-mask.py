@@ -5,7 +5,11 @@ tools/dist_train.sh configs/demo/beitv2_demo_random-mask.py 2
 
 _base_ = 'beitv2_demo.py'
 
-random_mask = dict(type='mmbeitv2.RandomMask', grid_size=6, num_masked=14)
+random_mask = dict(
+    type='mmbeitv2.RandomMask',
+    grid_size=_base_.grid_size,
+    num_masked=_base_.block_mask.num_masked,
+)
 train_pipeline = _base_.train_pipeline
 train_pipeline[0]['transforms'][-1] = random_mask
 val_pipeline = _base_.val_pipeline

@@ -14,7 +14,11 @@ _base_ = [
 
 model = dict(
     backbone=dict(
-        drop_path_rate=0.0, use_rel_pos_bias=True, final_norm='fc_norm', out_type='avg_featmap'
+        img_size=_base_.image_size,
+        drop_path_rate=0.0,
+        use_rel_pos_bias=True,
+        final_norm='fc_norm',
+        out_type='avg_featmap',
     ),
     head=dict(
         type='mmbeitv2.LinearClsHead',

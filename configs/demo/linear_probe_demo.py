@@ -14,7 +14,11 @@ _base_ = [
 
 model = dict(
     backbone=dict(
-        use_shared_rel_pos_bias=True, final_norm='norm', out_type='cls_and_avg', frozen=True
+        img_size=_base_.image_size,
+        use_shared_rel_pos_bias=True,
+        final_norm='norm',
+        out_type='cls_and_avg',
+        frozen=True,
     ),
     head=dict(type='mmbeitv2.LinearProbeHead', in_channels=128, num_classes=8),
 )

@@ -19,5 +19,5 @@ model = dict(
     backbone=dict(
         init_cfg=dict(type='Pretrained', checkpoint='work_dirs/beitv2_vit-b16_1600e/epoch_1600.pth')
     ),
-    head=dict(num_classes=21841),
+    head=dict(num_classes=_base_.num_classes),
 )

@@ -24,5 +24,7 @@ model = dict(
             type='Pretrained', checkpoint='work_dirs/beitv2_vit-b16_1600e/epoch_1600.pth'
         ),
     ),
-    test_cfg=dict(crop_size=crop_size, stride=(426, 426)),
+    decode_head=dict(num_classes=_base_.num_classes),
+    auxiliary_head=dict(num_classes=_base_.num_classes),
+    test_cfg=dict(crop_size=crop_size, stride=tuple(side * 2 // 3 for side in crop_size)),
 )

@@ -30,7 +30,7 @@ model = dict(
     ),
     decode_head=dict(num_classes=num_classes),
     auxiliary_head=dict(num_classes=num_classes),
-    test_cfg=dict(crop_size=crop_size, stride=(341, 683)),
+    test_cfg=dict(crop_size=crop_size, stride=tuple(side * 2 // 3 for side in crop_size)),
 )
 
 train_pipeline = _base_.train_pipeline

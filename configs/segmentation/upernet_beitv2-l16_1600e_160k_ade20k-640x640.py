@@ -24,6 +24,8 @@ model = dict(
             type='Pretrained', checkpoint='work_dirs/beitv2_vit-l16_1600e/epoch_1600.pth'
         ),
     ),
-    test_cfg=dict(crop_size=crop_size, stride=(426, 426)),
+    decode_head=dict(num_classes=_base_.num_classes),
+    auxiliary_head=dict(num_classes=_base_.num_classes),
+    test_cfg=dict(crop_size=crop_size, stride=tuple(side * 2 // 3 for side in crop_size)),
 )
 optim_wrapper = dict(optimizer=dict(lr=4e-5), paramwise_cfg=dict(layer_decay_rate=0.9))

@@ -15,6 +15,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
+model = dict(encoder=dict(img_size=_base_.image_size))
 custom_hooks = [
     dict(type='mmbeitv2.CodebookInitHook', vectors_per_code=8),
     dict(type='mmbeitv2.CodebookUsageHook'),

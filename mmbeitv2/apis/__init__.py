@@ -1,5 +1,14 @@
 """The few functions that a script or a notebook needs."""
 
 from mmbeitv2.apis.inference import extract_features, load_pretrained, load_tokenizer, tokenize
+from mmbeitv2.apis.photos import for_backbone, for_tokenizer, read_photos
 
-__all__ = ['extract_features', 'load_pretrained', 'load_tokenizer', 'tokenize']
+__all__ = [
+    'extract_features',
+    'for_backbone',
+    'for_tokenizer',
+    'load_pretrained',
+    'load_tokenizer',
+    'read_photos',
+    'tokenize',
+]

@@ -39,14 +39,19 @@ class Agreement:
         """
         if self._group is None:
             return wanted
-        agreed = False
-        if self._pending is not None:
-            work, answer = self._pending
-            work.wait()
-            agreed = bool(answer.item())
+        agreed = self.last()
         answer = torch.tensor([wanted], dtype=torch.int32)
         work = torch.distributed.all_reduce(
             answer, torch.distributed.ReduceOp.MAX, group=self._group, async_op=True
         )
         self._pending = work, answer
         return agreed
+
+    def last(self) -> bool:
+        """Read the last answer: before a process ends, lest the others still wait for it."""
+        if self._pending is None:
+            return False
+        work, answer = self._pending
+        self._pending = None
+        work.wait()
+        return bool(answer.item())

@@ -87,6 +87,7 @@ class StopHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Let signals do again what they did before."""
+        self._agreement.last()
         self._restore()
 
     def _ask(self, number: int, frame) -> None:
@@ -101,6 +102,7 @@ class StopHook(Hook):
         os.kill(os.getpid(), number)
 
     def _stop(self, runner: Runner) -> None:
+        self._agreement.last()
         path = _save(runner)
         barrier()
         if is_main_process() and NOTE_VARIABLE in os.environ:

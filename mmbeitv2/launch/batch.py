@@ -8,12 +8,7 @@ from typing import NamedTuple
 from mmengine.config import Config
 
 from mmbeitv2.errors import InputError
-
-WORLD_SIZE_VARIABLES = {
-    'pytorch': 'WORLD_SIZE',
-    'slurm': 'SLURM_NTASKS',
-    'mpi': 'OMPI_COMM_WORLD_SIZE',
-}
+from mmbeitv2.launch.launchers import VARIABLES
 
 
 class BatchReport(NamedTuple):
@@ -25,7 +20,7 @@ class BatchReport(NamedTuple):
 
 def num_processes(launcher: str) -> int:
     """Processes of this run: what the launcher has put into the environment, 1 without one."""
-    return int(os.environ[WORLD_SIZE_VARIABLES[launcher]]) if launcher != 'none' else 1
+    return int(os.environ[VARIABLES[launcher].world_size]) if launcher != 'none' else 1
 
 
 def settle_total_batch(cfg: Config, processes: int, accumulate: bool) -> BatchReport:

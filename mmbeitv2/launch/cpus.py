@@ -4,6 +4,8 @@ python -m mmbeitv2.launch.cpus CONFIG [further arguments of train.py or test.py]
 """
 
 import argparse
+import contextlib
+import sys
 from collections.abc import Sequence
 
 from mmengine.config import Config
@@ -46,7 +48,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_common_arguments(parser)
     args, _ = parser.parse_known_args(argv)
     with one_line_errors():
-        print(cpus_per_process(load_config(args.config, args.cfg_options)))
+        # Standard output is the number alone; what reading a config says goes elsewhere.
+        with contextlib.redirect_stdout(sys.stderr):
+            number = cpus_per_process(load_config(args.config, args.cfg_options))
+        print(number)
 
 
 if __name__ == '__main__':

@@ -28,7 +28,10 @@ def processes_of_node(launcher: str) -> int:
     """Processes of this run on this machine, as its launcher says; 1 without one."""
     value = os.environ.get(NODE_VARIABLES.get(launcher, ''), '1')
     # SLURM writes '8(x2)' for 8 on each of two nodes.
-    return int(re.match(r'\d+', value).group())
+    number = re.match(r'[1-9]\d*', value)
+    if number is None:
+        raise InputError(f'{NODE_VARIABLES[launcher]} is {value!r}, allowed: 1 or more')
+    return int(number.group())
 
 
 def cores_of_process(launcher: str) -> int:

@@ -10,11 +10,12 @@ from mmengine.config import Config
 
 from mmbeitv2.checkpoints.sources import is_missing
 from mmbeitv2.errors import InputError, MissingFileError
-from mmbeitv2.launch.config import TOKENIZER_VARIABLE
 from mmbeitv2.launch.precision import check_precision
 
 # EMAHook copies the model, CodebookInitHook encodes images before training.
 WHOLE_MODEL_HOOKS = ('EMAHook', 'CodebookInitHook')
+TOKENIZER_VARIABLE = 'tokenizer_checkpoint'
+TOKENIZER_KEY = 'model.target_generator.init_cfg.checkpoint'
 TOKENIZER_CONFIG = 'configs/vqkd/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e.py'
 
 
@@ -191,16 +192,15 @@ def _option(dataset: Mapping[str, Any], key: str) -> str:
 
 
 def _check_initial_weights(cfg: Config) -> None:
-    tokenizer = cfg.get(TOKENIZER_VARIABLE)
-    generator = cfg.get('model', {}).get('target_generator') or {}
-    if tokenizer and generator.get('init_cfg') and is_missing(tokenizer):
-        raise MissingFileError(
-            f'the tokenizer {TOKENIZER_VARIABLE}={tokenizer!r} does not exist. Either train it: '
-            f'`python tools/train.py {TOKENIZER_CONFIG}`; or download a VQ-KD tokenizer of the '
-            'official BEiT v2 release or of mmpretrain and give its file: '
-            f'`--cfg-options {TOKENIZER_VARIABLE}=PATH`'
-        )
     for key, checkpoint in _pretrained(cfg.get('model'), 'model'):
+        if is_missing(checkpoint) and key == TOKENIZER_KEY:
+            option = TOKENIZER_VARIABLE if TOKENIZER_VARIABLE in cfg else TOKENIZER_KEY
+            raise MissingFileError(
+                f'the tokenizer {option}={checkpoint!r} does not exist. Either train it: '
+                f'`python tools/train.py {TOKENIZER_CONFIG}`; or download a VQ-KD tokenizer of the '
+                'official BEiT v2 release or of mmpretrain and give its file: '
+                f'`--cfg-options {option}=PATH`'
+            )
         if is_missing(checkpoint):
             raise MissingFileError(
                 f'{key} is {checkpoint!r}, which does not exist; set it with '

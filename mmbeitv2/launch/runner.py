@@ -3,19 +3,22 @@
 import argparse
 import datetime
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch.distributed
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmbeitv2.errors import InputError
+from mmbeitv2.launch.launchers import VARIABLES, check_launcher
+from mmbeitv2.launch.options import ConfigOptions
 
 GPU_NORMS = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 CPU_NORM = 'mmbeitv2.AnyDeviceSyncBN'
@@ -33,7 +36,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         metavar='KEY=VALUE',
         help='override values of the config, such as train_dataloader.batch_size=64; '
         'lists as KEY="[a,b]"',
@@ -49,10 +52,18 @@ def set_environment(cfg: Config, args: argparse.Namespace) -> None:
     Args:
         cfg: changed in place.
         args: parsed arguments of :func:`add_common_arguments` and ``config``.
+
+    Raises:
+        UserError: the work directory's name is none, or a variable of the launcher is amiss.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    check_launcher(args.launcher)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
+        if not args.work_dir.strip():
+            raise InputError('--work-dir is empty, allowed: a folder for logs and checkpoints')
+        if re.match(r'[\w.+-]+://', args.work_dir):
+            raise InputError(f'--work-dir is {args.work_dir!r}, allowed: a folder of this machine')
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = f'./work_dirs/{Path(args.config).stem}'
@@ -96,28 +107,19 @@ def _start_gloo(cfg: Config, launcher: str) -> None:
     PyTorch's refuses models with synchronised batch norm there.
     """
     if launcher == 'slurm':
-        variables = {'RANK': 'SLURM_PROCID', 'WORLD_SIZE': 'SLURM_NTASKS'}
-        variables['LOCAL_RANK'] = 'SLURM_LOCALID'
         nodes = subprocess.run(
             ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
-            check=True,
+            check=False,
             capture_output=True,
             text=True,
-        ).stdout.split()
-        os.environ.setdefault('MASTER_ADDR', nodes[0])
-    elif launcher == 'mpi':
-        variables = {'RANK': 'OMPI_COMM_WORLD_RANK', 'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE'}
-        variables['LOCAL_RANK'] = 'OMPI_COMM_WORLD_LOCAL_RANK'
-        if 'MASTER_ADDR' not in os.environ:
-            raise InputError('--launcher mpi needs MASTER_ADDR, the address of the first node')
-    else:
-        variables = {name: name for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')}
-    for name, source in variables.items():
-        if source not in os.environ:
+        )
+        if nodes.returncode or not nodes.stdout.split():
             raise InputError(
-                f'--launcher {launcher} needs {source}, which is not set: start the run with '
-                'tools/dist_train.sh, tools/slurm_train.sh or mpirun'
+                f'SLURM_NODELIST is {os.environ["SLURM_NODELIST"]!r}, of which scontrol names no '
+                f'node: {" ".join(nodes.stderr.split())}'
             )
+        os.environ.setdefault('MASTER_ADDR', nodes.stdout.split()[0])
+    for name, source in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), VARIABLES[launcher]):
         os.environ[name] = os.environ[source]
     os.environ.setdefault('MASTER_PORT', '29500')
 

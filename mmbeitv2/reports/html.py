@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from mmbeitv2.reports.summary import HEADER, NOT_RUN, Measurement
+from mmbeitv2.reports.summary import GAIN, HEADER, LOSS, NOT_RUN, NOTHING, Measurement
 
 STYLE = """
 :root { color-scheme: light; }
@@ -33,19 +33,39 @@ thead th { font-weight: 500; color: #6b7785; border-top: 0; font-size: .82rem; }
 td.value { font-weight: 650; color: #2563eb; }
 td.gain { color: #15803d; font-weight: 600; }
 td.loss { color: #b91c1c; font-weight: 600; }
-td small { display: block; color: #6b7785; }
+td.noise { color: #6b7785; }
+.verdict { max-width: 50rem; margin: 0 0 .8rem; font-weight: 600; }
+td small { display: block; color: #6b7785; max-width: 24rem; }
 .missing { color: #8a6d00; background: #fff8e1; border: 1px dashed #e6c65c; border-radius: 8px;
   padding: .7rem 1rem; margin: 0; }
 td.missing { background: none; border: 0; border-top: 1px solid #e9ecef; padding: .42rem .6rem; }
 figure { margin: 0; overflow-x: auto; }
 img { max-width: 100%; height: auto; display: block; margin: 0 auto; }
-@media (max-width: 640px) { img.wide { max-width: none; width: 780px; } }
+@media (max-width: 640px) {
+  img.wide { max-width: none; width: 780px; }
+  /* A card for each row: four columns of numbers would be cut off. */
+  thead, td.nothing:not(:first-child) { display: none; }
+  table, caption, tbody, tr, td, th { display: block; }
+  tr { border-top: 1px solid #dfe3e8; padding: .5rem 0; }
+  td, td:first-child { border: 0; padding: .1rem .2rem; }
+  td:not(:first-child) { display: flex; justify-content: space-between; gap: 1rem; }
+  td:not(:first-child)::before { content: attr(data-label); color: #6b7785; font-weight: 400; }
+  td:first-child { font-weight: 600; }
+  td small { font-weight: 400; }
+}
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; margin: 0;
   font-size: .88rem; }
 dt { color: #6b7785; }
 dd { margin: 0; overflow-wrap: anywhere; }
 .fine { font-size: .85rem; margin: 0; }
 """
+HOW_TO_READ = (
+    '± is the standard deviation over seeds, where several were run; beside a gain of one seed '
+    'it is half of the 95 % interval over photos, or over draws of the labelled ones. Green and '
+    'red gains are beyond it, grey ones within. Random init: the same network, trained or probed '
+    'in the same way, from random weights. Constant guess: the best prediction that ignores the '
+    'image.'
+)
 
 
 @dataclass
@@ -65,6 +85,7 @@ class Section:
 
 def render_report(
     title: str,
+    verdict: str,
     lead: str,
     measurements: Sequence[Measurement],
     sections: Sequence[Section],
@@ -74,7 +95,8 @@ def render_report(
 
     Args:
         title: of the page.
-        lead: a sentence or two under it.
+        verdict: the result in a sentence or two.
+        lead: what was done, a sentence or two under it.
         measurements: of the summary table, grouped by their data.
         sections: in order.
         facts: date, versions, machine, seeds and the like, shown at the end.
@@ -94,11 +116,10 @@ def render_report(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n'
-        f'<h1>{escape(title)}</h1>\n<p class="lead">{escape(lead)}</p>\n'
+        f'<h1>{escape(title)}</h1>\n'
+        f'<p class="verdict">{escape(verdict)}</p>\n<p class="lead">{escape(lead)}</p>\n'
         f'<section>\n<h2>Summary</h2>\n{tables}'
-        '<p class="fine">± is the standard deviation over seeds, where several were run. Random '
-        'init: the same network, trained or probed in the same way, from random weights. Constant '
-        'guess: the best prediction that ignores the image.</p>\n</section>\n'
+        f'<p class="fine">{escape(HOW_TO_READ)}</p>\n</section>\n'
         + ''.join(_section(section) for section in sections)
         + f'<section>\n<h2>How this was made</h2>\n<dl>{rows}</dl>\n</section>\n'
         '</main>\n</body>\n</html>\n'
@@ -115,15 +136,16 @@ def _table(data: str, measurements: Sequence[Measurement]) -> str:
 
 
 def _row(measurement: Measurement) -> str:
-    name, value, random, baseline, gain = (escape(cell) for cell in measurement.row())
+    name, *cells = (escape(cell) for cell in measurement.row())
     note = f'<small>{escape(measurement.note)}</small>' if measurement.note else ''
-    kind = 'missing' if value == NOT_RUN else 'value'
-    better = measurement.gain is None or measurement.gain > 0
-    change = '' if measurement.gain is None else f' class="{"gain" if better else "loss"}"'
-    return (
-        f'<tr><td>{name}{note}</td><td class="{kind}">{value}</td><td>{random}</td>'
-        f'<td>{baseline}</td><td{change}>{gain}</td></tr>\n'
+    kind = 'missing' if cells[0] == NOT_RUN else 'value'
+    kinds = [kind, '', '', {GAIN: 'gain', LOSS: 'loss'}.get(measurement.verdict, 'noise')]
+    kinds = ['nothing' if cell == NOTHING else kind for kind, cell in zip(kinds, cells)]
+    columns = ''.join(
+        f'<td class="{kind}" data-label="{escape(label)}">{cell}</td>'
+        for kind, label, cell in zip(kinds, HEADER[1:], cells, strict=True)
     )
+    return f'<tr><td>{name}{note}</td>{columns}</tr>\n'
 
 
 def _section(section: Section) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmbeitv2.reports import few_shot
 from mmbeitv2.reports.baselines import background_miou, majority_share
-from mmbeitv2.reports.summary import Measurement
+from mmbeitv2.reports.summary import Measurement, accuracy_interval
 from mmbeitv2.visualization import runs
 
 KNOWN, UNSEEN = 'known objects, unseen backgrounds', 'unseen objects, unseen backgrounds'
@@ -22,6 +23,10 @@ COMPARED = (
     ('Linear probe, mean of patches', 'probe', 'probe/top1_avg', 1),
     ('Fine-tuning, top-1 accuracy', 'finetune', 'accuracy/top1', 0.01),
     ('Segmentation, mIoU', 'segment', 'mIoU', 0.01),
+)
+CARRIED_OVER = (
+    'trained on labels of known objects, asked about unseen ones: a hundred cut-outs hardly show '
+    'what, say, birds have in common'
 )
 MASKED = (
     ('Masked codes, last layer', 'masked_codes/acc_mim'),
@@ -55,14 +60,26 @@ def _measure(work_dir: Path, data_root: Path, data: str) -> Iterator[Measurement
         found = {seed.name: metrics_of(seed / stage, data).get(key) for seed in seeds}
         return {name: factor * value for name, value in found.items() if value is not None}
 
+    results = few_shot.read(seeds, Path(CLASS_FOLDERS[data]).name)
+    yield from few_shot.measurements(results, data)
+    photos = sum(1 for _ in (data_root / CLASS_FOLDERS[data]).glob('*/*'))
     for name, stage, key, factor in COMPARED:
+        ours = by_seed(f'{stage}_pretrained', key, factor)
+        theirs = by_seed(f'{stage}_random', key, factor)
+        interval = None
+        if ours and theirs and stage != 'segment':
+            first = next(iter(ours.values())), next(iter(theirs.values()))
+            interval = accuracy_interval(*first, photos)
+        notes = ['guess: background everywhere'] if stage == 'segment' else []
+        notes += [CARRIED_OVER] if data == UNSEEN and stage != 'segment' else []
         yield Measurement(
             name,
             data,
-            by_seed(f'{stage}_pretrained', key, factor),
-            by_seed(f'{stage}_random', key, factor),
+            ours,
+            theirs,
             baseline=miou if stage == 'segment' else accuracy,
-            note='guess: background everywhere' if stage == 'segment' else '',
+            note='; '.join(notes),
+            interval=interval,
         )
     num_codes = codebook_size(work_dir)
     majority = by_seed('pretrain', 'masked_codes/acc_majority').values()

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 NOT_RUN = 'not run'
+NOTHING = '–'
+GAIN, LOSS, NOISE = 'gain', 'loss', 'within noise'
 
 
 @dataclass
@@ -19,6 +21,8 @@ class Measurement:
         baseline: of a prediction that ignores the image, such as always the most frequent class.
         percent: whether values are shares (0 to 1) that are shown as percentages.
         note: a few words on the baseline or the unit.
+        interval: half of the 95 % interval of the gain, from the photos or labels it was measured
+            with; None where it is not known.
     """
 
     name: str
@@ -28,6 +32,7 @@ class Measurement:
     baseline: float | None = None
     percent: bool = True
     note: str = ''
+    interval: float | None = None
 
     @property
     def gain(self) -> float | None:
@@ -37,22 +42,36 @@ class Measurement:
         return statistics.fmean(self.values.values()) - statistics.fmean(self.random.values())
 
     @property
-    def beats_spread(self) -> bool:
-        """Whether the gain is larger than either spread over seeds, which takes two seeds."""
+    def uncertainty(self) -> float | None:
+        """What a gain has to exceed: the larger spread over seeds or, of one seed, the interval."""
         spreads = [spread(list(v.values())) for v in (self.values, self.random)]
-        return self.gain is not None and None not in spreads and self.gain > max(spreads)
+        return self.interval if None in spreads else max(spreads)
+
+    @property
+    def verdict(self) -> str | None:
+        """``GAIN``, ``LOSS`` or ``NOISE``; None without a comparison or a spread."""
+        if self.gain is None or self.uncertainty is None:
+            return None
+        if abs(self.gain) <= self.uncertainty:
+            return NOISE
+        return GAIN if self.gain > 0 else LOSS
 
     def row(self) -> list[str]:
         """Cells of the summary table: name, value, random initialisation, baseline, gain."""
         show = self._show
-        gain = '–'
+        gain = NOTHING
         if self.gain is not None:
-            gain = f'{100 * self.gain:+.1f} points' if self.percent else f'{self.gain:+.3f}'
-        baseline = '–' if self.baseline is None else show([self.baseline])
+            gain = f'{100 * self.gain:+.1f}' if self.percent else f'{self.gain:+.3f}'
+            noise = self.uncertainty
+            if noise is not None:
+                gain += f' ± {100 * noise:.1f}' if self.percent else f' ± {noise:.3f}'
+            # A hyphen is hardly seen.
+            gain = gain.replace('-', '−') + ' points' * self.percent
+        baseline = NOTHING if self.baseline is None else show([self.baseline])
         return [
             self.name,
             show(list(self.values.values())) if self.values else NOT_RUN,
-            show(list(self.random.values())) if self.random else '–',
+            show(list(self.random.values())) if self.random else NOTHING,
             baseline,
             gain,
         ]
@@ -67,7 +86,7 @@ class Measurement:
                 mean=statistics.fmean(numbers) if numbers else None,
                 std=spread(numbers),
             )
-        return {**result, 'gain': self.gain, 'gain_beats_spread': self.beats_spread}
+        return {**result, 'gain': self.gain, 'verdict': self.verdict}
 
     def _show(self, numbers: Sequence[float]) -> str:
         factor, digits = (100, 1) if self.percent else (1, 3 if max(numbers) < 10 else 1)
@@ -84,6 +103,44 @@ HEADER = ['', 'trained / pretrained', 'random init', 'constant guess', 'gain ove
 def spread(numbers: Sequence[float]) -> float | None:
     """Standard deviation over seeds (n − 1), None for fewer than two."""
     return statistics.stdev(numbers) if len(numbers) > 1 else None
+
+
+def accuracy_interval(accuracy: float, other: float, count: int) -> float:
+    """Half of the 95 % interval of the difference of two accuracies on ``count`` photos each.
+
+    Args:
+        accuracy: 0 to 1.
+        other: 0 to 1.
+        count: photos, 1 or more. They count as drawn anew for each, which overstates the interval
+            where both were asked about the same ones.
+    """
+    variance = sum(share * (1 - share) / count for share in (accuracy, other))
+    return 1.96 * variance**0.5
+
+
+def in_words(measurements: Sequence[Measurement]) -> str:
+    """The summary as one or two sentences."""
+    judged = [m for m in measurements if m.verdict is not None]
+    if not judged:
+        return 'Nothing has been compared with random initialisation yet.'
+    by = {kind: [m for m in judged if m.verdict == kind] for kind in (GAIN, LOSS, NOISE)}
+    text = f'Pretraining raises {len(by[GAIN])} of {len(judged)} figures by more than the noise'
+    if by[GAIN]:
+        best = max(by[GAIN], key=lambda m: m.gain)
+        text += f', most of all “{best.name}” ({best.data}), {best.row()[-1]}'
+    if by[LOSS]:
+        names = '; '.join(f'“{m.name}” ({m.data}), {m.row()[-1]}' for m in by[LOSS])
+        text += f'. It lowers {len(by[LOSS])}: {names}'
+    return f'{text}. {len(by[NOISE])} lie within the noise.'
+
+
+def grouped(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Those of the same data together, and within it those of one kind, a name's beginning."""
+    datas = list(dict.fromkeys(m.data for m in measurements))
+    kinds = list(dict.fromkeys(m.name.split(',')[0] for m in measurements))
+    return sorted(
+        measurements, key=lambda m: (datas.index(m.data), kinds.index(m.name.split(',')[0]))
+    )
 
 
 def text_table(measurements: Sequence[Measurement]) -> str:

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from backward_walk import WalkedBackward
+from cuda_autocast import CudaAutocast, cuda_autocast
 from cuda_rules import CudaRules
-from fake_gpu import GPU, CudaAutocast, autocast
+from fake_gpu import GPU
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing import assert_close
 
@@ -86,7 +87,7 @@ def test_each_layer_is_one_graph_on_a_gpu_under_autocast(positions, precision, m
             images = torch.randn(2, 3, 64, 64, requires_grad=True)
             queries = torch.zeros(2, 5, dtype=torch.int64)
         compile_layers(model, backend=backend, fullgraph=True)
-        with autocast(precision):
+        with cuda_autocast(precision):
             x, grid = model.embed(images)
             x = model.layers(x, grid, model.shared_bias(grid), queries=queries)
         with CudaRules(), WalkedBackward():

@@ -3,8 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from cuda_autocast import CudaAutocast, cuda_autocast
 from cuda_rules import RuleBroken
-from fake_gpu import GPU, CudaAutocast, autocast, fake_gpu
+from fake_gpu import GPU, fake_gpu
 from torch import nn
 
 pytestmark = pytest.mark.needs_torch('2.14')
@@ -214,13 +215,13 @@ def test_nothing_else_is_counted(what):
 
 
 @pytest.fixture
-def cuda_autocast(monkeypatch):
+def driverless_autocast(monkeypatch):
     monkeypatch.setattr(torch, 'autocast', CudaAutocast)
 
 
 @pytest.mark.parametrize('precision', [BFLOAT, HALF], ids=str)
-def test_autocast_is_cudas(precision, cuda_autocast):
-    with fake_gpu(), GPU, autocast(precision):
+def test_autocast_is_cudas(precision, driverless_autocast):
+    with fake_gpu(), GPU, cuda_autocast(precision):
         product = nn.Linear(8, 8)(gpu(2, 8))
         assert product.dtype is precision
         # On CUDA, not on CPUs, autocast computes norms in float32.

@@ -5,6 +5,7 @@ The layers are on a GPU of which nothing is there but the name.
 
 import pytest
 import torch
+from cuda_autocast import cuda_autocast
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,14 +17,9 @@ from mmbeitv2.models.layers import Attention
 def on_gpu():
     """A layer on a GPU of which nothing is there but the name, with tokens and a shared bias."""
     choose_kernels(True)
-    # torch.autocast('cuda') would switch itself off.
-    torch.set_autocast_dtype('cuda', torch.bfloat16)
-    torch.set_autocast_enabled('cuda', True)
-    with FakeTensorMode(), torch.device('cuda'):
+    with FakeTensorMode(), torch.device('cuda'), cuda_autocast(torch.bfloat16):
         x = torch.randn(2, 10, 128, requires_grad=True)
         yield Attention(128, 2, (3, 3)), x, torch.randn(2, 10, 10, requires_grad=True)
-    torch.set_autocast_enabled('cuda', False)
-    torch.set_autocast_dtype('cuda', torch.float16)
     choose_kernels(False)
 
 
@@ -64,8 +60,8 @@ def test_bias_that_does_not_learn_costs_nothing(on_gpu):
 def test_other_precisions_and_widths_take_torchs_gradient(on_gpu):
     attention, x, _ = on_gpu
     assert not has_own_gradient(Attention(48, 2, (3, 3))(x[..., :48], (3, 3)))
-    torch.set_autocast_enabled('cuda', False)
-    assert not has_own_gradient(attention(x, (3, 3)))
+    with cuda_autocast(torch.float32):
+        assert not has_own_gradient(attention(x, (3, 3)))
 
 
 @on_fake_gpu

@@ -12,8 +12,9 @@ import open_clip
 import pytest
 import timm
 import torch
+from cuda_autocast import CudaAutocast, cuda_autocast
 from cuda_rules import RuleBroken
-from fake_gpu import GPU, CudaAutocast, autocast, fake_gpu
+from fake_gpu import GPU, fake_gpu
 from recipes import ALL_CONFIGS, BATCH, Recipe
 from torch.nn import functional as F
 
@@ -41,7 +42,7 @@ class Step(NamedTuple):
 
 
 @pytest.fixture(autouse=True)
-def cuda_autocast(monkeypatch):
+def driverless_autocast(monkeypatch):
     """Autocast on a GPU is not switched off where there is none."""
     monkeypatch.setattr(torch, 'autocast', CudaAutocast)
 
@@ -155,7 +156,7 @@ def test_step_runs_kernels_that_have_rules(config, take_step):
 )
 def test_validation_obeys_cudas_rules(config, precision, teachers):
     recipe = Recipe(config, teachers)
-    with fake_gpu() as rules, torch.no_grad(), autocast(precision):
+    with fake_gpu() as rules, torch.no_grad(), cuda_autocast(precision):
         model = recipe.build_model().eval()
         predictions = model.val_step(recipe.batch())
     assert len(predictions) == BATCH
@@ -167,7 +168,7 @@ def test_codebook_is_set_and_revived_without_waiting_for_the_device():
         quantizer = NormEMAQuantizer(num_codes=64, code_dim=8, revive_below=0.5).train()
         rules.waits.clear()
         z = torch.randn(2, 8, 14, 14, dtype=torch.bfloat16, requires_grad=True)
-        with autocast(torch.bfloat16):
+        with cuda_autocast(torch.bfloat16):
             z_q, codes, loss = quantizer(z)
         (z_q.sum() + loss).backward()
     assert quantizer.initted

@@ -3,7 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from fake_gpu import GPU, autocast, fake_gpu
+from cuda_autocast import cuda_autocast
+from fake_gpu import GPU, fake_gpu
 from torch import nn
 from torch.testing import assert_close
 
@@ -84,7 +85,7 @@ def test_backward_pass_obeys_cudas_rules(function, precision, stream):
     with fake_gpu() as rules, GPU:
         norm, linear = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, OUT)
         x = torch.randn(2, 5, WIDTH, dtype=stream, requires_grad=True)
-        with autocast(precision):
+        with cuda_autocast(precision):
             out = function(x, norm, linear)
         out.float().sum().backward()
     assert out.dtype == precision

@@ -10,13 +10,14 @@ from PIL import Image
 from mmbeitv2.reports.baselines import background_miou, majority_share
 from mmbeitv2.reports.html import Section, render_report
 from mmbeitv2.reports.quickstart import KNOWN, UNSEEN, measure
-from mmbeitv2.reports.summary import Measurement, text_table
+from mmbeitv2.reports.summary import Measurement, accuracy_interval, in_words, text_table
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def report_tool():
+def report_tool(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'tools')
     spec = importlib.util.spec_from_file_location('report', ROOT / 'tools/quickstart_report.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -78,7 +79,7 @@ def test_figures_are_shares_by_seed_with_mean_and_spread(work_dir, data_root):
     assert figure['values']['std'] == pytest.approx(0.1 / 2**0.5)
     assert figure['random']['mean'] == pytest.approx(0.41)
     assert figure['gain'] == pytest.approx(0.24)
-    assert figure['gain_beats_spread'] is True
+    assert figure['verdict'] == 'gain'
     assert figure['baseline'] == 0.75
 
 
@@ -103,11 +104,61 @@ def test_masked_codes_stand_beside_the_most_frequent_code(work_dir, data_root):
     assert figure.baseline == 0.08
 
 
-def test_gain_within_the_spread_does_not_beat_it():
-    noisy = Measurement('x', 'd', {'a': 0.5, 'b': 0.7}, {'a': 0.55, 'b': 0.56})
-    assert noisy.gain > 0
-    assert not noisy.beats_spread
-    assert not Measurement('x', 'd', {'a': 0.9}, {'a': 0.1}).beats_spread
+@pytest.mark.parametrize(
+    ('ours', 'random', 'interval', 'verdict'),
+    [
+        ((0.5, 0.7), (0.55, 0.56), None, 'within noise'),
+        ((0.6, 0.61), (0.55, 0.56), None, 'gain'),
+        ((0.5, 0.51), (0.55, 0.56), None, 'loss'),
+        # One seed shows no spread.
+        ((0.9,), (0.1,), None, None),
+        ((0.9,), (0.1,), 0.1, 'gain'),
+        ((0.15,), (0.1,), 0.1, 'within noise'),
+        ((0.9,), (), 0.1, None),
+    ],
+)
+def test_a_gain_counts_beyond_the_noise_only(ours, random, interval, verdict):
+    values, others = (dict(enumerate(numbers)) for numbers in (ours, random))
+    assert Measurement('x', 'd', values, others, interval=interval).verdict == verdict
+
+
+def test_interval_of_two_accuracies_covers_chance():
+    rng = np.random.default_rng(0)
+    gaps = rng.binomial(400, 0.3, 4000) / 400 - rng.binomial(400, 0.2, 4000) / 400
+    inside = np.abs(gaps - 0.1) <= accuracy_interval(0.3, 0.2, 400)
+    assert inside.mean() == pytest.approx(0.95, abs=0.015)
+
+
+def test_summary_in_words_says_what_rises_and_what_falls():
+    better = Measurement('probe', 'known', {'a': 0.5}, {'a': 0.3}, interval=0.1)
+    worse = Measurement('tuning', 'unseen', {'a': 0.2}, {'a': 0.3}, interval=0.05)
+    same = Measurement('mean', 'known', {'a': 0.31}, {'a': 0.3}, interval=0.05)
+    assert in_words([better, worse, same]) == (
+        'Pretraining raises 1 of 3 figures by more than the noise, most of all “probe” (known), '
+        '+20.0 ± 10.0 points. It lowers 1: “tuning” (unseen), −10.0 ± 5.0 points. '
+        '1 lie within the noise.'
+    )
+    assert in_words([Measurement('x', 'd')]).startswith('Nothing has been compared')
+
+
+def test_few_labels_stand_beside_colours_and_the_teacher(work_dir, data_root):
+    features = {
+        'pretrained, [CLS]': [0.4, 0.5],
+        'random weights, [CLS]': [0.2, 0.2],
+        'mean colours, 4 × 4': [0.3, 0.3],
+        'teacher': [0.9, 0.9],
+    }
+    answer = dict(classes=4, features={name: {'5': draws} for name, draws in features.items()})
+    (work_dir / 'seed0/few_shot').mkdir()
+    file = work_dir / 'seed0/few_shot/val_unseen.json'
+    file.write_text(json.dumps({'other photos': answer}))
+    figures = measure(work_dir, data_root)
+    figure = find(figures, '5 labels a class, other photos', UNSEEN)
+    assert figure.row()[1:4] == ['45.0 %', '20.0 %', '25.0 %']
+    assert figure.note.endswith('mean colours 30.0 %; the teacher 90.0 %')
+    assert figure.interval == pytest.approx(1.96 * 0.05)
+    assert find(figures, '5 labels a class, photos of other', UNSEEN).values == {}
+    assert find(figures, '5 labels a class', KNOWN).values == {}
 
 
 def test_text_table_shows_spread_only_for_several_seeds():
@@ -132,7 +183,7 @@ def test_baselines_of_data(data_root, tmp_path):
 def test_report_of_unfinished_work_marks_what_is_missing(report_tool, work_dir, data_root, capsys):
     report_tool.main(['--work-dir', str(work_dir), '--data-root', str(data_root)])
     page = (work_dir / 'report.html').read_text()
-    assert page.count('not run: this stage') == 5
+    assert page.count('not run: this stage') == 6
     assert page.count('data:image/png;base64,') == 2
     assert '65.0 ± 7.1 %' in page
     assert '<script' not in page
@@ -166,9 +217,9 @@ def test_report_with_models_draws_them(report_tool, work_dir, data_root, model, 
 
 
 def test_wrong_folders_end_with_one_line(report_tool, tmp_path, work_dir):
-    with pytest.raises(SystemExit, match=r'quickstart\.sh'):
+    with pytest.raises(FileNotFoundError, match=r'quickstart\.sh'):
         report_tool.main(['--work-dir', str(tmp_path / 'none')])
-    with pytest.raises(SystemExit, match='--data-root'):
+    with pytest.raises(FileNotFoundError, match='--data-root'):
         report_tool.main(['--work-dir', str(work_dir), '--data-root', str(tmp_path / 'none')])
 
 
@@ -176,7 +227,7 @@ def test_page_holds_every_figure_and_escapes_text(tmp_path):
     picture = tmp_path / 'a.png'
     Image.new('RGB', (2, 2)).save(picture)
     page = render_report(
-        'A < B', 'lead', [Measurement('figure one', 'set', {'a': 0.5})],
+        'A < B', 'verdict', 'lead', [Measurement('figure one', 'set', {'a': 0.5})],
         [Section('S', 'look', picture), Section('T', 'look', None)], {'date': 'today'},
     )  # fmt: skip
     for text in ('A &lt; B', 'figure one', '50.0 %', 'not run', 'today', 'data:image/png'):

@@ -228,7 +228,7 @@ class TestComparison:
     def test_a_gpu_that_is_not_there_is_named(self):
         import paired
 
-        with pytest.raises(SystemExit, match='--device is cuda, but torch sees no GPU'):
+        with pytest.raises(ValueError, match='--device is cuda, but torch sees no GPU'):
             paired.start(self.args(device='cuda', threads=None))
 
 

@@ -42,7 +42,8 @@ def on_gpu():
     """Operators of a function of random tensors, on a GPU of which only the name is there."""
 
     def run(function, *shapes, dtype=torch.bfloat16, cudnn=False):
-        from absent_gpu import FakeGPU, cuda_autocast
+        from absent_gpu import FakeGPU
+        from cuda_autocast import cuda_autocast
         from record import Recorder
 
         recorder = Recorder('cuda')

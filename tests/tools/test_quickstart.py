@@ -94,6 +94,16 @@ def test_every_evaluation_runs_from_random_weights_too(quickstart, trained):
     assert pretrained[: pretrained.index('--work-dir')] == random[: random.index('--work-dir')]
 
 
+@pytest.mark.parametrize(('long', 'count'), [(False, 2), (True, 6)])
+def test_few_shot_asks_both_validation_sets_of_every_seed(quickstart, trained, long, count):
+    trained.long = long
+    commands = list(quickstart.few_shot_commands(trained))
+    assert len({command[2:4][0] + command[-1] for command in commands}) == count
+    for command in commands:
+        assert command[1].endswith('pretrain/epoch_1.pth')
+        assert Path(command[-1]).parent.name == 'few_shot'
+
+
 def test_long_has_three_seeds_on_one_tokenizer(quickstart, trained):
     trained.long = True
     assert len(list(quickstart.jobs_of('tokenizer', trained))) == 1
@@ -104,7 +114,7 @@ def test_long_has_three_seeds_on_one_tokenizer(quickstart, trained):
 
 
 def test_a_stage_before_its_input_names_the_stage_to_run(quickstart, tmp_path):
-    with pytest.raises(SystemExit, match="run the stage 'tokenizer' first"):
+    with pytest.raises(FileNotFoundError, match="run the stage 'tokenizer' first"):
         list(quickstart.jobs_of('pretrain', Namespace(work_dir=tmp_path, long=False)))
 
 

@@ -90,6 +90,15 @@ def test_nothing_is_asked_for_a_config_that_cannot_run(slurm, arguments, message
     assert [line for line in output if line.startswith(message)] == output[-1:]
 
 
+def test_what_reading_a_config_says_is_no_part_of_the_number():
+    command = [sys.executable, '-W', 'ignore', '-m', 'mmbeitv2.launch.cpus', str(CONFIG)]
+    result = subprocess.run(
+        [*command, '--cfg-options', 'image_size=64'], capture_output=True, text=True, check=True
+    )
+    assert 'image_size=64 changes' in result.stderr
+    assert result.stdout.strip().isdigit()
+
+
 @pytest.fixture
 def stopping(slurm, tmp_path):
     """Let srun end with code 75 so many times, and then with another; what it was asked each time.

@@ -26,6 +26,7 @@ from paired import machine, silence, write
 from torch import Tensor, nn
 
 from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.models.quantizer import NormEMAQuantizer, l2_normalize, nearest_codes
 
 SIZE, CLASSES = 224, 8
@@ -245,4 +246,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from paired import compare, parser, report, same_result, start
 from torch import Tensor
 
+from mmbeitv2.errors import InputError
+from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.models.bias_gradient import learned_bias_attention
 from mmbeitv2.models.biased_attention import biased_attention
 
@@ -108,7 +110,7 @@ def _up(number: int, multiple: int) -> int:
 def _inputs(args) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
     """Queries, keys, values ``(B, heads, T, 64)``, a bias, and the places of the queries."""
     if args.queries is not None and args.device == 'cpu':
-        raise SystemExit('error: --queries is for a GPU, and --device is cpu: leave it out')
+        raise InputError('--queries is for a GPU, and --device is cpu: leave it out')
     dtype = getattr(torch, args.precision)
     size = (args.batch, args.tokens, 3, args.heads, 64)
     qkv = torch.randn(size, device=args.device, dtype=dtype)
@@ -117,9 +119,7 @@ def _inputs(args) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
     if args.queries is None:
         return q, k, v, bias.requires_grad_(), None
     if not 1 <= args.queries <= args.tokens:
-        raise SystemExit(
-            f'error: --queries is {args.queries}, allowed: 1 to --tokens, {args.tokens}'
-        )
+        raise InputError(f'--queries is {args.queries}, allowed: 1 to --tokens, {args.tokens}')
     order = torch.rand(args.batch, args.tokens, device=args.device).argsort(dim=1)
     some = q.detach()[:, :, : args.queries].clone().requires_grad_()
     return some, k, v, bias.requires_grad_(), order[:, : args.queries]
@@ -131,4 +131,5 @@ def _mask(bias: Tensor, dtype: torch.dtype, queries: Tensor | None) -> Tensor:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -29,6 +29,7 @@ from PIL import Image, ImageOps
 
 from mmbeitv2.datasets import SampleIndex
 from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.user_errors import one_line_errors
 
 PHOTOS = Path(__file__).parents[2] / 'demo/assets/backgrounds'
 FINE_TUNING = 'mmbeitv2::finetune/beitv2_vit-b16_300e_in1k-224.py'
@@ -162,4 +163,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

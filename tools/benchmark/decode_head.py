@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.models import VQKD
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/demo/vqkd_demo.py'
@@ -102,4 +103,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

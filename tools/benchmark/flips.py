@@ -19,6 +19,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from tqdm import tqdm
 
 from mmbeitv2.apis import load_tokenizer
+from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.models.quantizer import l2_normalize, nearest_codes
 from mmbeitv2.models.vqkd import VQKDEncoder, VQKDTokenizer
 from mmbeitv2.visualization.style import read_images
@@ -135,4 +136,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -17,6 +17,8 @@ import torch
 from costs import Step, peak_bytes
 from mmengine.logging import MMLogger
 
+from mmbeitv2.errors import InputError
+
 OURS = 'ours'
 PACKAGES = ('torch', 'timm', 'mmengine', 'mmpretrain', 'mmsegmentation', 'vector-quantize-pytorch')
 
@@ -55,9 +57,9 @@ def keep_option(options: argparse.ArgumentParser) -> None:
 def start(args: argparse.Namespace) -> None:
     """Seed, set threads, and refuse what cannot be run before any work."""
     if args.device != 'cpu' and not torch.cuda.is_available():
-        raise SystemExit(f'error: --device is {args.device}, but torch sees no GPU: give cpu')
+        raise InputError(f'--device is {args.device}, but torch sees no GPU: give cpu')
     if args.pairs < 1 or args.steps < 1 or args.batch < 1:
-        raise SystemExit('error: --batch, --pairs and --steps must be 1 or more')
+        raise InputError('--batch, --pairs and --steps must be 1 or more')
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)

@@ -24,6 +24,8 @@ from recording import Recording, record
 from timing import share_of_rate, step_seconds
 from traffic import Operator
 
+from mmbeitv2.errors import InputError
+from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.models.bias_gradient import choose_kernels
 
 SHOWN = 10
@@ -121,10 +123,10 @@ def main() -> None:
     """Run the tool."""
     args = parse_args()
     if args.batch < 1:
-        raise SystemExit(f'error: --batch is {args.batch}, allowed: 1 or more, say 256.')
+        raise InputError(f'--batch is {args.batch}, allowed: 1 or more, say 256.')
     if not hasattr(torch.compiler, '_compile_session_context'):
-        raise SystemExit(
-            f'error: this is torch {torch.__version__}, which asks a driver for operators that '
+        raise InputError(
+            f'this is torch {torch.__version__}, which asks a driver for operators that '
             'a prediction runs without one: use torch 2.14 or newer.'
         )
     # Every parameter group would be logged.
@@ -152,4 +154,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -19,6 +19,7 @@ from peers import (
 from steps import masked_samples, pretraining_config, pretraining_model, random_images, train_step
 
 from mmbeitv2.engine import compile_layers
+from mmbeitv2.launch.user_errors import one_line_errors
 
 
 def main() -> None:
@@ -59,4 +60,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

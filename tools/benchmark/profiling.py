@@ -15,6 +15,8 @@ from steps import STEPS
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
+from mmbeitv2.launch.user_errors import one_line_errors
+
 TOP, TIMES = 15, 5
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -101,4 +103,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

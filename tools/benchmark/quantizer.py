@@ -12,6 +12,8 @@ from peers import if_installed, mmpretrain_quantizer, vector_quantize_pytorch
 from steps import autocast, quantizer, vectors
 from torch import nn
 
+from mmbeitv2.launch.user_errors import one_line_errors
+
 
 def main() -> None:
     """Run the tool."""
@@ -63,4 +65,5 @@ class _Reordered(nn.Module):
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

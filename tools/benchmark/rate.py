@@ -11,6 +11,8 @@ from costs import flops
 from paired import machine, parser, seconds, spread, start, write
 from steps import STEPS
 
+from mmbeitv2.launch.user_errors import one_line_errors
+
 SIDE = 4096
 
 
@@ -69,4 +71,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -7,7 +7,8 @@ from functools import partial
 
 import steps
 import torch
-from absent_gpu import FakeGPU, cuda_autocast
+from absent_gpu import FakeGPU
+from cuda_autocast import cuda_autocast
 from gpu_steps import MMPretrainTokenizer, TokenizerAsTrained
 from mmengine.config import Config
 from mmpretrain.models.backbones.beit import BEiTTransformerEncoderLayer

@@ -18,6 +18,8 @@ from costs import flops, peak_bytes
 from paired import machine, parser, seconds, silence, start, write
 from steps import pretraining_step, quantizer_step
 
+from mmbeitv2.launch.user_errors import one_line_errors
+
 SIDES = (224, 384, 512, 640)
 CODES = (1024, 4096, 16384, 65536)
 # What travels between processes is of the same size whatever the batch. 64 are the paper's images
@@ -149,4 +151,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -17,6 +17,7 @@ from steps import SEGMENTATION, autocast, feature_step, random_images, segmentat
 from torch import nn
 
 from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.user_errors import one_line_errors
 
 
 def upernet(backbone: nn.Module) -> nn.Module:
@@ -90,4 +91,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -14,6 +14,7 @@ from peers import also_compiled, if_installed, mmpretrain_tokenizer
 from steps import autocast, masked_samples, random_images, tokenizer
 
 from mmbeitv2.engine import compile_layers
+from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.models.beitv2 import masked_positions
 
 
@@ -59,4 +60,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -14,6 +14,7 @@ from steps import TOKENIZER, autocast, random_images, train_step, vqkd_model
 
 from mmbeitv2.engine import compile_layers
 from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.user_errors import one_line_errors
 
 
 def main() -> None:
@@ -64,4 +65,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

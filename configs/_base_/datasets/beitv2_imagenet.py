@@ -3,9 +3,15 @@
 _base_ = 'imagenet_unlabelled.py'
 
 image_size = 224
+grid_size = image_size // 16
 
 data_preprocessor = dict(type='mmbeitv2.BEiTV2DataPreprocessor', image_size=image_size)
-block_mask = dict(type='mmbeitv2.BlockMask', grid_size=14, num_masked=75, min_block=16)
+block_mask = dict(
+    type='mmbeitv2.BlockMask',
+    grid_size=grid_size,
+    num_masked=round(0.383 * grid_size**2),
+    min_block=round(0.08 * grid_size**2),
+)
 
 train_pipeline = [
     dict(

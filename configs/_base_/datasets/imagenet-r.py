@@ -2,11 +2,15 @@
 
 _base_ = 'imagenet_finetune.py'
 
+data_root = 'data/imagenet-r/'  # of the test
+
+train_dataloader = dict(dataset=dict(data_root=_base_.data_root))
+val_dataloader = dict(dataset=dict(data_root=_base_.data_root))
 test_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='CustomDataset',
-        data_root='data/imagenet-r/',
+        data_root=data_root,
         pipeline=_base_.val_pipeline,
     )
 )

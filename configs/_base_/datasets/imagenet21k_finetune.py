@@ -7,9 +7,10 @@ every start walks 14 million files.
 _base_ = 'imagenet_finetune.py'
 
 num_classes = 21841
+data_root = 'data/imagenet21k/'
 
 data_preprocessor = dict(num_classes=num_classes)
-train_dataloader = dict(dataset=dict(type='ImageNet21k', data_root='data/imagenet21k/'))
+train_dataloader = dict(dataset=dict(type='ImageNet21k', data_root=data_root))
 val_dataloader = None
 val_evaluator = None
 test_dataloader = None

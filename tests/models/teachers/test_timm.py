@@ -115,7 +115,7 @@ def test_missing_package_file_is_named():
 
 def test_missing_download_names_the_file_and_the_argument():
     with pytest.raises(
-        RuntimeError, match=r"(?s)'test_vit' could not be .*checkpoint='PATH/"
+        FileNotFoundError, match=r"(?s)'test_vit' could not be .*checkpoint='PATH/"
     ) as error:
         TimmTeacher('test_vit')
     assert error.value.__cause__ is not None

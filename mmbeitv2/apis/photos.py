@@ -1,0 +1,44 @@
+"""Photos from files as the models take them."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mmbeitv2.datasets import LoadCenterCrop
+from mmbeitv2.datasets.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
+
+
+def read_photos(paths: Iterable[str | Path], size: int) -> Tensor:
+    """Read the centre of each photo, as validation does: the short side is resized to ``size``.
+
+    Args:
+        paths: files that Pillow can read.
+        size: side in pixels.
+
+    Returns:
+        uint8 RGB ``(B, 3, size, size)``.
+
+    Raises:
+        OSError: a file that cannot be read, by its name.
+    """
+    load = LoadCenterCrop(size)
+    return torch.stack([load.transform(dict(img_path=str(path)))['img'] for path in paths])
+
+
+def for_backbone(pixels: Tensor) -> Tensor:
+    """Pixels uint8 ``(B, 3, H, W)`` normalised by ImageNet's mean and standard deviation.
+
+    It is what :func:`mmbeitv2.apis.extract_features` takes.
+    """
+    return (pixels / 255 - _channels(IMAGENET_MEAN, pixels)) / _channels(IMAGENET_STD, pixels)
+
+
+def for_tokenizer(pixels: Tensor) -> Tensor:
+    """Pixels uint8 ``(B, 3, H, W)`` in [−1, 1], which :func:`mmbeitv2.apis.tokenize` takes."""
+    return pixels / 127.5 - 1
+
+
+def _channels(values: Sequence[float], like: Tensor) -> Tensor:
+    return torch.tensor(values, device=like.device)[:, None, None]

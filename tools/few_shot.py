@@ -1,0 +1,250 @@
+"""What a few labels are worth on the features of a pretrained model, and on those of others.
+
+    python tools/few_shot.py CHECKPOINT FOLDER
+
+FOLDER has a folder of photos for each class. k photos of each class are labelled, all others asked
+about, by ridge regression on frozen features: another draw of labelled photos 40 times, the same
+draws for all features. Beside the pretrained features are those of the same network with random
+weights, 4 × 4 mean colours, and, given its config, the tokenizer's teacher.
+
+With --groups, a table that says what each photo shows (which individual, object, patient, place), a
+second question is asked: labelled and asked photos then show different ones.
+"""
+
+import argparse
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from torch import Tensor
+from tqdm import tqdm
+
+from mmbeitv2.apis import (
+    extract_features,
+    for_backbone,
+    for_tokenizer,
+    load_pretrained,
+    read_photos,
+)
+from mmbeitv2.errors import InputError, MissingFileError
+from mmbeitv2.evaluation.few_shot import Accuracy, draw_episodes, few_shot_accuracy
+from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.user_errors import one_line_errors
+from mmbeitv2.models import BEiTV2
+from mmbeitv2.registry import MODELS
+
+BATCH = 64
+COLOUR_GRID = 4
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
+PRETRAINED, RANDOM = 'pretrained', 'random weights'
+COLOURS, TEACHER = 'mean colours, 4 × 4', 'teacher'
+OTHER_PHOTOS, OTHER_THINGS = 'other photos', 'photos of other things'
+
+Accuracies = dict[str, dict[int, Accuracy]]
+
+
+class Answer(NamedTuple):
+    """Accuracies by features and number of labelled photos, of so many classes."""
+
+    classes: int
+    features: Accuracies
+
+
+class Photos(NamedTuple):
+    """Files with their classes and, if known, what they show."""
+
+    paths: list[Path]
+    classes: list[str]
+    groups: list[str] | None
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', help='of pretraining')
+    parser.add_argument('folder', type=Path, help='with a folder of photos for each class')
+    parser.add_argument('--shots', type=int, nargs='+', default=[1, 2, 5, 10, 20], metavar='K')
+    parser.add_argument('--draws', type=int, default=40)
+    parser.add_argument(
+        '--groups',
+        type=Path,
+        metavar='FILE.csv',
+        help='first column: photo, relative to the table; last column: what it shows',
+    )
+    parser.add_argument(
+        '--config', help='of pretraining: how its random weights are drawn (else as the paper’s)'
+    )
+    parser.add_argument('--teacher', metavar='CONFIG', help='of VQ-KD, whose teacher is compared')
+    parser.add_argument('--json', type=Path, help='write the accuracies of every draw here too')
+    return parser.parse_args(argv)
+
+
+def find_photos(folder: Path, groups: Path | None) -> Photos:
+    """Photos of the class folders below ``folder``.
+
+    Raises:
+        UserError: no such folder, fewer than two classes, or a photo that ``groups`` lacks.
+    """
+    if not folder.is_dir():
+        raise MissingFileError(f'no folder {folder}: it is to hold a folder of photos per class.')
+    paths = sorted(p for p in folder.glob('*/*') if p.suffix.lower() in SUFFIXES)
+    classes = [path.parent.name for path in paths]
+    if len(set(classes)) < 2:
+        raise InputError(
+            f'{folder} has photos of {len(set(classes))} classes, needed are 2 or more: one folder '
+            f'for each, with files of {", ".join(SUFFIXES)}.'
+        )
+    if groups is None:
+        return Photos(paths, classes, None)
+    with groups.open(newline='') as file:
+        shown = {(groups.parent / row[0]).resolve(): row[-1] for row in csv.reader(file) if row}
+    missing = [path for path in paths if path.resolve() not in shown]
+    if missing:
+        raise InputError(f'{groups} does not say what {missing[0]} shows: add a row for it.')
+    return Photos(paths, classes, [shown[path.resolve()] for path in paths])
+
+
+def networks(args: argparse.Namespace) -> dict[str, BEiTV2]:
+    """The pretrained model, and the same with random weights."""
+    pretrained = load_pretrained(args.checkpoint)
+    torch.manual_seed(0)
+    if args.config is None:
+        random = load_pretrained(args.checkpoint)
+    else:
+        model = load_config(args.config).model
+        random = MODELS.build({**model, 'target_generator': None})
+    random.init_weights()
+    return {PRETRAINED: pretrained.eval(), RANDOM: random.eval()}
+
+
+@torch.no_grad()
+def features_of(
+    paths: Sequence[Path], models: Mapping[str, BEiTV2], teacher: Config | None
+) -> dict[str, Tensor]:
+    """Features of all photos by name, ``(N, C)`` each."""
+    found: dict[str, list[Tensor]] = {}
+    size = models[PRETRAINED].backbone.img_size[0]
+    network = None if teacher is None else MODELS.build(teacher.model.teacher)
+    for start in tqdm(range(0, len(paths), BATCH), desc='features', unit='batch', leave=False):
+        pixels = read_photos(paths[start : start + BATCH], size)
+        for name, value in _features(pixels, models, network):
+            found.setdefault(name, []).append(value)
+    return {name: torch.cat(values) for name, values in found.items()}
+
+
+def _features(
+    pixels: Tensor, models: Mapping[str, BEiTV2], teacher: torch.nn.Module | None
+) -> Iterator[tuple[str, Tensor]]:
+    for name, model in models.items():
+        features = extract_features(model, for_backbone(pixels))
+        yield f'{name}, [CLS]', features['cls_token']
+        yield f'{name}, mean of patches', features['patch_tokens'].mean(1)
+    yield COLOURS, F.adaptive_avg_pool2d(pixels.float(), COLOUR_GRID).flatten(1)
+    if teacher is not None:
+        patch = models[PRETRAINED].backbone.patch_size
+        grid = tuple(side // patch for side in pixels.shape[-2:])
+        yield TEACHER, teacher(for_tokenizer(pixels), grid).mean(1)
+
+
+def evaluate(
+    features: Mapping[str, Tensor],
+    classes: Sequence[str],
+    shots: Sequence[int],
+    draws: int,
+    groups: Sequence[str] | None = None,
+) -> Answer:
+    """Ask about all photos that are not labelled.
+
+    Args:
+        features: of the photos, by name.
+        classes: of the photos.
+        shots: numbers of labelled photos of a class.
+        draws: of labelled photos.
+        groups: what the photos show; None to ask about other photos of the same things too.
+    """
+    names = sorted(set(classes))
+    labels = [names.index(name) for name in classes]
+    episodes = {k: list(draw_episodes(labels, k, draws, groups=groups)) for k in shots}
+    accuracies = {
+        name: {k: few_shot_accuracy(values, labels, episodes[k]) for k in shots}
+        for name, values in features.items()
+    }
+    return Answer(len(names), accuracies)
+
+
+def ask(args: argparse.Namespace) -> dict[str, Answer]:
+    """Ask one question, or two where it is known what photos show; print each as a table."""
+    photos = find_photos(args.folder, args.groups)
+    teacher = None if args.teacher is None else load_config(args.teacher)
+    features = features_of(photos.paths, networks(args), teacher)
+    results = {OTHER_PHOTOS: evaluate(features, photos.classes, args.shots, args.draws)}
+    print(table(f'{args.folder}, {OTHER_PHOTOS}', results[OTHER_PHOTOS]))
+    if photos.groups is None:
+        return results
+    things = {c: set() for c in photos.classes}
+    for name, group in zip(photos.classes, photos.groups):
+        things[name].add(group)
+    kept = [i for i, name in enumerate(photos.classes) if len(things[name]) > 1]
+    classes, groups = ([column[i] for i in kept] for column in (photos.classes, photos.groups))
+    if len(set(classes)) < 2:
+        raise InputError(f'{args.groups}: fewer than 2 classes show more than one thing.')
+    features = {name: values[kept] for name, values in features.items()}
+    results[OTHER_THINGS] = evaluate(features, classes, args.shots, args.draws, groups)
+    print(table(f'{args.folder}, {OTHER_THINGS}', results[OTHER_THINGS]))
+    left_out = sorted(set(photos.classes) - set(classes))
+    if left_out:
+        print(f'left out, for they show one thing only: {", ".join(left_out)}')
+    return results
+
+
+def table(title: str, answer: Answer) -> str:
+    """Accuracies in per cent with their intervals, a row for each features."""
+    shots = next(iter(answer.features.values()))
+    rows = [[f'{title}, {answer.classes} classes', *(f'{k} labelled' for k in shots)]]
+    for name, by_shots in answer.features.items():
+        cells = (f'{100 * a.mean:.1f} ± {100 * a.interval:.1f}' for a in by_shots.values())
+        rows.append([name, *cells])
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = [
+        '  '.join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))])
+        for row in rows
+    ]
+    return '\n'.join(['', *lines])
+
+
+def as_json(results: Mapping[str, Answer]) -> dict:
+    """Accuracy of every draw, by question, features and number of labelled photos."""
+    return {
+        question: dict(
+            classes=answer.classes,
+            features={
+                name: {str(k): accuracy.draws.tolist() for k, accuracy in by_shots.items()}
+                for name, by_shots in answer.features.items()
+            },
+        )
+        for question, answer in results.items()
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(argv)
+    # The initial values of every parameter would bury the tables.
+    MMLogger.get_instance('few-shot', log_level='WARNING')
+    with one_line_errors():
+        results = ask(args)
+        if args.json is not None:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            args.json.write_text(json.dumps(as_json(results)) + '\n')
+
+
+if __name__ == '__main__':
+    main()
