@@ -26,7 +26,8 @@ class BEiTViT(VisionTransformer):
     Args:
         arch: ``'base'``, ``'large'`` or a dictionary with ``embed_dim``, ``depth``, ``num_heads``
             and optionally ``mlp_ratio``.
-        out_indices: layers (0-based, negative from the end) whose features are returned.
+        out_indices: layers (0-based, negative from the end) whose features are returned, in this
+            order, as often as named.
         out_type: as in mmpretrain: ``'cls_token'`` (B, C); ``'avg_featmap'``, mean of the patch
             tokens (B, C); ``'featmap'`` (B, C, rows, columns); ``'raw'`` tokens (B, 1 + N, C); also
             ``'cls_and_avg'``, a tuple of the first two for each layer.
@@ -111,12 +112,12 @@ class BEiTViT(VisionTransformer):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             x, grid = self.embed(images)
             bias = self.shared_bias(grid)
-            features, start = [], 0
+            features, start = {}, 0
             for i in sorted(set(self.out_indices)):
                 x = self.layers(x, grid, bias, start, i + 1)
-                features.append(self._format(x, grid, last=i == self.depth - 1))
+                features[i] = self._format(x, grid, last=i == self.depth - 1)
                 start = i + 1
-        return tuple(features)
+        return tuple(features[i] for i in self.out_indices)
 
     def _format(self, x: Tensor, grid: Grid, last: bool) -> Tensor | tuple[Tensor, Tensor]:
         if last and self.norm is not None:

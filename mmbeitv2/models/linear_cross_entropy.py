@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 # Rows of logits held at a time. On a GPU, 2048 rows of 8192 logits fill its multiprocessors in each
@@ -12,22 +12,6 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 # an H100; in float16 their sum of normalised tokens, √C each at most, stays in range. On a CPU few
 # rows would read the weights, and write their gradient, too often.
 ROWS_CPU, ROWS_GPU = 1024, 2048
-
-
-def can_fuse(module: nn.Module) -> bool:
-    """Whether nobody sees the logits that ``module``, a linear layer, would give.
-
-    Layers that others have put in its place (adapters, quantized or sharded ones) are to be called,
-    and so is one with hooks. ``torch.compile`` fuses by itself, and would have to stop at a
-    function with a backward pass of its own.
-    """
-    hooks = (
-        module._forward_pre_hooks,
-        module._forward_hooks,
-        module._backward_pre_hooks,
-        module._backward_hooks,
-    )
-    return type(module) is nn.Linear and not any(hooks) and not torch.compiler.is_compiling()
 
 
 def linear_cross_entropy(
