@@ -5,7 +5,9 @@ from contextlib import nullcontext
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
+
+from mmbeitv2.models.shortcuts import differentiable_once
 
 # Rows of logits held at a time. On a GPU, 2048 rows of 8192 logits fill its multiprocessors in each
 # of the three products, and their half-precision copy (32 MiB) stays in the second-level cache of
@@ -77,7 +79,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return loss, accuracy
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: FunctionCtx, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         # The mean over no token is no number, but moves no weight.
         scale = grad_loss / max(ctx.count, 1)

@@ -6,9 +6,9 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
-from mmbeitv2.models.shortcuts import can_bypass, can_differentiate
+from mmbeitv2.models.shortcuts import can_bypass, can_differentiate, differentiable_once
 
 
 def can_recompute(owner: nn.Module, *layers: nn.Module) -> bool:
@@ -54,7 +54,7 @@ class _LinearOf(torch.autograd.Function):
         return F.linear(function(*inputs), weight, bias)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         weight, *inputs = ctx.saved_tensors
         with torch.enable_grad():

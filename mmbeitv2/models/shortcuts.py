@@ -1,8 +1,14 @@
 """When a model may compute what its layers give without calling them."""
 
+from collections.abc import Callable
+from functools import wraps
+
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn.modules.module import _has_any_global_hook
+
+from mmbeitv2.errors import InputError
 
 # Whose whole effect on a tensor is known from their parameters. Subclasses are not: adapters,
 # quantized and parametrized layers are some.
@@ -50,6 +56,28 @@ def is_traced() -> bool:
     if torch.compiler.is_compiling():
         return _is_exporting()
     return torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
+
+
+def differentiable_once(backward: Callable) -> Callable:
+    """Have a backward pass refuse to be differentiated.
+
+    Torch's ``once_differentiable`` lets ``torch.autograd.grad`` go around the refusal, and then the
+    second derivative lacks what went through the function.
+
+    Raises:
+        ValueError: when the backward pass runs with ``create_graph=True``.
+    """
+
+    @wraps(backward)
+    def checked(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise InputError(
+                'create_graph=True asks for second derivatives, which a model in training mode '
+                'does not have: call model.eval() first.'
+            )
+        return backward(ctx, *grads)
+
+    return checked
 
 
 def _is_watched(layer: nn.Module) -> bool:
