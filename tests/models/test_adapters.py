@@ -271,14 +271,17 @@ def test_grad_cam_draws_a_map(images):
             return self.head(self.backbone(x)[-1])
 
     model = Classifier().eval()
-    cam = cams.GradCAM(
-        model,
-        [model.backbone.blocks[-1].norm1],
-        reshape_transform=lambda x: x[:, 1:].transpose(1, 2).unflatten(2, (2, 2)),
-    )
-    found = cam(images, targets=None)
-    assert found.shape == (2, 32, 32)
-    assert found.max() > 0
+    for method, least in ((cams.GradCAM, 0), (cams.GradCAMElementWise, 0.5)):
+        cam = method(
+            model,
+            [model.backbone.blocks[-1].norm1],
+            reshape_transform=lambda x: x[:, 1:].transpose(1, 2).unflatten(2, (2, 2)),
+        )
+        found = cam(images, targets=None)
+        assert found.shape == (2, 32, 32)
+        # Mean gradients may be negative in every patch, those of all elements are not.
+        assert found.max() >= least
+        assert cam.activations_and_grads.gradients[0].abs().sum() > 0
 
 
 @pytest.mark.parametrize('positions', POSITIONS, ids=str)
