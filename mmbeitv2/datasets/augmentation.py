@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 
+from mmbeitv2.checks import check_probability, check_span
 from mmbeitv2.errors import InputError
 from mmbeitv2.registry import TRANSFORMS
 
-from .checks import check_probability, check_span
 from .loading import planes_of
 from .operations import operations
 

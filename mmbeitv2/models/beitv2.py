@@ -45,10 +45,27 @@ class BEiTV2(BaseSelfSupervisor):
             raise InputError(
                 "pretraining needs a backbone with use_mask_token=True and final_norm='norm'."
             )
+        self._check_widths()
         if neck is not None and not 0 < self.neck.layer < self.backbone.depth:
             raise InputError(
                 f'patch aggregation takes patches of layer {self.neck.layer}, allowed: 1 to '
                 f'{self.backbone.depth - 1} for this backbone of {self.backbone.depth} layers.'
+            )
+
+    def _check_widths(self) -> None:
+        width, heads = self.backbone.embed_dim, self.backbone.num_heads
+        classifier = getattr(self.head.lm_head, 'in_features', width)
+        for part, found in (('head', classifier), ('neck', getattr(self.neck, 'embed_dim', width))):
+            if found != width:
+                raise InputError(
+                    f'the {part} takes tokens of width {found} but the backbone gives {width}: set '
+                    f'{part}.embed_dim={width}.'
+                )
+        shared = self.backbone.rel_pos_bias is not None
+        if self.neck is not None and shared and self.neck.num_heads != heads:
+            raise InputError(
+                f'the neck has {self.neck.num_heads} heads but the position bias that it shares '
+                f'with the backbone {heads}: set neck.num_heads={heads}.'
             )
 
     def set_tokenizer(self, tokenizer: VQKDTokenizer) -> None:

@@ -44,6 +44,11 @@ def init_layer_(module: nn.Module, std: float = INIT_STD, cut: float | None = 1.
         nn.init.zeros_(module.bias)
 
 
+def task_layer(in_dim: int, out_dim: int) -> nn.Sequential:
+    """Linear – Tanh – Linear head after an encoder or decoder (official ``*_task_layer``)."""
+    return nn.Sequential(nn.Linear(in_dim, in_dim), nn.Tanh(), nn.Linear(in_dim, out_dim))
+
+
 def take_tokens(x: Tensor, positions: Tensor) -> Tensor:
     """Pick tokens ``(B, M, C)`` of ``x`` ``(B, T, C)`` at ``positions`` (int64 ``(B, M)``)."""
     return x.gather(1, positions.unsqueeze(-1).expand(-1, -1, x.shape[-1]))

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmbeitv2.checks import check_count, check_flag
 from mmbeitv2.models.layers import init_layer_
 from mmbeitv2.models.linear_cross_entropy import linear_cross_entropy
 from mmbeitv2.models.shortcuts import can_bypass, can_differentiate
@@ -18,10 +19,16 @@ class MIMHead(BaseModule):
         embed_dim: width C of a token.
         num_codes: K, the tokenizer's codebook size.
         shared: one weight for the last layer's and for the aggregated tokens; otherwise two.
+
+    Raises:
+        ValueError: an argument of another type or out of range.
     """
 
     def __init__(self, embed_dim: int = 768, num_codes: int = 8192, shared: bool = True) -> None:
         super().__init__()
+        check_count(self, 'embed_dim', embed_dim, 768)
+        check_count(self, 'num_codes', num_codes, 8192, least=2)
+        check_flag(self, 'shared', shared)
         self.num_codes = num_codes
         self.lm_head = nn.Linear(embed_dim, num_codes)
         self.cls_pt_lm_head = None if shared else nn.Linear(embed_dim, num_codes)

@@ -255,8 +255,8 @@ def test_layer_depth(name, depth):
     [
         (dict(arch='huge'), r"arch is 'huge', allowed"),
         (dict(out_type='tokens'), r"out_type is 'tokens', allowed"),
-        (dict(out_indices=(1, 4)), r'out_indices \[1, 4\] reach outside the 4 layers'),
-        (dict(out_indices=-5), r'allowed are -4 to 3'),
+        (dict(out_indices=(1, 4)), r'out_indices \(1, 4\) reach outside the 4 layers'),
+        (dict(out_indices=-5), r'allowed are whole numbers from -4 to 3'),
         (dict(final_norm='fc_norm'), r"out_type='cls_token' does not return: set"),
     ],
 )

@@ -246,7 +246,7 @@ def test_image_size_other_than_the_masks_is_refused(beitv2, masked_samples):
         ('backbone', dict(use_mask_token=False), 'use_mask_token=True'),
         ('backbone', dict(final_norm='fc_norm'), "final_norm='norm'"),
         ('neck', dict(layer=5), r'layer 5, allowed: 1 to 4'),
-        ('neck', dict(layer=0), r'layer 0, allowed: 1 to 4'),
+        ('neck', dict(layer=0), r'layer is 0, but must be a whole number from 1 on'),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(part, change, message, beitv2_config):
