@@ -22,7 +22,6 @@ from pathlib import Path
 import torch
 from smaller_photos import (
     PART,
-    SUFFIXES,
     check_names,
     copy_of,
     end_with_parent,
@@ -33,6 +32,7 @@ from smaller_photos import (
 from tqdm import tqdm
 
 from mmbeitv2.datasets import LoadRandomCrop
+from mmbeitv2.datasets.decoding import check_value_range
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
 from mmbeitv2.launch.loaders import cores_of_process
 from mmbeitv2.launch.user_errors import one_line_errors
@@ -58,6 +58,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--quality', type=int, default=90, help='of JPEG, 1 to 100 (default: 90)')
     parser.add_argument(
+        '--value-range',
+        type=float,
+        nargs=2,
+        metavar=('BLACK', 'WHITE'),
+        help='of float, 32-bit and 16-bit images, as in the config',
+    )
+    parser.add_argument(
         '--workers', type=int, default=cores_of_process('none'), help='processes (default: cores)'
     )
     return parser.parse_args(argv)
@@ -79,6 +86,7 @@ def check(args: argparse.Namespace) -> None:
             raise InputError(f'{name} is {value}, but must be from {least} to {most}')
     if not args.folder.is_dir():
         raise MissingFileError(f'{args.folder} is no folder: give the one with the photos')
+    check_value_range(args.value_range)
     source, target = args.folder.resolve(), args.out.resolve()
     if target == source or source in target.parents or target in source.parents:
         raise InputError(
@@ -90,7 +98,11 @@ def check(args: argparse.Namespace) -> None:
 
 def settings_of(args: argparse.Namespace) -> dict:
     """What the copies depend on, as it is kept in their folder."""
-    return dict(folder=str(args.folder.resolve()), short_side=args.short_side, quality=args.quality)
+    settings = dict(
+        folder=str(args.folder.resolve()), short_side=args.short_side, quality=args.quality
+    )
+    # Left out without one, as folders of earlier versions have it.
+    return settings | (dict(value_range=args.value_range) if args.value_range else {})
 
 
 def _check_record(args: argparse.Namespace) -> None:
@@ -125,6 +137,7 @@ def prepare_all(args: argparse.Namespace, names: Sequence[Path]) -> list[str]:
         out=args.out,
         short_side=args.short_side,
         quality=args.quality,
+        value_range=args.value_range,
     )
     progress = partial(
         tqdm,
@@ -140,10 +153,10 @@ def prepare_all(args: argparse.Namespace, names: Sequence[Path]) -> list[str]:
         return [f for f in progress(pool.map(work, names, chunksize=32)) if f]
 
 
-def loading_rate(paths: Sequence[Path]) -> float:
+def loading_rate(paths: Sequence[Path], value_range: Sequence[float] | None = None) -> float:
     """Images a second of one core that fine-tuning's random crop reads, by processor time."""
     torch.set_num_threads(1)
-    load = LoadRandomCrop(224, scale=(0.08, 1))
+    load = LoadRandomCrop(224, scale=(0.08, 1), value_range=value_range)
     load(dict(img_path=str(paths[0])))
     begin = time.process_time()
     for path in paths:
@@ -160,7 +173,7 @@ def report(args: argparse.Namespace, names: Sequence[Path], seconds: float) -> s
         if len(pairs) == TIMED_IMAGES:
             break
     before, after = zip(*pairs, strict=True)
-    rates = [loading_rate(paths) for paths in (before, after)]
+    rates = [loading_rate(paths, args.value_range) for paths in (before, after)]
     sizes = [sum(path.stat().st_size for path in paths) for paths in (before, after)]
     return (
         f'{len(names)} photos in {seconds:.0f} s, {len(names) / max(seconds, 1e-9):.0f} images/s; '
@@ -179,7 +192,9 @@ def prepare_folder(args: argparse.Namespace) -> None:
     check(args)
     names = list(photos(args.folder))
     if not names:
-        raise InputError(f'{args.folder} holds no photos ({", ".join(sorted(SUFFIXES))})')
+        raise InputError(
+            f'{args.folder} holds no photos: no file has an extension that Pillow reads'
+        )
     check_names(names)
     write(args.out / RECORD, (json.dumps(settings_of(args), indent=2) + '\n').encode())
     begin = time.perf_counter()

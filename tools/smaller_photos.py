@@ -9,33 +9,22 @@ from threading import Thread
 
 from PIL import Image
 
+from mmbeitv2.datasets.decoding import open_image, reason_of, to_rgb
+from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
 from mmbeitv2.datasets.random_crop import reduce_decoding
 from mmbeitv2.errors import InputError, UnreadableFileError
 
-SUFFIXES = frozenset(('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm'))
 JPEG_SUFFIXES = ('.jpg', '.jpeg')
 PART = '.part'
 ORIENTATION = 0x112  # tag of EXIF
 
 
 def photos(folder: Path) -> Iterator[Path]:
-    """Paths of all image files, relative to the folder, in order.
-
-    Links to folders are followed, but for one that leads back to a folder above it.
-    """
-    above = {str(folder): {folder.resolve()}}
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
-        for name in list(folders):
-            path = Path(root, name)
-            if path.resolve() in above[root]:
-                folders.remove(name)
-            else:
-                above[str(path)] = above[root] | {path.resolve()}
-        for name in sorted(names):
-            path = Path(root, name)
-            if path.suffix.lower() in SUFFIXES:
-                yield path.relative_to(folder)
+    """Paths of all image files, relative to the folder, in order."""
+    left_out = LeftOut()
+    yield from map(Path, walk_images(folder, readable_extensions(), left_out))
+    if left_out.names:
+        print(f'{folder}: {left_out}')
 
 
 def end_with_parent() -> None:
@@ -71,7 +60,14 @@ def check_names(names: Sequence[Path]) -> None:
             )
 
 
-def prepare(name: Path, folder: Path, out: Path, short_side: int, quality: int) -> str | None:
+def prepare(
+    name: Path,
+    folder: Path,
+    out: Path,
+    short_side: int,
+    quality: int,
+    value_range: Sequence[float] | None = None,
+) -> str | None:
     """Write one smaller photo, unless it is there.
 
     Args:
@@ -80,6 +76,7 @@ def prepare(name: Path, folder: Path, out: Path, short_side: int, quality: int) 
         out: of the copy.
         short_side: the most that the copy has, in pixels.
         quality: of JPEG.
+        value_range: of float and 32-bit images, see ``decoding.to_rgb``.
 
     Returns:
         What is wrong with the file, None if nothing.
@@ -90,15 +87,11 @@ def prepare(name: Path, folder: Path, out: Path, short_side: int, quality: int) 
     reduced = copy_of(name)
     if (out / name).exists() or (out / reduced).exists():
         return None
-    # To read a pipe would wait for somebody who writes.
-    if not (folder / name).is_file():
-        return f'{folder / name}: no regular file'
     try:
-        content = (folder / name).read_bytes()
-        smaller = reduce(content, short_side, quality)
+        content, smaller = reduce(folder / name, short_side, quality, value_range)
     # Decoders raise dozens of types.
     except Exception as error:
-        return f'{folder / name}: {type(error).__name__}: {error}'
+        return f'{folder / name}: {reason_of(error)}'
     if smaller is None:
         write(out / name, content)
     else:
@@ -106,22 +99,28 @@ def prepare(name: Path, folder: Path, out: Path, short_side: int, quality: int) 
     return None
 
 
-def reduce(content: bytes, short_side: int, quality: int) -> bytes | None:
-    """Make a JPEG of a photo's file, smaller; None for one that is small enough.
+def reduce(
+    path: Path, short_side: int, quality: int, value_range: Sequence[float] | None
+) -> tuple[bytes, bytes | None]:
+    """Make a smaller JPEG of a photo.
 
     Args:
-        content: of the file.
+        path: of the photo.
         short_side: of the JPEG, in pixels.
         quality: of JPEG.
+        value_range: of float and 32-bit images, see ``decoding.to_rgb``.
+
+    Returns:
+        The photo's own bytes, and the JPEG's; None for a photo that is small enough.
 
     Raises:
         Exception: of many types, if the file cannot be read.
     """
-    image = Image.open(io.BytesIO(content))
+    image, content = open_image(path)
     shape = image.size[::-1]
     if min(shape) <= short_side:
-        image.load()
-        return None
+        to_rgb(image, path, value_range)
+        return content, None
     size = tuple(round(short_side * side / min(shape)) for side in shape)
     # Readers that turn photos as they were taken turn the copy as well; ours leave both.
     orientation = Image.Exif()
@@ -129,12 +128,12 @@ def reduce(content: bytes, short_side: int, quality: int) -> bytes | None:
         orientation[ORIENTATION] = image.getexif()[ORIENTATION]
     reduce_decoding(image, shape, size)
     # As the pipelines see it: of grey all channels are the same.
-    image = image if image.mode == 'L' else image.convert('RGB')
+    image = image if image.mode == 'L' else to_rgb(image, path, value_range)
     file = io.BytesIO()
     image.resize(size[::-1], Image.Resampling.BICUBIC).save(
         file, 'JPEG', quality=quality, exif=orientation
     )
-    return file.getvalue()
+    return content, file.getvalue()
 
 
 def write(path: Path, content: bytes) -> None:

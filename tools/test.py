@@ -26,6 +26,9 @@ from mmbeitv2.launch.runner import (
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.registry import type_name
 
+SEGMENTATION_HOOKS = ('SegVisualizationHook', 'SegmentationPictureHook')
+MASK_LOADERS = ('LoadAnnotations', 'LoadSegmentationMask')
+
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
@@ -119,7 +122,7 @@ def without_labels(pipeline: Sequence[dict]) -> list[dict]:
         if transform['type'] == 'TestTimeAug':
             alternatives = [without_labels(group) for group in transform['transforms']]
             transform = {**transform, 'transforms': [group for group in alternatives if group]}
-        if transform['type'] != 'LoadAnnotations':
+        if transform['type'].split('.')[-1] not in MASK_LOADERS:
             kept.append(transform)
     return kept
 
@@ -133,7 +136,7 @@ def draw_predictions(cfg: Config, name: str, folder: str) -> None:
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
         raise InputError(f'--show-dir needs a visualization hook, which {name} lacks')
-    if type_name(hook.type).split('.')[-1] == 'SegVisualizationHook':
+    if type_name(hook.type).split('.')[-1] in SEGMENTATION_HOOKS:
         hook.draw = True
         cfg.visualizer.save_dir = folder
     else:

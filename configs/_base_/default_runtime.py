@@ -17,6 +17,8 @@ default_hooks = dict(
     plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
     finite_loss=dict(type='mmbeitv2.FiniteLossHook'),
     record=dict(type='mmbeitv2.RunRecordHook'),
+    replaced_images=dict(type='mmbeitv2.ReplacedImagesHook'),
+    same_classes=dict(type='mmbeitv2.SameClassesHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 

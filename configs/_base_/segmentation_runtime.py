@@ -17,7 +17,7 @@ default_hooks = dict(
     plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
     finite_loss=dict(type='mmbeitv2.FiniteLossHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'),
+    visualization=dict(type='mmbeitv2.SegmentationPictureHook'),
 )
 
 env_cfg = dict(
