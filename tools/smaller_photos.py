@@ -20,9 +20,10 @@ ORIENTATION = 0x112  # tag of EXIF
 
 
 def photos(folder: Path) -> Iterator[Path]:
-    """Paths of all image files, relative to the folder, in order."""
+    """Paths of all image files, relative to the folder, in order; what is left out is printed."""
     left_out = LeftOut()
-    yield from map(Path, walk_images(folder, readable_extensions(), left_out))
+    # Links to nothing and pipes too, which are mistakes: they fail by their names.
+    yield from map(Path, walk_images(folder, readable_extensions(), left_out, unusual=True))
     if left_out.names:
         print(f'{folder}: {left_out}')
 
@@ -102,16 +103,13 @@ def prepare(
 def reduce(
     path: Path, short_side: int, quality: int, value_range: Sequence[float] | None
 ) -> tuple[bytes, bytes | None]:
-    """Make a smaller JPEG of a photo.
+    """Read a photo's file and make a smaller JPEG of it; None for one that is small enough.
 
     Args:
-        path: of the photo.
+        path: of the file.
         short_side: of the JPEG, in pixels.
         quality: of JPEG.
-        value_range: of float and 32-bit images, see ``decoding.to_rgb``.
-
-    Returns:
-        The photo's own bytes, and the JPEG's; None for a photo that is small enough.
+        value_range: see ``decoding.to_rgb``.
 
     Raises:
         Exception: of many types, if the file cannot be read.

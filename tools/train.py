@@ -22,6 +22,7 @@ from mmbeitv2.launch.precision import (
     amp_precision,
     set_training_precision,
 )
+from mmbeitv2.launch.run_folder import check_work_dir, settle_resume
 from mmbeitv2.launch.runner import add_common_arguments, build_runner, set_environment
 from mmbeitv2.launch.user_errors import one_line_errors
 
@@ -90,6 +91,8 @@ def train(args: argparse.Namespace) -> None:
     check_parts(cfg, phases)
     preflight.check(cfg, phases=phases)
     set_environment(cfg, args)
+    check_work_dir(cfg.work_dir)
+    resume_notes = settle_resume(cfg)
     workers = settle_workers(cfg, cores_of_process(args.launcher), args.cfg_options or ())
     check_loaders(cfg, processes_of_node(args.launcher), phases)
     check_enough_images(cfg, num_processes(args.launcher))
@@ -97,6 +100,8 @@ def train(args: argparse.Namespace) -> None:
     runner = build_runner(cfg)
     runner.logger.log(batch.level, batch.message)
     runner.logger.info(workers)
+    for note in resume_notes:
+        runner.logger.warning(note)
     runner.train()
     if args.test:
         runner.test()

@@ -11,9 +11,8 @@ import numpy as np
 from mmengine import fileio
 from PIL import Image, UnidentifiedImageError
 
+from mmbeitv2.datasets.jpeg import decode_jpeg
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, UserError
-
-from .jpeg import decode_jpeg
 
 DEEP_MODES = ('F', 'I')
 # Tag of TIFF and its value of unsigned integers.
