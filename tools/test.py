@@ -20,6 +20,7 @@ from mmbeitv2.launch.precision import add_precision_argument, set_evaluation_pre
 from mmbeitv2.launch.runner import (
     add_common_arguments,
     build_runner,
+    leave_processes,
     load_weights,
     set_environment,
 )
@@ -163,6 +164,7 @@ def test(args: argparse.Namespace) -> None:
     runner.logger.info(workers)
     load_weights(runner, args.checkpoint)
     runner.test()
+    leave_processes()
 
 
 def main() -> None:

@@ -23,7 +23,12 @@ from mmbeitv2.launch.precision import (
     set_training_precision,
 )
 from mmbeitv2.launch.run_folder import check_work_dir, settle_resume
-from mmbeitv2.launch.runner import add_common_arguments, build_runner, set_environment
+from mmbeitv2.launch.runner import (
+    add_common_arguments,
+    build_runner,
+    leave_processes,
+    set_environment,
+)
 from mmbeitv2.launch.user_errors import one_line_errors
 
 
@@ -105,6 +110,7 @@ def train(args: argparse.Namespace) -> None:
     runner.train()
     if args.test:
         runner.test()
+    leave_processes()
 
 
 def main() -> None:
