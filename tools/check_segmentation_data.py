@@ -2,23 +2,24 @@
 
 Every image and mask of the config's data sets is read: files that lack their counterpart, masks of
 another size than their image, values outside the classes, another number of classes than the
-model's, another number of images than ADE20K's.
+model's, another number of images than ADE20K's; and of one's own data, classes without a pixel in
+training and masks without a labelled one. Files are read as training reads them.
 """
 
 import argparse
-import functools
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmbeitv2.datasets.segmentation import check_pair
+from mmbeitv2.datasets.segmentation_check import CheckedPair, absent_error, unlabelled_error
 from mmbeitv2.launch import preflight
 from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.masks import MaskedImages
 from mmbeitv2.launch.options import ConfigOptions
 from mmbeitv2.launch.user_errors import one_line_errors
 
@@ -49,36 +50,48 @@ def check_phase(cfg: Config, phase: str, workers: int) -> list[str]:
     Returns:
         One line for each error.
     """
-    from mmseg.registry import DATASETS
-
-    dataset = DATASETS.build({**cfg[f'{phase}_dataloader'].dataset, 'pipeline': []})
-    images = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
-    folder = dataset.data_prefix['img_path']
+    data = MaskedImages(cfg[f'{phase}_dataloader'].dataset)
+    dataset, images = data.dataset, data.images
     if not images:
-        return [f'{folder} has no *{dataset.img_suffix} image: put the images there.']
-    masks = [dataset.get_data_info(i)['seg_map_path'] for i in range(len(dataset))]
-    names = dataset.METAINFO.get('classes') or dataset.metainfo['classes']
-    check = functools.partial(
-        check_pair, num_classes=len(names), reduce_zero_label=dataset.reduce_zero_label
-    )
-    with ProcessPoolExecutor(workers) as pool:
-        found = list(pool.map(check, images, masks, chunksize=16))
-    errors = [error for error, _ in found if error is not None]
-    mask_folder = Path(dataset.data_prefix['seg_map_path'])
-    unused = set(mask_folder.rglob(f'*{dataset.seg_map_suffix}')) - {Path(m) for m in masks}
-    errors += [f'the mask {mask} has no image in {folder}.' for mask in sorted(unused)]
-    expected = ADE20K_IMAGES.get(Path(folder).name)
+        return [f'{data.folder} has no *{dataset.img_suffix} image: put the images there.']
+    if len(data.masks) < len(images):
+        return [f'the data set of {phase} names no masks (data_prefix.seg_map_path)']
+    if workers == 1:
+        pairs = data.check(map)
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            pairs = data.check(partial(pool.map, chunksize=16))
+    errors = [pair.error for pair in pairs if pair.error is not None]
+    unused = set(Path(data.mask_folder).rglob(f'*{dataset.seg_map_suffix}'))
+    unused -= {Path(mask) for mask in data.masks}
+    errors += [f'the mask {mask} has no image in {data.folder}.' for mask in sorted(unused)]
+    expected = ADE20K_IMAGES.get(Path(data.folder).name)
     if type(dataset).__name__ == 'ADE20KDataset' and expected not in (None, len(images)):
         errors.append(
-            f'{folder} has {len(images)} images, ADE20K has {expected}: unpack the archive '
+            f'{data.folder} has {len(images)} images, ADE20K has {expected}: unpack the archive '
             'ADEChallengeData2016.zip again.'
         )
-    pixels = np.sum([counts for _, counts in found], axis=0)
-    absent = [name for name, count in zip(names, pixels) if count == 0]
-    print(f'{phase}: {len(images)} images in {folder}, {len(names)} classes')
-    if absent:
-        print(f'{phase}: without a single pixel: {", ".join(absent)}')
-    return errors
+    print(f'{phase}: {len(images)} images in {data.folder}, {len(data.names)} classes')
+    if turned := sum(pair.orientation != 1 for pair in pairs):
+        print(
+            f'{phase}: {turned} images have an EXIF orientation, which turns neither them nor '
+            'their masks'
+        )
+    return errors + judge_masks(data, pairs, phase)
+
+
+def judge_masks(data: MaskedImages, pairs: Sequence[CheckedPair], phase: str) -> list[str]:
+    """What is wrong with the masks together; printed where it can be no mistake.
+
+    Validation may lack classes. So may a part of a public data set, whose masks are as they are.
+    """
+    empty = unlabelled_error(data.masks, pairs)
+    absent = absent_error(data.names, pairs, data.mask_folder)
+    errors = [empty] if data.own else []
+    errors += [absent] if data.own and phase == 'train' else []
+    for remark in {empty, absent} - set(errors) - {None}:
+        print(f'{phase}: {remark}')
+    return [error for error in errors if error is not None]
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ second question is asked: labelled and asked photos then show different ones.
 import argparse
 import csv
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,7 @@ from mmbeitv2.apis import (
     load_pretrained,
     read_photos,
 )
+from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
 from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.evaluation.few_shot import Accuracy, draw_episodes, few_shot_accuracy
 from mmbeitv2.launch.config import load_config
@@ -41,7 +43,6 @@ from mmbeitv2.registry import MODELS
 
 BATCH = 64
 COLOUR_GRID = 4
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
 PRETRAINED, RANDOM = 'pretrained', 'random weights'
 COLOURS, TEACHER = 'mean colours, 4 × 4', 'teacher'
 OTHER_PHOTOS, OTHER_THINGS = 'other photos', 'photos of other things'
@@ -95,12 +96,16 @@ def find_photos(folder: Path, groups: Path | None) -> Photos:
     """
     if not folder.is_dir():
         raise MissingFileError(f'no folder {folder}: it is to hold a folder of photos per class.')
-    paths = sorted(p for p in folder.glob('*/*') if p.suffix.lower() in SUFFIXES)
+    left_out = LeftOut()
+    names = sorted(walk_images(folder, readable_extensions(), left_out))
+    if left_out.names:
+        print(f'{folder}: {left_out}')
+    paths = [folder / name for name in names if name.count(os.sep) == 1]
     classes = [path.parent.name for path in paths]
     if len(set(classes)) < 2:
         raise InputError(
             f'{folder} has photos of {len(set(classes))} classes, needed are 2 or more: one folder '
-            f'for each, with files of {", ".join(SUFFIXES)}.'
+            'for each, with files that Pillow reads.'
         )
     if groups is None:
         return Photos(paths, classes, None)

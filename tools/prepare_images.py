@@ -3,37 +3,41 @@
     python tools/prepare_images.py data/imagenet/train data/imagenet-320/train --short-side 320
 
 The short side is reduced to ``--short-side``, never enlarged; folders and names stay as they are,
-so that class folders and lists serve as before. Photos that are small enough are copied byte for
-byte. A run that was stopped goes on where it was; nothing that exists is overwritten. At the end
-both folders are read by the random crop of fine-tuning, and the gain is printed.
+but a photo that is no JPEG and is reduced gets ``.jpg`` in addition. Photos that are small enough
+are copied byte for byte. A run that was stopped goes on where it was; nothing that exists is
+overwritten. At the end both folders are read by the random crop of fine-tuning, and the gain is
+printed.
 """
 
 import argparse
-import io
 import json
-import os
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import torch
-from PIL import Image
+from smaller_photos import (
+    PART,
+    check_names,
+    copy_of,
+    end_with_parent,
+    photos,
+    prepare,
+    write,
+)
 from tqdm import tqdm
 
 from mmbeitv2.datasets import LoadRandomCrop
-from mmbeitv2.datasets.random_crop import reduce_decoding
+from mmbeitv2.datasets.decoding import check_value_range
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
 from mmbeitv2.launch.loaders import cores_of_process
 from mmbeitv2.launch.user_errors import one_line_errors
 
-SUFFIXES = frozenset(('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm'))
-JPEG_SUFFIXES = ('.jpg', '.jpeg')
 RECORD = 'prepared.json'
-PART = '.part'
 SHORT_SIDES = (32, 4096)
 QUALITIES = (1, 100)
 TIMED_IMAGES = 200
@@ -53,6 +57,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='256 to 512 serve for training at 224 (default: 320)',
     )
     parser.add_argument('--quality', type=int, default=90, help='of JPEG, 1 to 100 (default: 90)')
+    parser.add_argument(
+        '--value-range',
+        type=float,
+        nargs=2,
+        metavar=('BLACK', 'WHITE'),
+        help='of float, 32-bit and 16-bit images, as in the config',
+    )
     parser.add_argument(
         '--workers', type=int, default=cores_of_process('none'), help='processes (default: cores)'
     )
@@ -75,25 +86,35 @@ def check(args: argparse.Namespace) -> None:
             raise InputError(f'{name} is {value}, but must be from {least} to {most}')
     if not args.folder.is_dir():
         raise MissingFileError(f'{args.folder} is no folder: give the one with the photos')
+    check_value_range(args.value_range)
     source, target = args.folder.resolve(), args.out.resolve()
     if target == source or source in target.parents or target in source.parents:
         raise InputError(
             f'{args.out} and {args.folder} lie in one another: give a folder beside it, such as '
-            f'{args.folder.with_name(f"{args.folder.name}-{args.short_side}")}'
+            f'{source.with_name(f"{source.name}-{args.short_side}")}'
         )
     _check_record(args)
 
 
 def settings_of(args: argparse.Namespace) -> dict:
     """What the copies depend on, as it is kept in their folder."""
-    return dict(folder=str(args.folder.resolve()), short_side=args.short_side, quality=args.quality)
+    settings = dict(
+        folder=str(args.folder.resolve()), short_side=args.short_side, quality=args.quality
+    )
+    # Left out without one, as folders of earlier versions have it.
+    return settings | (dict(value_range=args.value_range) if args.value_range else {})
 
 
 def _check_record(args: argparse.Namespace) -> None:
     settings = settings_of(args)
     record = args.out / RECORD
     if record.is_file():
-        found = json.loads(record.read_text())
+        try:
+            found = json.loads(record.read_text())
+        except ValueError as error:
+            raise InputError(
+                f'{record} is damaged: {error}. Remove it with its folder, or write {settings}'
+            ) from error
         if found != settings:
             raise InputError(
                 f'{args.out} was prepared with {found}, but now {settings} are asked for: give '
@@ -103,61 +124,6 @@ def _check_record(args: argparse.Namespace) -> None:
         raise InputError(
             f'{args.out} exists and was not made by this tool: give a new or empty folder'
         )
-
-
-def photos(folder: Path) -> Iterator[Path]:
-    """Paths of all image files, relative to the folder, in order."""
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
-        for name in sorted(names):
-            if Path(name).suffix.lower() in SUFFIXES:
-                yield Path(root, name).relative_to(folder)
-
-
-def prepare(name: Path, folder: Path, out: Path, short_side: int, quality: int) -> str | None:
-    """Write one smaller photo, unless it is there.
-
-    Args:
-        name: of the photo, relative to both folders. One that is no JPEG and is reduced gets the
-            suffix ``.jpg`` in addition.
-        folder: of the original.
-        out: of the copy.
-        short_side: the most that the copy has, in pixels.
-        quality: of JPEG.
-
-    Returns:
-        What is wrong with the file, None if nothing.
-    """
-    reduced = name if name.suffix.lower() in JPEG_SUFFIXES else name.with_name(f'{name.name}.jpg')
-    if (out / name).exists() or (out / reduced).exists():
-        return None
-    try:
-        content = (folder / name).read_bytes()
-        image = Image.open(io.BytesIO(content))
-        shape = image.size[::-1]
-        if min(shape) <= short_side:
-            image.load()
-            _write(out / name, content)
-            return None
-        size = tuple(round(short_side * side / min(shape)) for side in shape)
-        reduce_decoding(image, shape, size)
-        # As the pipelines see it: of grey all channels are the same.
-        image = image if image.mode == 'L' else image.convert('RGB')
-        file = io.BytesIO()
-        image.resize(size[::-1], Image.Resampling.BICUBIC).save(file, 'JPEG', quality=quality)
-        _write(out / reduced, file.getvalue())
-    # Decoders raise dozens of types.
-    except Exception as error:
-        return f'{folder / name}: {type(error).__name__}: {error}'
-    return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that is either whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.{os.getpid()}{PART}')
-    part.write_bytes(content)
-    part.replace(path)
 
 
 def prepare_all(args: argparse.Namespace, names: Sequence[Path]) -> list[str]:
@@ -171,6 +137,7 @@ def prepare_all(args: argparse.Namespace, names: Sequence[Path]) -> list[str]:
         out=args.out,
         short_side=args.short_side,
         quality=args.quality,
+        value_range=args.value_range,
     )
     progress = partial(
         tqdm,
@@ -182,14 +149,14 @@ def prepare_all(args: argparse.Namespace, names: Sequence[Path]) -> list[str]:
     )
     if args.workers == 1:
         return [failure for failure in progress(map(work, names)) if failure]
-    with ProcessPoolExecutor(args.workers) as pool:
+    with ProcessPoolExecutor(args.workers, initializer=end_with_parent) as pool:
         return [f for f in progress(pool.map(work, names, chunksize=32)) if f]
 
 
-def loading_rate(paths: Sequence[Path]) -> float:
+def loading_rate(paths: Sequence[Path], value_range: Sequence[float] | None = None) -> float:
     """Images a second of one core that fine-tuning's random crop reads, by processor time."""
     torch.set_num_threads(1)
-    load = LoadRandomCrop(224, scale=(0.08, 1))
+    load = LoadRandomCrop(224, scale=(0.08, 1), value_range=value_range)
     load(dict(img_path=str(paths[0])))
     begin = time.process_time()
     for path in paths:
@@ -200,11 +167,13 @@ def loading_rate(paths: Sequence[Path]) -> float:
 def report(args: argparse.Namespace, names: Sequence[Path], seconds: float) -> str:
     """What the copies gain: bytes and loading rate of some photos that exist in both folders."""
     pairs = []
-    for name in random.Random(0).sample(names, min(len(names), TIMED_IMAGES)):
-        copies = (args.out / name, args.out / name.with_name(f'{name.name}.jpg'))
+    for name in random.Random(0).sample(names, len(names)):
+        copies = (args.out / name, args.out / copy_of(name))
         pairs += [(args.folder / name, copy) for copy in copies if copy.exists()][:1]
+        if len(pairs) == TIMED_IMAGES:
+            break
     before, after = zip(*pairs, strict=True)
-    rates = [loading_rate(paths) for paths in (before, after)]
+    rates = [loading_rate(paths, args.value_range) for paths in (before, after)]
     sizes = [sum(path.stat().st_size for path in paths) for paths in (before, after)]
     return (
         f'{len(names)} photos in {seconds:.0f} s, {len(names) / max(seconds, 1e-9):.0f} images/s; '
@@ -223,9 +192,11 @@ def prepare_folder(args: argparse.Namespace) -> None:
     check(args)
     names = list(photos(args.folder))
     if not names:
-        raise InputError(f'{args.folder} holds no photos ({", ".join(sorted(SUFFIXES))})')
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / RECORD).write_text(json.dumps(settings_of(args), indent=2) + '\n')
+        raise InputError(
+            f'{args.folder} holds no photos: no file has an extension that Pillow reads'
+        )
+    check_names(names)
+    write(args.out / RECORD, (json.dumps(settings_of(args), indent=2) + '\n').encode())
     begin = time.perf_counter()
     failures = prepare_all(args, names)
     seconds = time.perf_counter() - begin
@@ -242,8 +213,11 @@ def prepare_folder(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run the tool."""
     args = parse_args()
-    with one_line_errors():
-        prepare_folder(args)
+    try:
+        with one_line_errors():
+            prepare_folder(args)
+    except KeyboardInterrupt:
+        sys.exit('\ninterrupted: the same command goes on where it stopped')
 
 
 if __name__ == '__main__':

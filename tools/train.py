@@ -16,6 +16,7 @@ from mmbeitv2.launch.loaders import (
     processes_of_node,
     settle_workers,
 )
+from mmbeitv2.launch.photos import check_enough_images
 from mmbeitv2.launch.precision import (
     add_precision_argument,
     amp_precision,
@@ -94,6 +95,7 @@ def train(args: argparse.Namespace) -> None:
     resume_notes = settle_resume(cfg)
     workers = settle_workers(cfg, cores_of_process(args.launcher), args.cfg_options or ())
     check_loaders(cfg, processes_of_node(args.launcher), phases)
+    check_enough_images(cfg, num_processes(args.launcher))
     batch = settle_total_batch(cfg, num_processes(args.launcher), args.accumulate)
     runner = build_runner(cfg)
     runner.logger.log(batch.level, batch.message)

@@ -17,6 +17,8 @@ default_hooks = dict(
     plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
     finite_loss=dict(type='mmbeitv2.FiniteLossHook'),
     record=dict(type='mmbeitv2.RunRecordHook'),
+    replaced_images=dict(type='mmbeitv2.ReplacedImagesHook'),
+    same_classes=dict(type='mmbeitv2.SameClassesHook'),
     # Randomness of a step by seed and iteration, and the rest of what resuming exactly takes.
     step_seed=dict(type='mmbeitv2.StepSeedHook'),
     exact_resume=dict(type='mmbeitv2.ExactResumeHook'),

@@ -22,7 +22,7 @@ default_hooks = dict(
     # A signal saves and ends the run with exit code 75; --resume goes on.
     stop=dict(type='mmbeitv2.StopHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'),
+    visualization=dict(type='mmbeitv2.SegmentationPictureHook'),
 )
 
 env_cfg = dict(

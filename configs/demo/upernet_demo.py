@@ -57,8 +57,8 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='mmbeitv2.LoadSegmentationImage'),
+    dict(type='mmbeitv2.LoadSegmentationMask'),
     dict(type='mmbeitv2.CheckSegmentation', num_classes=num_classes),
     dict(type='RandomResize', scale=(image_size, image_size), ratio_range=(1.0, 1.4)),
     dict(type='RandomCrop', crop_size=(image_size, image_size)),
@@ -68,21 +68,21 @@ train_pipeline = [
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='mmbeitv2.LoadSegmentationImage'),
     dict(type='Resize', scale=(image_size, image_size)),
-    dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='mmbeitv2.LoadSegmentationMask'),
     dict(type='mmbeitv2.CheckSegmentation', num_classes=num_classes),
     dict(type='PackSegInputs'),
 ]
 tta_model = dict(type='SegTTAModel')
 tta_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='mmbeitv2.LoadSegmentationImage'),
     dict(
         type='TestTimeAug',
         transforms=[
             [dict(type='Resize', scale=(side, side)) for side in (image_size, image_size * 4 // 3)],
             [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
-            [dict(type='LoadAnnotations', reduce_zero_label=True)],
+            [dict(type='mmbeitv2.LoadSegmentationMask')],
             [dict(type='PackSegInputs')],
         ],
     ),

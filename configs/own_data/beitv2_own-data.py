@@ -14,6 +14,7 @@ _base_ = '../beitv2_vit-b16_300e.py'
 tokenizer_checkpoint = 'work_dirs/vqkd_own-data/epoch_100.pth'
 data_root = 'data/own/'  # with the folders train and val, photos at any depth
 image_size = 224  # a multiple of 16
+value_range = None  # (black, white) of float, 32-bit or 12-bit images
 num_codes = 1024  # the tokenizer's
 grid_size = image_size // 16
 
@@ -34,10 +35,10 @@ block_mask = dict(
     min_block=round(0.08 * grid_size**2),
 )
 train_pipeline = _base_.train_pipeline
-train_pipeline[0]['transforms'][0]['size'] = image_size
+train_pipeline[0]['transforms'][0].update(size=image_size, value_range=value_range)
 train_pipeline[0]['transforms'][3].update(block_mask)
 val_pipeline = _base_.val_pipeline
-val_pipeline[0]['size'] = image_size
+val_pipeline[0].update(size=image_size, value_range=value_range)
 val_pipeline[1]['transforms'][0].update(block_mask)
 train_dataloader = dict(batch_size=128, dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(batch_size=128, dataset=dict(data_root=data_root, pipeline=val_pipeline))

@@ -14,28 +14,34 @@ _base_ = '../finetune/beitv2_vit-b16_300e_in1k-224.py'
 pretrained_checkpoint = 'work_dirs/beitv2_own-data/epoch_300.pth'
 data_root = 'data/own_classes/'  # train/CLASS/*.jpg and val/CLASS/*.jpg
 num_classes = 10
+value_range = None  # (black, white) of float, 32-bit or 12-bit images
 
 model = dict(
     backbone=dict(init_cfg=dict(checkpoint=pretrained_checkpoint)),
     head=dict(num_classes=num_classes),
 )
 data_preprocessor = dict(num_classes=num_classes)
+train_pipeline = _base_.train_pipeline
+train_pipeline[0]['transforms'][0]['value_range'] = value_range
+val_pipeline = _base_.val_pipeline
+val_pipeline[0]['value_range'] = value_range
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,
-        type='CustomDataset',
+        type='mmbeitv2.Photos',
         data_root=data_root,
         data_prefix='train',
-        pipeline=_base_.train_pipeline,
+        pipeline=train_pipeline,
     )
 )
 val_dataloader = dict(
     dataset=dict(
         _delete_=True,
-        type='CustomDataset',
+        type='mmbeitv2.Photos',
         data_root=data_root,
         data_prefix='val',
-        pipeline=_base_.val_pipeline,
+        classes_from='train',  # they number the labels, whichever folders val has
+        pipeline=val_pipeline,
     )
 )
 test_dataloader = val_dataloader

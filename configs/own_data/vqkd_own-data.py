@@ -14,6 +14,7 @@ _base_ = '../vqkd/vqkd_encoder-b16_decoder-1x768x12_clip-b16_100e.py'
 
 data_root = 'data/own/'  # with the folders train and val, photos at any depth
 image_size = 224  # a multiple of 16
+value_range = None  # (black, white) of float, 32-bit or 12-bit images
 num_codes = 1024  # some hundred patches for each in an epoch, and few enough that all are used
 
 model = dict(
@@ -23,9 +24,9 @@ model = dict(
 )
 data_preprocessor = dict(image_size=image_size)
 train_pipeline = _base_.train_pipeline
-train_pipeline[0]['transforms'][0]['size'] = image_size
+train_pipeline[0]['transforms'][0].update(size=image_size, value_range=value_range)
 val_pipeline = _base_.val_pipeline
-val_pipeline[0]['size'] = image_size
+val_pipeline[0].update(size=image_size, value_range=value_range)
 train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(data_root=data_root, pipeline=val_pipeline))
 test_dataloader = val_dataloader

@@ -10,12 +10,15 @@ from mmbeitv2.datasets import LoadCenterCrop
 from mmbeitv2.datasets.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
 
 
-def read_photos(paths: Iterable[str | Path], size: int) -> Tensor:
+def read_photos(
+    paths: Iterable[str | Path], size: int, value_range: Sequence[float] | None = None
+) -> Tensor:
     """Read the centre of each photo, as validation does: the short side is resized to ``size``.
 
     Args:
         paths: files that Pillow can read.
         size: side in pixels.
+        value_range: black and white of float and 32-bit images, see ``LoadImage``.
 
     Returns:
         uint8 RGB ``(B, 3, size, size)``.
@@ -23,7 +26,7 @@ def read_photos(paths: Iterable[str | Path], size: int) -> Tensor:
     Raises:
         OSError: a file that cannot be read, by its name.
     """
-    load = LoadCenterCrop(size)
+    load = LoadCenterCrop(size, value_range=value_range)
     return torch.stack([load.transform(dict(img_path=str(path)))['img'] for path in paths])
 
 

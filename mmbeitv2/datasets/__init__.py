@@ -6,9 +6,10 @@ from .data_preprocessor import BEiTV2DataPreprocessor, VQKDDataPreprocessor
 from .jitter import JitterCrop
 from .loading import LoadImage
 from .masking import BlockMask, RandomMask
+from .photos import Photos
 from .random_crop import LoadRandomCrop
 from .sampling import EndlessSampler, EpochSampler, SampleIndex, SampleSeeded
-from .segmentation import CheckSegmentation
+from .segmentation import CheckSegmentation, LoadSegmentationImage, LoadSegmentationMask
 
 __all__ = [
     'BEiTV2DataPreprocessor',
@@ -20,6 +21,9 @@ __all__ = [
     'LoadCenterCrop',
     'LoadImage',
     'LoadRandomCrop',
+    'LoadSegmentationImage',
+    'LoadSegmentationMask',
+    'Photos',
     'RandAugment',
     'RandomErasing',
     'RandomMask',

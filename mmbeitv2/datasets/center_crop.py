@@ -1,20 +1,24 @@
 """Reading of the centre of a photo, as a classifier is tested on it."""
 
-import io
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
-from mmengine import fileio
-from PIL import Image
 from torch.nn.functional import interpolate
 
 from mmbeitv2.errors import InputError
 from mmbeitv2.registry import TRANSFORMS
 
-from .loading import naming_unreadable_file, planes_of
-from .random_crop import decode, reduce_decoding
+from .checks import check_interpolation, check_side
+from .decoding import check_value_range, decode, naming_unreadable_file, open_image
+from .loading import planes_of
+from .random_crop import reduce_decoding
+
+# Beyond this ratio of sides only the middle of a photo is resized: all of a strip of 1 × 5000
+# pixels would take a gigabyte, for a centre that does not depend on its ends.
+MOST_ELONGATED = 16
 
 
 @TRANSFORMS.register_module()
@@ -39,9 +43,10 @@ class LoadCenterCrop(BaseTransform):
         interpolation: ``'bicubic'`` or ``'bilinear'``.
         backend_args: Arguments of ``mmengine.fileio.get`` that choose a storage backend; the
             backend is inferred from the path when None.
+        value_range: As in ``LoadImage``.
 
     Raises:
-        ValueError: If ``short_side`` is smaller than ``size``.
+        ValueError: If ``short_side`` is smaller than ``size``, or an argument not what it says.
         OSError: If the file of ``results['img_path']`` is missing, truncated or no image.
 
     Source: official evaluation: resize to 256, bicubic, centre of 224; at 384 the whole short side.
@@ -53,7 +58,12 @@ class LoadCenterCrop(BaseTransform):
         short_side: int | None = None,
         interpolation: str = 'bicubic',
         backend_args: dict | None = None,
+        value_range: Sequence[float] | None = None,
     ) -> None:
+        check_side(self, 'size', size)
+        if short_side is not None:
+            check_side(self, 'short_side', short_side)
+        check_interpolation(self, interpolation)
         self.size = size
         self.short_side = size if short_side is None else short_side
         if self.short_side < size:
@@ -63,6 +73,7 @@ class LoadCenterCrop(BaseTransform):
             )
         self.interpolation = interpolation
         self.backend_args = backend_args
+        self.value_range = check_value_range(value_range)
 
     def transform(self, results: dict) -> dict:
         """Add the centre of ``results['img_path']`` and shapes to ``results``."""
@@ -71,6 +82,10 @@ class LoadCenterCrop(BaseTransform):
         else:
             photo = cv2.cvtColor(results['img'], cv2.COLOR_BGR2RGB)
             shape, reduction = photo.shape[:2], 1
+        results['ori_shape'] = shape
+        if max(shape) > MOST_ELONGATED * min(shape):
+            photo = _middle(photo)
+            shape = tuple(side * reduction for side in photo.shape[:2])
         height, width = self._resized(shape)
         # As in LoadRandomCrop, the batch of one needs an ordinary stride to be resized fast.
         pixels = np.require(photo, requirements='W').reshape(1, *photo.shape)
@@ -87,19 +102,17 @@ class LoadCenterCrop(BaseTransform):
         top, left = (round((side - self.size) / 2) for side in (height, width))
         centre = resized[:, top : top + self.size, left : left + self.size]
         results['img'] = planes_of(centre.permute(1, 2, 0).numpy())
-        results['ori_shape'] = shape
         results['img_shape'] = (self.size, self.size)
         return results
 
     def _read(self, path: str) -> tuple[np.ndarray, tuple[int, int], int]:
         """Photo (H, W, 3), the (height, width) of the file, and how much smaller the photo is."""
-        with naming_unreadable_file(path):
-            content = fileio.get(path, backend_args=self.backend_args)
-            image = Image.open(io.BytesIO(content))
+        image, content = open_image(path, self.backend_args)
         width, height = image.size
         reduction = reduce_decoding(image, (height, width), self._resized((height, width)))
         with naming_unreadable_file(path):
-            return decode(image, content, reduction), (height, width), reduction
+            photo = decode(image, content, reduction, path, self.value_range)
+        return photo, (height, width), reduction
 
     def _resized(self, shape: tuple[int, int]) -> tuple[int, int]:
         """(height, width) to which a photo of (height, width) is resized."""
@@ -108,5 +121,13 @@ class LoadCenterCrop(BaseTransform):
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(size={self.size}, short_side={self.short_side}, '
-            f"interpolation='{self.interpolation}', backend_args={self.backend_args})"
+            f"interpolation='{self.interpolation}', backend_args={self.backend_args}, "
+            f'value_range={self.value_range})'
         )
+
+
+def _middle(photo: np.ndarray) -> np.ndarray:
+    """The middle of a long photo (H, W, 3), whose sides have the ratio ``MOST_ELONGATED``."""
+    longest = MOST_ELONGATED * min(photo.shape[:2])
+    top, left = (max(0, side - longest) // 2 for side in photo.shape[:2])
+    return photo[top : top + longest, left : left + longest]

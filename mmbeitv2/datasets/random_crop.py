@@ -1,6 +1,5 @@
 """Reading of a random crop of a photo, with no more work than the crop needs."""
 
-import io
 import math
 from collections.abc import Sequence
 
@@ -8,19 +7,18 @@ import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
-from mmengine import fileio
 from PIL import Image
 from torch.nn.functional import interpolate
 
 from mmbeitv2.registry import TRANSFORMS
 
-from .loading import naming_unreadable_file
+from .checks import check_interpolation, check_probability, check_side, check_span
+from .decoding import check_value_range, decode, naming_unreadable_file, open_image
 
 # A reduced crop is at least this many times as large as the result, so that the anti-aliased
 # resize, not the decoder, decides what remains of its detail.
 OVERSAMPLING = 2
 ATTEMPTS = 10
-JPEG_END = b'\xff\xd9'
 
 
 def draw_box(
@@ -75,27 +73,6 @@ def reduce_decoding(image: Image.Image, crop: Sequence[int], size: Sequence[int]
     return round(width / image.width)
 
 
-def decode(image: Image.Image, content: bytes, reduction: int) -> np.ndarray:
-    """Decode an opened file to uint8 RGB (H, W, 3), as ``image.convert('RGB')`` has it.
-
-    Args:
-        image: The opened file, not decoded yet.
-        content: All bytes of the file.
-        reduction: What ``reduce_decoding`` returned for the file.
-
-    Raises:
-        OSError: If the file is truncated.
-    """
-    whole = content.endswith(JPEG_END)
-    if whole and reduction == 1 and (image.format, image.mode) == ('JPEG', 'RGB'):
-        # The same library as Pillow's decodes straight into an array, which saves a tenth of the
-        # pipeline. Only Pillow complains of truncated files.
-        return cv2.imdecode(
-            np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-        )
-    return np.asarray(image.convert('RGB'))
-
-
 @TRANSFORMS.register_module()
 class LoadRandomCrop(BaseTransform):
     """Read a random crop of an image file, perhaps flipped, resized with anti-aliasing.
@@ -117,8 +94,10 @@ class LoadRandomCrop(BaseTransform):
         flip_prob: Probability that the crop is mirrored left to right, which costs nothing here.
         backend_args: Arguments of ``mmengine.fileio.get`` that choose a storage backend; the
             backend is inferred from the path when None.
+        value_range: As in ``LoadImage``.
 
     Raises:
+        ValueError: If an argument is not what it says.
         OSError: If the file of ``results['img_path']`` is missing, truncated or no image.
 
     Source: paper and official release: bicubic; scale (0.2, 1) in pretraining, (0.08, 1) in
@@ -133,26 +112,31 @@ class LoadRandomCrop(BaseTransform):
         interpolation: str = 'bicubic',
         flip_prob: float = 0,
         backend_args: dict | None = None,
+        value_range: Sequence[float] | None = None,
     ) -> None:
+        check_side(self, 'size', size)
+        check_span(self, 'scale', scale, 1, '(0.2, 1)')
+        check_span(self, 'ratio', ratio, math.inf, '(3/4, 4/3)')
+        check_interpolation(self, interpolation)
+        check_probability(self, 'flip_prob', flip_prob)
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         self.scale = tuple(scale)
         self.ratio = tuple(ratio)
         self.interpolation = interpolation
         self.flip_prob = flip_prob
         self.backend_args = backend_args
+        self.value_range = check_value_range(value_range)
 
     def transform(self, results: dict) -> dict:
         """Add crop, photo and shapes of ``results['img_path']`` to ``results``."""
         path = results['img_path']
-        with naming_unreadable_file(path):
-            content = fileio.get(path, backend_args=self.backend_args)
-            image = Image.open(io.BytesIO(content))
+        image, content = open_image(path, self.backend_args)
         width, height = image.size
         box = draw_box((height, width), self.scale, self.ratio)
         flip = self.flip_prob > 0 and np.random.rand() < self.flip_prob
         reduction = reduce_decoding(image, box[2:], self.size)
         with naming_unreadable_file(path):
-            photo = decode(image, content, reduction)
+            photo = decode(image, content, reduction, path, self.value_range)
         top, left, bottom, right = (
             round(edge / reduction) for edge in (*box[:2], box[0] + box[2], box[1] + box[3])
         )
@@ -171,5 +155,5 @@ class LoadRandomCrop(BaseTransform):
         return (
             f'{type(self).__name__}(size={self.size}, scale={self.scale}, ratio={self.ratio}, '
             f"interpolation='{self.interpolation}', flip_prob={self.flip_prob}, "
-            f'backend_args={self.backend_args})'
+            f'backend_args={self.backend_args}, value_range={self.value_range})'
         )

@@ -1,14 +1,16 @@
-"""Masks of semantic segmentation: do they fit their image and the classes?"""
+"""Images and masks of semantic segmentation: one reader, and do they fit one another?"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
-from PIL import Image
 
 from mmbeitv2.errors import InputError
 from mmbeitv2.registry import TRANSFORMS
+
+from .decoding import check_value_range, decode, naming_unreadable_file, open_image
 
 IGNORED = 255
 
@@ -36,11 +38,13 @@ def mask_error(
     if mask.shape != tuple(image_shape):
         return (
             f'has {mask.shape[0]}×{mask.shape[1]} pixels (H×W), its image '
-            f'{image_shape[0]}×{image_shape[1]}: both must be equal; resize masks with nearest '
-            'neighbour.'
+            f'{image_shape[0]}×{image_shape[1]}: both must be equal, on the pixels as they are '
+            'stored (an EXIF orientation turns neither); resize masks with nearest neighbour.'
         )
     highest = num_classes if reduce_zero_label else num_classes - 1
-    wrong = np.unique(mask[(mask > highest) & (mask != IGNORED)])
+    if not np.issubdtype(mask.dtype, np.integer):
+        return f'holds {mask.dtype} numbers, expected integers: save class numbers in mode L or P.'
+    wrong = np.unique(mask[((mask > highest) & (mask != IGNORED)) | (mask < 0)])
     if wrong.size:
         listed = ', '.join(str(value) for value in wrong[:5]) + (', …' if wrong.size > 5 else '')
         return (
@@ -51,44 +55,114 @@ def mask_error(
     return None
 
 
-def check_pair(
-    image: str | Path, mask: str | Path, num_classes: int, reduce_zero_label: bool
-) -> tuple[str | None, np.ndarray]:
-    """Read an image and its mask, and check them.
+def read_mask(path: str | Path, backend_args: dict | None = None) -> np.ndarray:
+    """Read a mask as its file has it, on the stored pixels, in as many bits as it has.
 
     Args:
-        image: path of the image.
-        mask: path of its mask.
-        num_classes: number of classes.
-        reduce_zero_label: see :func:`mask_error`.
+        path: of the mask.
+        backend_args: of ``mmengine.fileio.get``, which choose a storage backend.
 
     Returns:
-        An error with the file's name, or None; and the number of pixels of every class, int64
-        ``(num_classes,)``.
+        Integers ``(H, W)``, of a palette image its indices; or ``(H, W, C)`` of a colour image.
+
+    Raises:
+        OSError: the file cannot be read.
     """
-    counts = np.zeros(num_classes, np.int64)
-    for path in (image, mask):
-        if not Path(path).is_file():
-            return f'{path} does not exist: {image} and {mask} belong together.', counts
-    try:
-        with Image.open(image) as opened:
-            opened.load()
-            image_shape = (opened.height, opened.width)
-        with Image.open(mask) as opened:
-            values = np.asarray(opened)
-    except (OSError, SyntaxError) as error:  # Pillow raises both for damaged files
-        return f'{image} or {mask} cannot be read: {error}: restore the file.', counts
-    error = mask_error(values, image_shape, num_classes, reduce_zero_label)
-    if error is not None:
-        return f'the mask {mask} {error}', counts
-    first = int(reduce_zero_label)
-    occurring = np.bincount(values.ravel(), minlength=first + num_classes)
-    return None, occurring[first : first + num_classes]
+    image, _ = open_image(path, backend_args)
+    with naming_unreadable_file(path), image:
+        values = np.asarray(image)
+    return values.astype(np.uint8) if values.dtype == bool else values
+
+
+@TRANSFORMS.register_module()
+class LoadSegmentationImage(BaseTransform):
+    """Read the image of a pair, with the package's one reader, on its stored pixels.
+
+    The EXIF orientation turns neither image nor mask, as everywhere in this package; mmcv's
+    ``LoadImageFromFile`` turns the image alone. Deep images are scaled, see ``decoding.to_rgb``.
+
+    Adds ``img``, uint8 BGR (mmsegmentation's order) ``(H, W, 3)``; ``ori_shape``, ``img_shape``.
+
+    Args:
+        value_range: values of black and white, see ``LoadImage``.
+        backend_args: of ``mmengine.fileio.get``, which choose a storage backend.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: its numbers need a ``value_range``.
+    """
+
+    def __init__(
+        self, value_range: Sequence[float] | None = None, backend_args: dict | None = None
+    ) -> None:
+        self.value_range = check_value_range(value_range)
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Add the image of ``results['img_path']`` and its shape."""
+        path = results['img_path']
+        image, content = open_image(path, self.backend_args)
+        with naming_unreadable_file(path):
+            rgb = decode(image, content, 1, path, self.value_range)
+        results['img'] = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+        results['ori_shape'] = results['img_shape'] = rgb.shape[:2]
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(value_range={self.value_range}, '
+            f'backend_args={self.backend_args})'
+        )
+
+
+@TRANSFORMS.register_module()
+class LoadSegmentationMask(BaseTransform):
+    """Read the mask of a pair on its stored pixels; an image without one passes (inference).
+
+    What mmsegmentation's ``LoadAnnotations`` gives, but for values above 255, which that wraps to
+    other classes without a word.
+
+    Adds ``gt_seg_map``, uint8 ``(H, W)``: the class, 255 where unlabelled.
+
+    Args:
+        backend_args: of ``mmengine.fileio.get``, which choose a storage backend.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds colours, fractions, or values outside 0 to 255.
+    """
+
+    def __init__(self, backend_args: dict | None = None) -> None:
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Add the mask of ``results['seg_map_path']``."""
+        path = results.get('seg_map_path')
+        if path is None:
+            return results
+        mask = read_mask(path, self.backend_args)
+        error = mask_error(mask, mask.shape[:2], IGNORED, reduce_zero_label=False)
+        if error is not None:
+            raise InputError(f'the mask {path} {error}')
+        mask = mask.astype(np.uint8)
+        if results['reduce_zero_label']:
+            mask = np.where(np.isin(mask, (0, IGNORED)), IGNORED, mask - 1).astype(np.uint8)
+        if results.get('label_map') is not None:
+            classes = np.arange(256, dtype=np.uint8)
+            for old, new in results['label_map'].items():
+                classes[old] = new
+            mask = classes[mask]
+        results['gt_seg_map'] = mask
+        results['seg_fields'].append('gt_seg_map')
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(backend_args={self.backend_args})'
 
 
 @TRANSFORMS.register_module()
 class CheckSegmentation(BaseTransform):
-    """Stop at a mask that does not fit its image or the classes; place it after LoadAnnotations.
+    """Stop at a mask that does not fit its image or the classes; place it after the mask's.
 
     A value beyond the classes would end a run on a GPU without naming the file, and evaluation
     would leave it out silently.

@@ -12,10 +12,12 @@ from mmbeitv2.engine.loops import TestLoop, ValLoop
 from mmbeitv2.engine.loss_hook import FiniteLossHook
 from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
 from mmbeitv2.engine.optim_wrapper import BFloat16OptimWrapper, MixedPrecisionOptimWrapper
+from mmbeitv2.engine.photo_hooks import ReplacedImagesHook, SameClassesHook
 from mmbeitv2.engine.plain_checkpoint_hook import PlainCheckpointHook
 from mmbeitv2.engine.precision import choose_precision
 from mmbeitv2.engine.record_hook import RunRecordHook
 from mmbeitv2.engine.runtime_info_hook import DeferredRuntimeInfoHook
+from mmbeitv2.engine.segmentation_hook import SegmentationPictureHook
 from mmbeitv2.engine.step_seed_hook import StepSeedHook
 from mmbeitv2.engine.stop_hook import StopHook
 from mmbeitv2.engine.throughput_hook import ImagesPerSecondHook
@@ -38,7 +40,10 @@ __all__ = [
     'LayerDecayOptimWrapperConstructor',
     'MixedPrecisionOptimWrapper',
     'PlainCheckpointHook',
+    'ReplacedImagesHook',
     'RunRecordHook',
+    'SameClassesHook',
+    'SegmentationPictureHook',
     'StepSeedHook',
     'StopHook',
     'TestLoop',

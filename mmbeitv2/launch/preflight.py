@@ -1,6 +1,5 @@
 """Checks of a config that need no model: missing files are reported before anything is built."""
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,9 @@ from mmengine.config import Config
 
 from mmbeitv2.checkpoints.sources import is_missing
 from mmbeitv2.errors import InputError, MissingFileError
+from mmbeitv2.launch.labels import settle_labels
+from mmbeitv2.launch.masks import check_masks
+from mmbeitv2.launch.photos import check_photos, photo_folder
 from mmbeitv2.launch.precision import check_precision
 
 # EMAHook copies the model, CodebookInitHook encodes images before training.
@@ -40,16 +42,28 @@ def check(cfg: Config, phases: Sequence[str] = ('train', 'val')) -> None:
     check_precision(cfg, phases)
     _check_load_from(cfg)
     check_data(cfg, phases)
+    check_masks(cfg, phases)
 
 
 def check_data(cfg: Config, phases: Sequence[str]) -> None:
     """Check the data alone: see :func:`check`."""
+    num_classes = ((cfg.get('model') or {}).get('head') or {}).get('num_classes')
+    labelled = []
     for phase in phases:
         name = f'{phase}_dataloader'
         for dataset in _datasets(cfg.get(name)):
             _check_dataset(dataset, name)
-            _check_class_folders(dataset, name, cfg)
             _check_class_count(cfg, dataset, name)
+            photos = photo_folder(dataset, name)
+            if photos is not None:
+                check_photos(photos, num_classes)
+                labelled += [photos] if photos.with_label else []
+    training = [
+        photos
+        for dataset in _datasets(cfg.get('train_dataloader'))
+        if (photos := photo_folder(dataset, 'train_dataloader')) and photos.with_label
+    ]
+    settle_labels(cfg, labelled, training[0] if len(training) == 1 else None)
 
 
 def _is_remote(path: str) -> bool:
@@ -98,7 +112,20 @@ def _check_dataset(dataset: Mapping[str, Any], dataloader: str) -> None:
         if value:
             paths[key] = str(Path(root, value).expanduser())
     for key, path in paths.items():
-        if path and not _is_remote(path) and not Path(path).expanduser().exists():
+        if not path or _is_remote(path):
+            continue
+        file = Path(path).expanduser()
+        if file.is_file() and key != 'ann_file':
+            raise InputError(
+                f'{dataloader}: the {key} of {dataset["type"]} is {path!r}, a file, but must be a '
+                'folder'
+            )
+        if file.is_dir() and key == 'ann_file' and 'Seg' not in dataset['type']:
+            raise InputError(
+                f'{dataloader}: the ann_file of {dataset["type"]} is {path!r}, a folder, but must '
+                'be a list with one image a line; data_prefix names folders'
+            )
+        if not file.exists():
             raise MissingFileError(
                 f'{dataloader}: the {key} of {dataset["type"]} is {path!r}, which does not exist '
                 f'(looked from {Path.cwd()}). Put the data there, link it '
@@ -106,50 +133,6 @@ def _check_dataset(dataset: Mapping[str, Any], dataloader: str) -> None:
                 f'`--cfg-options {dataloader}.{_option(dataset, key)}=PATH` '
                 'or in an inheriting config'
             )
-
-
-def _check_class_folders(dataset: Mapping[str, Any], dataloader: str, cfg: Config) -> None:
-    """Check the class folders of a labelled data set that is read from them."""
-    folder = _class_folder(dataset)
-    if folder is None:
-        return
-    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-    if not classes:
-        raise InputError(
-            f'{dataloader}: {str(folder)!r} has no class folders, but its dataset is to give '
-            'labels. Put the images of each class into a folder of their own, or give an ann_file '
-            'with lines `FILE LABEL`. Images without labels serve for pretraining only '
-            '(with_label=False)'
-        )
-    for name in classes:
-        if not any(files for _, _, files in os.walk(folder / name, followlinks=True)):
-            raise InputError(
-                f'{dataloader}: the class folder {str(folder / name)!r} is empty. Remove it, or '
-                'restore its images'
-            )
-    head = cfg.get('model', {}).get('head') or {}
-    if len(classes) > head.get('num_classes', len(classes)):
-        raise InputError(
-            f'{dataloader}: {str(folder)!r} has {len(classes)} class folders, but the head '
-            f'{head["num_classes"]} classes: set model.head.num_classes={len(classes)} and '
-            f'data_preprocessor.num_classes={len(classes)}'
-        )
-
-
-def _class_folder(dataset: Mapping[str, Any]) -> Path | None:
-    """Folder of mmpretrain's labelled data sets, None for others, lists and remote ones."""
-    kind = str(dataset['type']).split('.')[-1]
-    if kind not in ('CustomDataset', 'ImageNet', 'ImageNet21k'):
-        return None
-    root, split = dataset.get('data_root') or '', dataset.get('split') or ''
-    prefix = dataset.get('data_prefix') or split
-    if dataset.get('ann_file') or not dataset.get('with_label', True) or split == 'test':
-        return None
-    if not isinstance(prefix, str) or _is_remote(root) or _is_remote(prefix):
-        return None
-    if split and Path(root, 'meta', f'{split}.txt').is_file():
-        return None
-    return Path(root, prefix).expanduser()
 
 
 def segmentation_classes(dataset: Mapping[str, Any]) -> int | None:

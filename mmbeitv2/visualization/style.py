@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from mmbeitv2.datasets.decoding import read_rgb
+
 INK = '#1f2933'
 MUTED = '#6b7785'
 HAIRLINE = '#dfe3e8'
@@ -112,16 +114,12 @@ def show_picture(axes: Axes, pixels: np.ndarray | Image.Image, title: str = '') 
 
 
 def read_images(paths: Sequence[str | Path]) -> list[Image.Image]:
-    """Read RGB photos.
+    """Read RGB photos, as training does.
 
     Raises:
         FileNotFoundError: names the first missing file.
     """
-    images = []
-    for path in paths:
-        with Image.open(path) as image:
-            images.append(image.convert('RGB'))
-    return images
+    return [read_rgb(path) for path in paths]
 
 
 def evenly_spaced(items: Sequence, count: int) -> list:

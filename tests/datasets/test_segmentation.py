@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from mmbeitv2.datasets import CheckSegmentation
-from mmbeitv2.datasets.segmentation import check_pair, mask_error
+from mmbeitv2.datasets.segmentation import mask_error
+from mmbeitv2.datasets.segmentation_check import check_pair
 
 SHAPE = (4, 6)
 
@@ -49,15 +50,15 @@ def pair(tmp_path):
 
 
 def test_pixels_of_every_class_are_counted(pair):
-    error, counts = check_pair(*pair, num_classes=3, reduce_zero_label=True)
-    assert error is None
-    assert counts.tolist() == [21, 2, 0]
+    checked = check_pair(*pair, num_classes=3, reduce_zero_label=True)
+    assert checked.error is None
+    assert checked.pixels.tolist() == [21, 2, 0]
 
 
 def test_damaged_and_missing_files_are_named(pair):
     image, mask = pair
     mask.write_bytes(mask.read_bytes()[:40])
-    assert f'{image} or {mask} cannot be read' in check_pair(image, mask, 3, True)[0]
+    assert f"Image '{mask}' cannot be read" in check_pair(image, mask, 3, True)[0]
     mask.unlink()
     assert f'{mask} does not exist' in check_pair(image, mask, 3, True)[0]
 

@@ -145,7 +145,7 @@ class TestClassFolders:
             preflight.check(self.config(photos, num_classes=1))
 
     def test_a_list_is_not_looked_into(self, tmp_path):
-        (tmp_path / 'list.txt').touch()
+        (tmp_path / 'list.txt').write_text('cat/photo.jpg 0\n')
         preflight.check(self.config(tmp_path, ann_file='list.txt'))
         with pytest.raises(ValueError, match='has no class folders'):
             preflight.check(self.config(tmp_path))

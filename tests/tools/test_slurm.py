@@ -56,6 +56,11 @@ def test_overrides_of_the_config_count(slurm):
     )
 
 
+def test_what_is_logged_about_the_config_is_no_part_of_the_number(slurm):
+    _, asked = slurm('slurm_train.sh', CONFIG, '--cfg-options', 'tokenizer_checkpoint=/mine.pth')
+    assert '--cpus-per-task=11' in asked
+
+
 def test_a_test_asks_alike(slurm):
     _, asked = slurm('slurm_test.sh', CONFIG, 'model.pth', '--out', 'predictions.pkl', GPUS='2')
     assert {'--cpus-per-task=11', '--ntasks=2', '--gres=gpu:2'} <= set(asked)

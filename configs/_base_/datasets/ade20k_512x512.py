@@ -5,8 +5,8 @@ crop_size = (512, 512)
 num_classes = 150
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='mmbeitv2.LoadSegmentationImage'),
+    dict(type='mmbeitv2.LoadSegmentationMask'),
     dict(type='mmbeitv2.CheckSegmentation', num_classes=num_classes),
     dict(type='RandomResize', scale=image_scale, ratio_range=(0.5, 2.0), keep_ratio=True),
     # No class may fill more than 75 % of a crop.
@@ -16,16 +16,16 @@ train_pipeline = [
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='mmbeitv2.LoadSegmentationImage'),
     dict(type='Resize', scale=image_scale, keep_ratio=True),
     # After the resize: predictions are compared at the size of the file.
-    dict(type='LoadAnnotations'),
+    dict(type='mmbeitv2.LoadSegmentationMask'),
     dict(type='mmbeitv2.CheckSegmentation', num_classes=num_classes),
     dict(type='PackSegInputs'),
 ]
 tta_model = dict(type='SegTTAModel')
 tta_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='mmbeitv2.LoadSegmentationImage'),
     dict(
         type='TestTimeAug',
         transforms=[
@@ -38,7 +38,7 @@ tta_pipeline = [
                 for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
             ],
             [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
-            [dict(type='LoadAnnotations')],
+            [dict(type='mmbeitv2.LoadSegmentationMask')],
             [dict(type='mmbeitv2.CheckSegmentation', num_classes=num_classes)],
             [dict(type='PackSegInputs')],
         ],

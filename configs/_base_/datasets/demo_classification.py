@@ -40,7 +40,7 @@ train_dataloader = dict(
     sampler=dict(type='mmbeitv2.EpochSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='CustomDataset', data_root=data_root, data_prefix='train', pipeline=train_pipeline
+        type='mmbeitv2.Photos', data_root=data_root, data_prefix='train', pipeline=train_pipeline
     ),
 )
 val_dataloader = dict(
@@ -49,7 +49,11 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='CustomDataset', data_root=data_root, data_prefix='val', pipeline=val_pipeline
+        type='mmbeitv2.Photos',
+        data_root=data_root,
+        data_prefix='val',
+        classes_from='train',
+        pipeline=val_pipeline,
     ),
 )
 test_dataloader = dict(
@@ -58,7 +62,11 @@ test_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='CustomDataset', data_root=data_root, data_prefix='val_unseen', pipeline=val_pipeline
+        type='mmbeitv2.Photos',
+        data_root=data_root,
+        data_prefix='val_unseen',
+        classes_from='train',
+        pipeline=val_pipeline,
     ),
 )
 val_cfg = dict(type='mmbeitv2.ValLoop')

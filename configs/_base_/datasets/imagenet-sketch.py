@@ -9,7 +9,7 @@ val_dataloader = dict(dataset=dict(data_root=_base_.data_root))
 test_dataloader = dict(
     dataset=dict(
         _delete_=True,
-        type='CustomDataset',
+        type='mmbeitv2.Photos',
         data_root=data_root,
         pipeline=_base_.val_pipeline,
     )

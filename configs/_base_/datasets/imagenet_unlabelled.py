@@ -10,7 +10,9 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type='mmbeitv2.EpochSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
-    dataset=dict(type='CustomDataset', data_root=data_root, data_prefix='train', with_label=False),
+    dataset=dict(
+        type='mmbeitv2.Photos', data_root=data_root, data_prefix='train', with_label=False
+    ),
 )
 val_dataloader = dict(
     batch_size=64,
@@ -19,6 +21,6 @@ val_dataloader = dict(
     pin_memory=True,
     sampler=dict(type='mmbeitv2.EpochSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
-    dataset=dict(type='CustomDataset', data_root=data_root, data_prefix='val', with_label=False),
+    dataset=dict(type='mmbeitv2.Photos', data_root=data_root, data_prefix='val', with_label=False),
 )
 test_dataloader = val_dataloader

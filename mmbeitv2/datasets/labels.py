@@ -1,0 +1,85 @@
+"""One numbering of the classes: that of training, for every split."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from mmbeitv2.errors import InputError, MissingFileError
+
+from .listing import class_folders
+
+NAMED = 5
+
+
+def number_classes(
+    folders: Sequence[str],
+    filled: Collection[str],
+    where: str | Path,
+    given: Sequence[str] | None = None,
+    classes_from: Path | None = None,
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Number the class folders of a split.
+
+    Args:
+        folders: Class folders of the split, in order.
+        filled: Those that hold an image.
+        where: Folder of the split, for messages.
+        given: Names of all classes, in the order of their labels.
+        classes_from: Folder of the training data; used without ``given``.
+
+    Returns:
+        tuple: Names of all classes in order, and the label of every class folder.
+
+    Raises:
+        ValueError: No class folders; one that training does not have; a class of training without
+            an image.
+        FileNotFoundError: The training data are needed and not there.
+    """
+    if not folders:
+        raise InputError(
+            f"'{where}' has no class folders, but its dataset is to give labels: put the images of "
+            'each class into a folder of their own, or give an ann_file with lines `FILE LABEL`; '
+            'images without labels serve for pretraining only (with_label=False)'
+        )
+    if given is not None:
+        if _only_named_otherwise(folders, given):
+            return tuple(given), {name: label for label, name in enumerate(folders)}
+        return tuple(given), _labels(folders, given, where, 'classes of the dataset')
+    if classes_from is not None:
+        if not classes_from.is_dir():
+            raise MissingFileError(
+                f"the training data '{classes_from}', whose class folders number the labels of "
+                f"'{where}', are not there: put them there, or name all classes in the order of "
+                'their labels (classes=[…] of the dataset)'
+            )
+        classes = class_folders(classes_from)
+        return tuple(classes), _labels(folders, classes, where, f"training, '{classes_from}'")
+    if empty := [name for name in folders if name not in filled]:
+        raise InputError(
+            f"'{where}' has class folders without an image that can be read: {named(empty)}. "
+            'Remove them, or restore their images'
+        )
+    return tuple(folders), {name: label for label, name in enumerate(folders)}
+
+
+def _only_named_otherwise(folders: Sequence[str], given: Sequence[str]) -> bool:
+    """Whether classes have names of their own, in the order of the folders (mmpretrain)."""
+    return len(folders) == len(given) and not set(folders) & set(given)
+
+
+def _labels(
+    folders: Sequence[str], classes: Sequence[str], where: str | Path, source: str
+) -> dict[str, int]:
+    if unknown := [name for name in folders if name not in set(classes)]:
+        absent = [name for name in classes if name not in set(folders)]
+        raise InputError(
+            f"'{where}' has class folders that are no classes of {source}: {named(unknown)}"
+            + (f'; those without a folder here: {named(absent)}' if absent else '')
+            + '. Rename or remove them: labels are numbered by training'
+        )
+    return {name: label for label, name in enumerate(classes)}
+
+
+def named(names: Collection[str]) -> str:
+    """The first names of a list, quoted."""
+    listed = [repr(name) for name in sorted(names)]
+    return ', '.join(listed[:NAMED]) + (f' and {len(names) - NAMED} more' * (len(names) > NAMED))

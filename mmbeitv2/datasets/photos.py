@@ -1,0 +1,173 @@
+"""Data set of photos in folders or lists: all that Pillow reads, one numbering of the classes."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+from mmpretrain.datasets import CustomDataset
+
+from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, UserError
+from mmbeitv2.registry import DATASETS
+
+from .decoding import reason_of
+from .labels import named, number_classes
+from .listing import (
+    LeftOut,
+    check_repeated,
+    class_folders,
+    listed_samples,
+    readable_extensions,
+    walk_images,
+)
+from .replacement import UnreadFiles, draw_replacement
+
+ON_ERROR = ('raise', 'replace')
+ATTEMPTS = 100
+
+
+@DATASETS.register_module()
+class Photos(CustomDataset):
+    """mmpretrain's ``CustomDataset`` that finds every image and numbers classes as training does.
+
+    - Every format that Pillow decodes is listed, by extension. Hidden files and folders, other
+      extensions, links to nothing and pipes are left out; one line of the log counts and names
+      them.
+    - A label is the place of its class folder among those of ``classes_from``, the training data,
+      whichever folders this split has; or among ``classes``. A folder of another name is an error.
+    - Lists may have blank lines, Windows line ends and a byte order mark. Labels are checked.
+
+    Args:
+        data_root: Root of ``data_prefix``, ``ann_file`` and ``classes_from``.
+        data_prefix: Folder of the images.
+        ann_file: List with lines ``FILE``, or ``FILE LABEL``, instead of the folder's content.
+        with_label: Whether images have labels.
+        extensions: Extensions of images; ``listing.readable_extensions`` when None.
+        classes_from: Folder of the training data, whose class folders number the labels; None for
+            this data set's own, of training itself.
+        on_error: ``'raise'`` at an image that cannot be read; or ``'replace'`` it, in unlabelled
+            data, by another that is drawn from (seed, epoch, index).
+        max_replaced: Largest share of the images that is replaced, in [0, 1]; one file always is.
+        **kwargs: Of mmpretrain's ``CustomDataset``, such as ``pipeline`` and ``classes``.
+
+    Raises:
+        ValueError: A class folder without images or of an unknown name; a list with a faulty label;
+            no images.
+        OSError: A folder that cannot be read.
+    """
+
+    def __init__(
+        self,
+        data_root: str = '',
+        data_prefix: str | dict = '',
+        ann_file: str = '',
+        with_label: bool = True,
+        extensions: Sequence[str] | None = None,
+        classes_from: str | None = None,
+        on_error: str = 'raise',
+        max_replaced: float = 0.01,
+        **kwargs,
+    ) -> None:
+        _check_on_error(on_error, max_replaced, with_label)
+        self.classes_from = None
+        if classes_from is not None:
+            self.classes_from = Path(data_root, classes_from).expanduser()
+        self.on_error = on_error
+        self.max_replaced = max_replaced
+        self._unread: UnreadFiles | None = None
+        self.list_file: Path | None = None
+        super().__init__(
+            data_root=data_root,
+            data_prefix=data_prefix,
+            ann_file=ann_file,
+            with_label=with_label,
+            extensions=readable_extensions() if extensions is None else extensions,
+            **kwargs,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """Path, and label, of every image."""
+        if '://' in self.img_prefix or '://' in self.ann_file:
+            return super().load_data_list()
+        samples = self._listed() if self.ann_file else self._found()
+        # Not a Path: a million of them take seconds.
+        paths = [(os.path.join(self.img_prefix, name), label) for name, label in samples]
+        if not self.with_label:
+            return [{'img_path': path} for path, _ in paths]
+        return [{'img_path': path, 'gt_label': label} for path, label in paths]
+
+    def _listed(self) -> list[tuple[str, int | None]]:
+        classes = self.CLASSES
+        num_classes = None if classes is None else len(classes)
+        samples = list(listed_samples(self.ann_file, self.with_label, num_classes))
+        if repeated := check_repeated(samples, self.ann_file):
+            _log(f'{self.ann_file}: {repeated} of {len(samples)} lines repeat an earlier one')
+        return samples
+
+    def _found(self) -> list[tuple[str, int | None]]:
+        left_out = LeftOut()
+        names = list(walk_images(self.img_prefix, self.extensions, left_out))
+        if left_out.names:
+            _log(f'{len(names)} images in {self.img_prefix}; {left_out}')
+        if not names:
+            raise InputError(
+                f"'{self.img_prefix}' has no image; {left_out if left_out.names else 'it is empty'}"
+                '. Set data_root and data_prefix of the dataset to the folder with the images'
+            )
+        if not self.with_label:
+            # CustomDataset's order, by which a seed draws the same photos as with that.
+            return [(name, None) for name in sorted(names)]
+        return self._labelled(names)
+
+    def _labelled(self, names: Sequence[str]) -> list[tuple[str, int]]:
+        parted = sorted(name.split(os.sep, 1) for name in names if os.sep in name)
+        filled = {folder for folder, _ in parted}
+        classes, self.folder_to_idx = number_classes(
+            class_folders(self.img_prefix), filled, self.img_prefix, self.CLASSES, self.classes_from
+        )
+        self._metainfo['classes'] = classes
+        if absent := sorted(set(self.folder_to_idx) - filled):
+            _log(f'{self.img_prefix} has no image of {len(absent)} classes: {named(absent)}')
+        if loose := len(names) - len(parted):
+            _log(f'{self.img_prefix}: {loose} images lie in no class folder and are left out')
+        return [(os.path.join(folder, name), self.folder_to_idx[folder]) for folder, name in parted]
+
+    def prepare_data(self, idx: int) -> Any:
+        """The image of ``idx`` after the pipeline, or what replaces it."""
+        if self.on_error == 'raise':
+            return super().prepare_data(idx)
+        index = idx
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return super().prepare_data(index)
+            except (UnreadableFileError, MissingFileError) as error:
+                self._note(index, error)
+            index = draw_replacement(idx, attempt, len(self))
+        raise UnreadableFileError(
+            f'{ATTEMPTS} images drawn one after the other cannot be read, the last one is '
+            f'{self.get_data_info(index)["img_path"]!r}: check data_root of the dataset'
+        )
+
+    def _note(self, index: int, error: UserError) -> None:
+        if self._unread is None:
+            limit = max(1, int(self.max_replaced * len(self)))
+            self._unread = UnreadFiles(limit, len(self))
+        self._unread.list_file = self.list_file
+        self._unread.add(self.get_data_info(index)['img_path'], reason_of(error))
+
+
+def _log(message: str) -> None:
+    print_log(message, logger='current')
+
+
+def _check_on_error(on_error: str, max_replaced: float, with_label: bool) -> None:
+    if on_error not in ON_ERROR:
+        raise InputError(f"on_error is {on_error!r}, but must be 'raise' or 'replace'")
+    if on_error == 'replace' and with_label:
+        raise InputError(
+            "on_error='replace' would change the number of images of a class: it is for unlabelled "
+            'data (with_label=False). Remove the files that tools/check_images.py names'
+        )
+    if not 0 <= max_replaced <= 1:
+        raise InputError(f'max_replaced is {max_replaced}, but must be a share in [0, 1]')

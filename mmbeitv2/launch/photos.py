@@ -1,0 +1,222 @@
+"""Checks of photo data before anything is built: folders, lists, labels, enough for a batch."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from mmbeitv2.datasets.labels import named
+from mmbeitv2.datasets.listing import (
+    check_repeated,
+    class_folders,
+    listed_lines,
+    listed_samples,
+    readable_extensions,
+    walk_images,
+)
+from mmbeitv2.errors import InputError
+
+OWN = 'mmbeitv2.Photos'
+PEERS = ('CustomDataset', 'ImageNet', 'ImageNet21k')
+# Enough to see that a kind of file is left out; millions would take minutes.
+MOST_LOOKED_AT = 20_000
+# Of mmpretrain's data sets.
+PEER_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
+
+
+class PhotoFolder:
+    """Where a data set of photos looks, read off its config.
+
+    Args:
+        dataset: Config of ``Photos``, or of one of mmpretrain's ``PEERS``.
+        dataloader: Its name in the config.
+    """
+
+    def __init__(self, dataset: Mapping[str, Any], dataloader: str) -> None:
+        self.config = dataset
+        self.dataloader = dataloader
+        self.own = dataset['type'] == OWN
+        root, split = dataset.get('data_root') or '', dataset.get('split') or ''
+        prefix = dataset.get('data_prefix') or split
+        if isinstance(prefix, Mapping):
+            prefix = prefix.get('img_path') or ''
+        self.folder = Path(root, prefix).expanduser()
+        self.with_label = dataset.get('with_label', True) and split != 'test'
+        self.list: Path | None = None
+        if dataset.get('ann_file'):
+            self.list = Path(root, dataset['ann_file']).expanduser()
+        elif split and Path(root, 'meta', f'{split}.txt').is_file():
+            self.list = Path(root, 'meta', f'{split}.txt')
+        default = readable_extensions() if self.own else PEER_EXTENSIONS
+        self.extensions = tuple(e.lower() for e in dataset.get('extensions') or default)
+
+    @property
+    def labelled_by_folders(self) -> bool:
+        """Whether class folders give the labels."""
+        return self.with_label and self.list is None
+
+    def images(self) -> Iterator[str]:
+        """The images, one after the other."""
+        if self.list is not None:
+            return (text for _, text in listed_lines(self.list))
+        return walk_images(self.folder, self.extensions)
+
+    def classes(self) -> list[str]:
+        """Names of the class folders.
+
+        Raises:
+            ValueError: There are none; or hidden ones, which mmpretrain numbers too.
+        """
+        names = class_folders(self.folder)
+        if not names:
+            raise InputError(
+                f'{self.dataloader}: {str(self.folder)!r} has no class folders, but its dataset is '
+                'to give labels. Put the images of each class into a folder of their own, or give '
+                'an ann_file with lines `FILE LABEL`. Images without labels serve for pretraining '
+                'only (with_label=False)'
+            )
+        hidden = [p.name for p in self.folder.iterdir() if p.is_dir() and p.name.startswith('.')]
+        if hidden and not self.own:
+            raise InputError(
+                f'{self.dataloader}: {self.config["type"]} takes the hidden folders '
+                f'{named(hidden)} of {str(self.folder)!r} for classes, which shifts all labels: '
+                f'remove them, or read the folder with type={OWN!r}, which passes them over'
+            )
+        return names
+
+    def empty_classes(self, names: list[str]) -> list[str]:
+        """Class folders without any image."""
+        return [
+            n for n in names if next(walk_images(self.folder / n, self.extensions), None) is None
+        ]
+
+
+def photo_folder(dataset: Mapping[str, Any], dataloader: str) -> PhotoFolder | None:
+    """The photos of a data set on this machine; None for other data sets and remote ones."""
+    kind = str(dataset['type'])
+    paths = [dataset.get(key) or '' for key in ('data_root', 'data_prefix', 'ann_file')]
+    texts = [value for value in paths if isinstance(value, str)]
+    if kind != OWN and kind.split('.')[-1] not in PEERS:
+        return None
+    if any('://' in text for text in texts):
+        return None
+    return PhotoFolder(dataset, dataloader)
+
+
+def check_photos(photos: PhotoFolder, num_classes: int | None) -> None:
+    """Check class folders, or the labels of a list.
+
+    Args:
+        photos: Of one data set.
+        num_classes: Of the classifier, None where the config does not tell.
+
+    Raises:
+        ValueError: With the folder or line, what is allowed, and the cure.
+    """
+    if photos.list is not None:
+        _check_list(photos, num_classes)
+        return
+    if photos.with_label:
+        _check_folders(photos, num_classes)
+    if next(photos.images(), None) is None:
+        raise InputError(
+            f'{photos.dataloader}: {str(photos.folder)!r} has no image with an extension that its '
+            f'dataset reads ({photos.config["type"]}): set data_root and data_prefix to the '
+            'folder with the images'
+        )
+    if not photos.own:
+        _name_left_out(photos)
+
+
+def _name_left_out(photos: PhotoFolder) -> None:
+    """Log how many images mmpretrain's data set leaves out, which says nothing of them."""
+    readable = readable_extensions()
+    found = list(islice(walk_images(photos.folder, readable), MOST_LOOKED_AT))
+    left_out = [name for name in found if not name.lower().endswith(photos.extensions)]
+    if left_out:
+        print_log(
+            f'{photos.dataloader}: {photos.config["type"]} leaves out {len(left_out)} of '
+            f'{len(found)} images in {str(photos.folder)!r} by their extension, such as '
+            f'{left_out[0]}: set extensions, or type={OWN!r}, which reads all',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def _check_list(photos: PhotoFolder, num_classes: int | None) -> None:
+    samples = listed_samples(photos.list, photos.with_label, num_classes)
+    if photos.own:
+        check_repeated(list(samples), photos.list)
+        return
+    for _ in samples:
+        pass
+    with open(photos.list, encoding='utf-8') as file:
+        faulty = next((i for i, line in enumerate(file, 1) if not line.strip(' \n\r\ufeff')), None)
+        file.seek(0)
+        marked = file.read(1) == '\ufeff'
+    if faulty is not None or marked:
+        problem = 'begins with a byte order mark' if marked else f'is blank on line {faulty}'
+        raise InputError(
+            f'{photos.dataloader}: the list {str(photos.list)!r} {problem}, which '
+            f'{photos.config["type"]} takes for a file: remove it, or set type={OWN!r}, which '
+            'passes it over'
+        )
+
+
+def _check_folders(photos: PhotoFolder, num_classes: int | None) -> None:
+    names = photos.classes()
+    # Elsewhere an empty folder holds the place of a class.
+    if photos.dataloader.startswith('train') and (empty := photos.empty_classes(names)):
+        raise InputError(
+            f'{photos.dataloader}: the class folder {str(photos.folder / empty[0])!r} is empty: it '
+            f'has no image that can be read ({named(empty)}). Remove it, or restore its images'
+        )
+    given = photos.config.get('classes') or (photos.config.get('metainfo') or {}).get('classes')
+    if isinstance(given, list | tuple) and not photos.own and len(given) != len(names):
+        raise InputError(
+            f'{photos.dataloader}: {str(photos.folder)!r} has {len(names)} class folders, but '
+            f'{len(given)} classes are given: {photos.config["type"]} needs a folder for each'
+        )
+    if num_classes is not None and len(names) > num_classes:
+        raise InputError(
+            f'{photos.dataloader}: {str(photos.folder)!r} has {len(names)} class folders, but the '
+            f'head {num_classes} classes: set model.head.num_classes={len(names)} and '
+            f'data_preprocessor.num_classes={len(names)}'
+        )
+
+
+def check_enough_images(cfg: Config, processes: int) -> None:
+    """Refuse a training set that gives no batch, which a sampler would only notice later.
+
+    Args:
+        cfg: The run's config.
+        processes: Of the run, each of which loads ``batch_size`` images a step.
+
+    Raises:
+        ValueError: With images, batch, ``drop_last`` and the cure.
+    """
+    loader = cfg.get('train_dataloader') or {}
+    dataset = loader.get('dataset') or {}
+    infinite = str((loader.get('sampler') or {}).get('type')).endswith('InfiniteSampler')
+    if 'type' not in dataset or infinite or not loader.get('drop_last', False):
+        return
+    photos = photo_folder(dataset, 'train_dataloader')
+    if photos is None or dataset.get('indices') is not None:
+        return
+    batch = loader.get('batch_size', 1)
+    # No further: a folder of millions takes minutes to walk. Each process gets a share, rounded up.
+    needed = processes * (batch - 1) + 1
+    found = sum(1 for _ in islice(photos.images(), needed))
+    if found < needed:
+        each = -(-found // processes)
+        raise InputError(
+            f'train_dataloader: {found} images in {str(photos.list or photos.folder)!r}, but a '
+            f'step takes {processes * batch} ({processes} × batch_size={batch}) and '
+            'drop_last=True leaves incomplete batches out, so that an epoch has no step: give '
+            f'`--cfg-options train_dataloader.batch_size={max(1, each)}`, '
+            'train_dataloader.drop_last=False, or more images'
+        )
