@@ -12,6 +12,7 @@ printed.
 import argparse
 import json
 import random
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -213,11 +214,13 @@ def prepare_folder(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run the tool."""
     args = parse_args()
-    try:
-        with one_line_errors():
+    with one_line_errors():
+        try:
             prepare_folder(args)
-    except KeyboardInterrupt:
-        sys.exit('\ninterrupted: the same command goes on where it stopped')
+        except KeyboardInterrupt:
+            # Elsewhere an interrupt loses what was done.
+            print('\ninterrupted: the same command goes on where it stopped', file=sys.stderr)
+            raise SystemExit(128 + signal.SIGINT) from None
 
 
 if __name__ == '__main__':
