@@ -34,6 +34,11 @@ def type_name(kind: str | type) -> str:
     return f'{SCOPE}.{kind.__name__}' if ours else kind.__name__
 
 
+def class_name(kind: str | type) -> str:
+    """What a config names by ``type``, without its registry."""
+    return type_name(kind).split('.')[-1]
+
+
 MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,

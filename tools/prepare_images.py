@@ -213,11 +213,8 @@ def prepare_folder(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run the tool."""
     args = parse_args()
-    try:
-        with one_line_errors():
-            prepare_folder(args)
-    except KeyboardInterrupt:
-        sys.exit('\ninterrupted: the same command goes on where it stopped')
+    with one_line_errors('interrupted: the same command goes on where it stopped'):
+        prepare_folder(args)
 
 
 if __name__ == '__main__':

@@ -49,7 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     precision.add_argument(
         '--amp',
         action='store_true',
-        help='mixed precision, on CPUs that only emulate it too; optim_wrapper.dtype where set',
+        help="the config's mixed precision, on CPUs that only emulate it too",
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -77,7 +77,7 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
     if precision is not None:
         set_training_precision(cfg, precision)
     if args.auto_scale_lr:
-        cfg.auto_scale_lr = {**cfg.get('auto_scale_lr', {}), 'enable': True}
+        cfg.auto_scale_lr = {**(cfg.get('auto_scale_lr') or {}), 'enable': True}
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
@@ -116,7 +116,8 @@ def train(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run the tool."""
     args = parse_args()
-    with one_line_errors():
+    # Within training StopHook listens instead.
+    with one_line_errors('interrupted outside of training: nothing was saved'):
         train(args)
 
 

@@ -9,8 +9,8 @@ from mmengine.dist import broadcast, broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.runner import Runner
 
+from mmbeitv2.checkpoints.atomic import ATOMIC_BACKEND, AtomicBackend, remove_partial_files
 from mmbeitv2.checkpoints.run_folder import POINTER, newest_whole, point_to
-from mmbeitv2.checkpoints.writing import ATOMIC_BACKEND, AtomicBackend, remove_partial_files
 from mmbeitv2.engine.disk_space import check_space
 from mmbeitv2.engine.exact_resume_hook import average_unfinished
 from mmbeitv2.errors import InputError, UserError
@@ -78,13 +78,14 @@ class CheckpointHook(MMEngineCheckpointHook):
 
         It is what mmengine's hook asks before it saves; so is :meth:`every_n_train_iters`.
         """
-        return self._due(super().every_n_epochs(runner, n, start))
+        regular = super().every_n_epochs(runner, n, start)
+        return self._due(regular) if runner.epoch + 1 >= start else regular
 
     def every_n_train_iters(self, runner: Runner, n: int, start: int = 0) -> bool:
         """As :meth:`every_n_epochs`, for iterations."""
         regular = super().every_n_train_iters(runner, n, start)
         looks = super().every_n_train_iters(runner, ITERATIONS_BETWEEN_LOOKS)
-        return self._due(regular) if looks else regular
+        return self._due(regular) if looks and runner.iter + 1 >= start else regular
 
     def save_iteration(self, runner: Runner) -> str:
         """Save after an iteration that is not one of the interval's; all ranks must call.

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import monotonic
+from types import FrameType
 
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmbeitv2.checkpoints.atomic import ATOMIC_BACKEND
 from mmbeitv2.checkpoints.run_folder import point_to
-from mmbeitv2.checkpoints.writing import ATOMIC_BACKEND
 from mmbeitv2.engine.agreement import Agreement
 from mmbeitv2.engine.checkpoint_hook import CheckpointHook
 from mmbeitv2.engine.exact_resume_hook import update_is_unfinished
@@ -55,6 +56,7 @@ class StopHook(Hook):
         """Begin to listen."""
         self._asked, self._stopping = None, False
         self._parent = os.getppid()
+        self._loop = type(runner.train_loop).run.__code__
         dist_cfg = (runner.cfg.get('env_cfg') or {}).get('dist_cfg') or {}
         self._agreement = Agreement(dist_cfg.get('timeout'))
         _let_workers_outlive(runner)
@@ -90,7 +92,14 @@ class StopHook(Hook):
         self._agreement.last()
         self._restore()
 
-    def _ask(self, number: int, frame) -> None:
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        while frame is not None and frame.f_code is not self._loop:
+            frame = frame.f_back
+        if frame is None:
+            # Training has ended by an error, and nobody would look.
+            self._restore()
+            os.kill(os.getpid(), number)
+            return
         name = signal.Signals(number).name
         if self._asked is None:
             self._asked, self._asked_at = name, monotonic()

@@ -92,3 +92,14 @@ def test_kills_within_an_update_of_two_processes(project):
     finish(project, 'finetune', 'accumulated_killed', 2, '--resume', *ACCUMULATED)
     runs = ('accumulated_whole', 'accumulated_killed')
     assert tiny_runs.differing(*(tiny_runs.final_state(project / run) for run in runs)) == []
+
+
+def test_half_the_processes_go_on_as_a_run_of_their_own(project):
+    """Two processes for an epoch, then one that accumulates the same total batch."""
+    base = ['--cfg-options', 'auto_scale_lr.base_batch_size=16']
+    finish(project, 'finetune', 'halved', 2, *base, 'train_cfg.max_epochs=1')
+    finish(project, 'finetune', 'halved', 1, '--resume', '--accumulate', *base)
+    finish(project, 'finetune', 'alone', 1, '--accumulate', *base)
+    halved, alone = (tiny_runs.final_state(project / run) for run in ('halved', 'alone'))
+    for name in ('place', 'rates'):
+        assert halved[name].tolist() == alone[name].tolist()

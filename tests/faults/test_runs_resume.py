@@ -1,7 +1,9 @@
 """A resumed run is the run that was not interrupted, bit for bit, or it is refused."""
 
+import copy
 import os
 import random
+import re
 import signal
 
 import numpy as np
@@ -241,6 +243,12 @@ class TestSignal:
     def test_in_the_last_step_the_run_ends_as_ever(self, run):
         assert_equal(run('cut', hooks=[Signal(24), self.STOP]), run('whole'))
 
+    def test_after_an_error_signals_do_what_they_did(self, run):
+        with pytest.raises(Killed):
+            run('cut', hooks=[self.STOP, StopAfter(2)])
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
     def test_handlers_of_before_are_back_after_training(self, run):
         before = signal.getsignal(signal.SIGINT)
         run('cut', epochs=1, hooks=[self.STOP])
@@ -366,3 +374,47 @@ class TestPosition:
         assert (list(map(int, sampler)), len(sampler)) == (everything[6:], 2)
         sampler.set_epoch(1)
         assert len(list(sampler)) == len(sampler) == 8
+
+
+def test_usage_of_the_codebook_is_counted_over_the_whole_epoch(vqkd, make_runner, tmp_path, log_of):
+    def train(name, *hooks, resume=False):
+        checkpoint = dict(type='mmbeitv2.CheckpointHook', interval=2, by_epoch=False)
+        return make_runner(
+            copy.deepcopy(vqkd),
+            tmp_path / name,
+            hooks=[dict(type='mmbeitv2.CodebookUsageHook'), *hooks],
+            default_hooks=dict(
+                exact_resume=dict(type='mmbeitv2.ExactResumeHook'), checkpoint=checkpoint
+            ),
+            override=dict(
+                train_dataloader=dict(
+                    dataset=Noise(),
+                    sampler=dict(type='mmbeitv2.EpochSampler', shuffle=True),
+                    batch_size=2,
+                    collate_fn=dict(type='default_collate'),
+                )
+            ),
+            resume=resume,
+        )
+
+    whole = train('whole')
+    whole.train()
+    cut = train('cut', StopAfter(2))
+    with pytest.raises(Killed):
+        cut.train()
+    resumed = train('cut', resume=True)
+    resumed.train()
+    usage = [re.findall('codebook: .*', log_of(runner)) for runner in (whole, resumed)]
+    assert len(usage[0]) == 1
+    assert usage[0] == usage[1]
+
+
+class Noise(torch.utils.data.Dataset):
+    """Eight photos of noise."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        generator = torch.Generator().manual_seed(int(index))
+        return dict(inputs=torch.randint(256, (3, 64, 64), dtype=torch.uint8, generator=generator))

@@ -107,7 +107,8 @@ def test_a_second_signal_ends_at_once(training):
     assert not (work_dir / 'last_checkpoint').exists()
 
 
-@pytest.mark.parametrize('name', [pytest.param('SIGTERM', marks=SLOW), 'SIGUSR1'])
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGUSR1'])
 def test_two_processes_stop_after_the_same_step(training, name):
     process, work_dir, log = training(processes=2)
     process.send_signal(getattr(signal, name))
