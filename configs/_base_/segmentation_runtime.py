@@ -16,6 +16,7 @@ default_hooks = dict(
     checkpoint=dict(type='mmbeitv2.CheckpointHook', by_epoch=False, max_keep_ckpts=2),
     plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
     finite_loss=dict(type='mmbeitv2.FiniteLossHook'),
+    sound_weights=dict(type='mmbeitv2.SoundWeightsHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='mmbeitv2.SegmentationPictureHook'),
 )

@@ -16,6 +16,7 @@ from mmbeitv2.engine.precision import choose_precision
 from mmbeitv2.engine.record_hook import RunRecordHook
 from mmbeitv2.engine.runtime_info_hook import DeferredRuntimeInfoHook
 from mmbeitv2.engine.segmentation_hook import SegmentationPictureHook
+from mmbeitv2.engine.sound_weights_hook import SoundWeightsHook
 from mmbeitv2.engine.throughput_hook import ImagesPerSecondHook
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     'RunRecordHook',
     'SameClassesHook',
     'SegmentationPictureHook',
+    'SoundWeightsHook',
     'TestLoop',
     'ValLoop',
     'choose_precision',
