@@ -81,6 +81,7 @@ def convert(
     num_heads: int | None = None,
     overwrite: bool = False,
     trust: bool = False,
+    img_size: int | tuple[int, int] | None = None,
 ) -> Conversion:
     """Write a checkpoint for another project, then read and run what was written.
 
@@ -91,6 +92,8 @@ def convert(
         num_heads: heads, where the tensors do not show them; width / 64 unless given.
         overwrite: replace an existing destination.
         trust: open a source that holds Python objects beside weights, which can run any code.
+        img_size: side in pixels, or ``(height, width)``, that the source was trained with, where it
+            does not note it; square unless given.
 
     Raises:
         FileNotFoundError: no source.
@@ -99,20 +102,20 @@ def convert(
     """
     destination = Path(destination)
     check_destination(destination, project, overwrite)
-    checkpoint = open_checkpoint(source, trust)
+    checkpoint = open_checkpoint(source, trust, img_size=img_size)
     exported = export(checkpoint, project)
     # Before anything is written: a checkpoint that does not run here is not worth converting.
     images = random_images(checkpoint, num_heads)
     ours = run_here(checkpoint, images, num_heads)
     metadata = _metadata(source, checkpoint)
     if project == 'transformers':
-        config = transformers_config(exported.kept, num_heads)
+        config = transformers_config(exported.kept | exported.noted, num_heads)
         write_transformers(destination, exported.state, metadata, config)
     else:
         write_file(destination, project, exported.state, metadata)
     found = None
     if project not in PEERS or find_spec(project):
-        target = replace(checkpoint, state=exported.kept)
+        target = replace(checkpoint, state=exported.kept | exported.noted)
         theirs = run_there(destination, project, target, images, num_heads)
         found = differences(ours, theirs)
     differing = differing_tensors(destination, exported)
