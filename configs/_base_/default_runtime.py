@@ -17,6 +17,7 @@ default_hooks = dict(
     plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
     finite_loss=dict(type='mmbeitv2.FiniteLossHook'),
     sound_weights=dict(type='mmbeitv2.SoundWeightsHook'),
+    varied_codes=dict(type='mmbeitv2.VariedCodesHook'),
     record=dict(type='mmbeitv2.RunRecordHook'),
     replaced_images=dict(type='mmbeitv2.ReplacedImagesHook'),
     same_classes=dict(type='mmbeitv2.SameClassesHook'),

@@ -18,6 +18,7 @@ from mmbeitv2.engine.runtime_info_hook import DeferredRuntimeInfoHook
 from mmbeitv2.engine.segmentation_hook import SegmentationPictureHook
 from mmbeitv2.engine.sound_weights_hook import SoundWeightsHook
 from mmbeitv2.engine.throughput_hook import ImagesPerSecondHook
+from mmbeitv2.engine.varied_codes_hook import VariedCodesHook
 
 __all__ = [
     'AttentionTrialHook',
@@ -43,6 +44,7 @@ __all__ = [
     'SoundWeightsHook',
     'TestLoop',
     'ValLoop',
+    'VariedCodesHook',
     'choose_precision',
     'compile_layers',
 ]

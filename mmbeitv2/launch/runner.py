@@ -18,15 +18,15 @@ from mmengine.runner import Runner
 
 from mmbeitv2.checkpoints.host_reading import checked_source, refuse_code_in_checkpoints
 from mmbeitv2.checkpoints.reading import check_training_checkpoint
-from mmbeitv2.engine import PlainCheckpointHook, SoundWeightsHook
+from mmbeitv2.engine import PlainCheckpointHook, SoundWeightsHook, VariedCodesHook
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch.launchers import VARIABLES, check_launcher
 from mmbeitv2.launch.options import ConfigOptions
 
 GPU_NORMS = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 CPU_NORM = 'mmbeitv2.AnyDeviceSyncBN'
-# Without the first a run writes checkpoints that are refused; a user's config may have neither.
-CHECKPOINT_HOOKS = (PlainCheckpointHook, SoundWeightsHook)
+# Without the first a run writes checkpoints that are refused; a user's config may have none.
+SAFETY_HOOKS = (PlainCheckpointHook, SoundWeightsHook, VariedCodesHook)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +91,7 @@ def build_runner(cfg: Config) -> Runner:
     if cfg.get('load_from'):
         check_training_checkpoint(checked_source(cfg.load_from))
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    for kind in CHECKPOINT_HOOKS:
+    for kind in SAFETY_HOOKS:
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind(), kind.priority)
     return runner
