@@ -31,3 +31,7 @@ class NotInstalledError(UserError, ImportError):
 
 class NonFiniteError(UserError, FloatingPointError):
     """Training has left the numbers: a loss or a weight is infinite or none."""
+
+
+# EX_TEMPFAIL of the system's sysexits.h: nothing is wrong, start again to go on.
+STOPPED_EXIT_CODE = 75

@@ -18,6 +18,27 @@ from mmengine.registry import Registry
 
 SCOPE = 'mmbeitv2'
 
+
+def type_name(kind: str | type) -> str:
+    """What a config names by ``type``, as its string would be written.
+
+    mmengine's configs in pure Python hold classes there: one of this package is called as in its
+    registry, ``'mmbeitv2.VQKD'``, any other by its name alone.
+
+    Args:
+        kind: value of the key ``type``.
+    """
+    if isinstance(kind, str):
+        return kind
+    ours = kind.__module__.split('.')[0] == SCOPE
+    return f'{SCOPE}.{kind.__name__}' if ours else kind.__name__
+
+
+def class_name(kind: str | type) -> str:
+    """What a config names by ``type``, without its registry."""
+    return type_name(kind).split('.')[-1]
+
+
 MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,

@@ -225,10 +225,11 @@ def build_runner(
     epochs=1,
     runner_type='Runner',
     default_hooks=(),
+    override=(),
     **kwargs,
 ) -> Runner:
     """Runner that trains ``model`` on noise, two images a step and process."""
-    return RUNNERS.get(runner_type)(
+    arguments = dict(
         model=model,
         work_dir=str(work_dir),
         train_dataloader=dict(
@@ -253,6 +254,7 @@ def build_runner(
         default_scope='mmpretrain',
         **kwargs,
     )
+    return RUNNERS.get(runner_type)(**arguments | dict(override))
 
 
 @pytest.fixture

@@ -3,38 +3,42 @@
     python tools/prepare_images.py data/imagenet/train data/imagenet-320/train --short-side 320
 
 The short side is reduced to ``--short-side``, never enlarged; folders and names stay as they are,
-so that class folders and lists serve as before. Photos that are small enough are copied byte for
-byte. A run that was stopped goes on where it was; nothing that exists is overwritten. At the end
-both folders are read by the random crop of fine-tuning, and the gain is printed.
+but a photo that is no JPEG and is reduced gets ``.jpg`` in addition. Photos that are small enough
+are copied byte for byte. A run that was stopped goes on where it was; nothing that exists is
+overwritten. At the end both folders are read by the random crop of fine-tuning, and the gain is
+printed.
 """
 
 import argparse
-import io
 import json
-import os
 import random
+import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import torch
-from PIL import Image
+from smaller_photos import (
+    PART,
+    check_names,
+    copy_of,
+    end_with_parent,
+    photos,
+    prepare,
+    write,
+)
 from tqdm import tqdm
 
 from mmbeitv2.datasets import LoadRandomCrop
-from mmbeitv2.datasets.decoding import check_value_range, open_image, reason_of, to_rgb
-from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
-from mmbeitv2.datasets.random_crop import reduce_decoding
+from mmbeitv2.datasets.decoding import check_value_range
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
 from mmbeitv2.launch.loaders import cores_of_process
 from mmbeitv2.launch.user_errors import one_line_errors
 
-JPEG_SUFFIXES = ('.jpg', '.jpeg')
 RECORD = 'prepared.json'
-PART = '.part'
 SHORT_SIDES = (32, 4096)
 QUALITIES = (1, 100)
 TIMED_IMAGES = 200
@@ -88,7 +92,7 @@ def check(args: argparse.Namespace) -> None:
     if target == source or source in target.parents or target in source.parents:
         raise InputError(
             f'{args.out} and {args.folder} lie in one another: give a folder beside it, such as '
-            f'{args.folder.with_name(f"{args.folder.name}-{args.short_side}")}'
+            f'{source.with_name(f"{source.name}-{args.short_side}")}'
         )
     _check_record(args)
 
@@ -106,7 +110,12 @@ def _check_record(args: argparse.Namespace) -> None:
     settings = settings_of(args)
     record = args.out / RECORD
     if record.is_file():
-        found = json.loads(record.read_text())
+        try:
+            found = json.loads(record.read_text())
+        except ValueError as error:
+            raise InputError(
+                f'{record} is damaged: {error}. Remove it with its folder, or write {settings}'
+            ) from error
         if found != settings:
             raise InputError(
                 f'{args.out} was prepared with {found}, but now {settings} are asked for: give '
@@ -116,67 +125,6 @@ def _check_record(args: argparse.Namespace) -> None:
         raise InputError(
             f'{args.out} exists and was not made by this tool: give a new or empty folder'
         )
-
-
-def photos(folder: Path) -> Iterator[Path]:
-    """Paths of all image files, relative to the folder, in order."""
-    left_out = LeftOut()
-    yield from map(Path, walk_images(folder, readable_extensions(), left_out))
-    if left_out.names:
-        print(f'{folder}: {left_out}')
-
-
-def prepare(
-    name: Path,
-    folder: Path,
-    out: Path,
-    short_side: int,
-    quality: int,
-    value_range: Sequence[float] | None = None,
-) -> str | None:
-    """Write one smaller photo, unless it is there.
-
-    Args:
-        name: of the photo, relative to both folders. One that is no JPEG and is reduced gets the
-            suffix ``.jpg`` in addition.
-        folder: of the original.
-        out: of the copy.
-        short_side: the most that the copy has, in pixels.
-        quality: of JPEG.
-        value_range: of float and 32-bit images, see ``decoding.to_rgb``.
-
-    Returns:
-        What is wrong with the file, None if nothing.
-    """
-    reduced = name if name.suffix.lower() in JPEG_SUFFIXES else name.with_name(f'{name.name}.jpg')
-    if (out / name).exists() or (out / reduced).exists():
-        return None
-    try:
-        image, content = open_image(folder / name)
-        shape = image.size[::-1]
-        if min(shape) <= short_side:
-            to_rgb(image, folder / name, value_range)
-            _write(out / name, content)
-            return None
-        size = tuple(round(short_side * side / min(shape)) for side in shape)
-        reduce_decoding(image, shape, size)
-        # As the pipelines see it: of grey all channels are the same.
-        image = image if image.mode == 'L' else to_rgb(image, folder / name, value_range)
-        file = io.BytesIO()
-        image.resize(size[::-1], Image.Resampling.BICUBIC).save(file, 'JPEG', quality=quality)
-        _write(out / reduced, file.getvalue())
-    # Decoders raise dozens of types.
-    except Exception as error:
-        return f'{folder / name}: {reason_of(error)}'
-    return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that is either whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.{os.getpid()}{PART}')
-    part.write_bytes(content)
-    part.replace(path)
 
 
 def prepare_all(args: argparse.Namespace, names: Sequence[Path]) -> list[str]:
@@ -202,7 +150,7 @@ def prepare_all(args: argparse.Namespace, names: Sequence[Path]) -> list[str]:
     )
     if args.workers == 1:
         return [failure for failure in progress(map(work, names)) if failure]
-    with ProcessPoolExecutor(args.workers) as pool:
+    with ProcessPoolExecutor(args.workers, initializer=end_with_parent) as pool:
         return [f for f in progress(pool.map(work, names, chunksize=32)) if f]
 
 
@@ -220,9 +168,11 @@ def loading_rate(paths: Sequence[Path], value_range: Sequence[float] | None = No
 def report(args: argparse.Namespace, names: Sequence[Path], seconds: float) -> str:
     """What the copies gain: bytes and loading rate of some photos that exist in both folders."""
     pairs = []
-    for name in random.Random(0).sample(names, min(len(names), TIMED_IMAGES)):
-        copies = (args.out / name, args.out / name.with_name(f'{name.name}.jpg'))
+    for name in random.Random(0).sample(names, len(names)):
+        copies = (args.out / name, args.out / copy_of(name))
         pairs += [(args.folder / name, copy) for copy in copies if copy.exists()][:1]
+        if len(pairs) == TIMED_IMAGES:
+            break
     before, after = zip(*pairs, strict=True)
     rates = [loading_rate(paths, args.value_range) for paths in (before, after)]
     sizes = [sum(path.stat().st_size for path in paths) for paths in (before, after)]
@@ -246,8 +196,8 @@ def prepare_folder(args: argparse.Namespace) -> None:
         raise InputError(
             f'{args.folder} holds no photos: no file has an extension that Pillow reads'
         )
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / RECORD).write_text(json.dumps(settings_of(args), indent=2) + '\n')
+    check_names(names)
+    write(args.out / RECORD, (json.dumps(settings_of(args), indent=2) + '\n').encode())
     begin = time.perf_counter()
     failures = prepare_all(args, names)
     seconds = time.perf_counter() - begin
@@ -265,7 +215,12 @@ def main() -> None:
     """Run the tool."""
     args = parse_args()
     with one_line_errors():
-        prepare_folder(args)
+        try:
+            prepare_folder(args)
+        except KeyboardInterrupt:
+            # Elsewhere an interrupt loses what was done.
+            print('\ninterrupted: the same command goes on where it stopped', file=sys.stderr)
+            raise SystemExit(128 + signal.SIGINT) from None
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ from torch import Tensor
 from mmbeitv2.apis import load_tokenizer
 from mmbeitv2.errors import InputError
 from mmbeitv2.evaluation.code_meaning import colour_codes, neighbour_accuracy, told_by_code
-from mmbeitv2.registry import TRANSFORMS
+from mmbeitv2.registry import TRANSFORMS, class_name
 from mmbeitv2.reports.quickstart import CLASS_FOLDERS, SEGMENT_FOLDERS, seed_folders
 from mmbeitv2.reports.summary import Measurement
 from mmbeitv2.visualization import codes, runs, segmentation, style
@@ -132,7 +132,7 @@ def mask_transform(config: Config) -> BaseTransform:
     pending = list(config.val_dataloader.dataset.pipeline)
     while pending:
         step = pending.pop()
-        if step['type'].endswith('Mask'):
+        if class_name(step['type']).endswith('Mask'):
             return TRANSFORMS.build(step)
         pending += step.get('transforms', [])
     raise InputError(f'the validation pipeline of {config.filename} has no mask transform.')

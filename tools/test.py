@@ -20,10 +20,12 @@ from mmbeitv2.launch.precision import add_precision_argument, set_evaluation_pre
 from mmbeitv2.launch.runner import (
     add_common_arguments,
     build_runner,
+    leave_processes,
     load_weights,
     set_environment,
 )
 from mmbeitv2.launch.user_errors import one_line_errors
+from mmbeitv2.registry import class_name
 
 SEGMENTATION_HOOKS = ('SegVisualizationHook', 'SegmentationPictureHook')
 MASK_LOADERS = ('LoadAnnotations', 'LoadSegmentationMask')
@@ -103,7 +105,7 @@ def write_class_maps(cfg: Config, folder: str) -> None:
         ValueError: the config is not for segmentation.
     """
     evaluator = cfg.get('test_evaluator')
-    if not isinstance(evaluator, dict) or not evaluator['type'].endswith('IoUMetric'):
+    if not isinstance(evaluator, dict) or not class_name(evaluator['type']).endswith('IoUMetric'):
         raise InputError(
             f'--format-only writes class maps of segmentation by IoUMetric, but test_evaluator is '
             f'{evaluator}'
@@ -121,7 +123,7 @@ def without_labels(pipeline: Sequence[dict]) -> list[dict]:
         if transform['type'] == 'TestTimeAug':
             alternatives = [without_labels(group) for group in transform['transforms']]
             transform = {**transform, 'transforms': [group for group in alternatives if group]}
-        if transform['type'].split('.')[-1] not in MASK_LOADERS:
+        if class_name(transform['type']) not in MASK_LOADERS:
             kept.append(transform)
     return kept
 
@@ -135,7 +137,7 @@ def draw_predictions(cfg: Config, name: str, folder: str) -> None:
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
         raise InputError(f'--show-dir needs a visualization hook, which {name} lacks')
-    if hook.type.split('.')[-1] in SEGMENTATION_HOOKS:
+    if class_name(hook.type) in SEGMENTATION_HOOKS:
         hook.draw = True
         cfg.visualizer.save_dir = folder
     else:
@@ -162,6 +164,7 @@ def test(args: argparse.Namespace) -> None:
     runner.logger.info(workers)
     load_weights(runner, args.checkpoint)
     runner.test()
+    leave_processes()
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ if hasattr(os, 'sched_getaffinity') else max(1, os.cpu_count() // $processes))")
 fi
 export OMP_NUM_THREADS
 
-PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}" exec python -m torch.distributed.run \
+PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}" exec python "$tools/torchrun.py" \
     --nnodes="$nodes" --node_rank="${NODE_RANK:-0}" --nproc_per_node="$processes" \
     --master_addr="$address" --master_port="$PORT" \
     "$tools/$script" "$@" --launcher pytorch

@@ -22,7 +22,13 @@ from mmbeitv2.launch.precision import (
     amp_precision,
     set_training_precision,
 )
-from mmbeitv2.launch.runner import add_common_arguments, build_runner, set_environment
+from mmbeitv2.launch.run_folder import check_work_dir, settle_resume
+from mmbeitv2.launch.runner import (
+    add_common_arguments,
+    build_runner,
+    leave_processes,
+    set_environment,
+)
 from mmbeitv2.launch.user_errors import one_line_errors
 
 
@@ -43,7 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     precision.add_argument(
         '--amp',
         action='store_true',
-        help='mixed precision, on CPUs that only emulate it too; optim_wrapper.dtype where set',
+        help="the config's mixed precision, on CPUs that only emulate it too",
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -71,7 +77,7 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
     if precision is not None:
         set_training_precision(cfg, precision)
     if args.auto_scale_lr:
-        cfg.auto_scale_lr = {**cfg.get('auto_scale_lr', {}), 'enable': True}
+        cfg.auto_scale_lr = {**(cfg.get('auto_scale_lr') or {}), 'enable': True}
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
@@ -90,6 +96,8 @@ def train(args: argparse.Namespace) -> None:
     check_parts(cfg, phases)
     preflight.check(cfg, phases=phases)
     set_environment(cfg, args)
+    check_work_dir(cfg.work_dir)
+    resume_notes = settle_resume(cfg)
     workers = settle_workers(cfg, cores_of_process(args.launcher), args.cfg_options or ())
     check_loaders(cfg, processes_of_node(args.launcher), phases)
     check_enough_images(cfg, num_processes(args.launcher))
@@ -97,9 +105,12 @@ def train(args: argparse.Namespace) -> None:
     runner = build_runner(cfg)
     runner.logger.log(batch.level, batch.message)
     runner.logger.info(workers)
+    for note in resume_notes:
+        runner.logger.warning(note)
     runner.train()
     if args.test:
         runner.test()
+    leave_processes()
 
 
 def main() -> None:

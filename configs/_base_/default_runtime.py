@@ -21,6 +21,11 @@ default_hooks = dict(
     record=dict(type='mmbeitv2.RunRecordHook'),
     replaced_images=dict(type='mmbeitv2.ReplacedImagesHook'),
     same_classes=dict(type='mmbeitv2.SameClassesHook'),
+    # Randomness of a step by seed and iteration, and the rest of what resuming exactly takes.
+    step_seed=dict(type='mmbeitv2.StepSeedHook'),
+    exact_resume=dict(type='mmbeitv2.ExactResumeHook'),
+    # A signal saves and ends the run with exit code 75; --resume goes on.
+    stop=dict(type='mmbeitv2.StopHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 

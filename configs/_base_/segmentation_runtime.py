@@ -17,6 +17,11 @@ default_hooks = dict(
     plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
     finite_loss=dict(type='mmbeitv2.FiniteLossHook'),
     sound_weights=dict(type='mmbeitv2.SoundWeightsHook'),
+    # Randomness of a step by seed and iteration, and the rest of what resuming exactly takes.
+    step_seed=dict(type='mmbeitv2.StepSeedHook'),
+    exact_resume=dict(type='mmbeitv2.ExactResumeHook'),
+    # A signal saves and ends the run with exit code 75; --resume goes on.
+    stop=dict(type='mmbeitv2.StopHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='mmbeitv2.SegmentationPictureHook'),
 )

@@ -93,14 +93,14 @@ train_dataloader = dict(
     batch_size=16,
     num_workers=1,
     persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
+    sampler=dict(type='mmbeitv2.EndlessSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
         metainfo=metainfo,
         reduce_zero_label=True,
         data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
-        pipeline=train_pipeline,
+        pipeline=[dict(type='mmbeitv2.SampleSeeded', transforms=train_pipeline)],
     ),
 )
 val_dataloader = dict(

@@ -58,7 +58,7 @@ train_dataloader = dict(
         type=dataset_type,
         data_root=data_root,
         data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
-        pipeline=train_pipeline,
+        pipeline=[dict(type='mmbeitv2.SampleSeeded', transforms=train_pipeline)],
     )
 )
 val_dataloader = dict(

@@ -8,13 +8,14 @@ from .loading import LoadImage
 from .masking import BlockMask, RandomMask
 from .photos import Photos
 from .random_crop import LoadRandomCrop
-from .sampling import EpochSampler, SampleIndex, SampleSeeded
+from .sampling import EndlessSampler, EpochSampler, SampleIndex, SampleSeeded
 from .segmentation import CheckSegmentation, LoadSegmentationImage, LoadSegmentationMask
 
 __all__ = [
     'BEiTV2DataPreprocessor',
     'BlockMask',
     'CheckSegmentation',
+    'EndlessSampler',
     'EpochSampler',
     'JitterCrop',
     'LoadCenterCrop',

@@ -1,5 +1,6 @@
 """RandAugment and random erasing of a crop that stays uint8."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from mmcv.transforms import BaseTransform
 from mmbeitv2.errors import InputError
 from mmbeitv2.registry import TRANSFORMS
 
+from .checks import check_probability, check_span
 from .loading import planes_of
 from .operations import operations
 
@@ -37,7 +39,7 @@ class RandAugment(BaseTransform):
         interpolation: Interpolation of geometric operations, mmcv's names.
 
     Raises:
-        ValueError: If ``magnitude_level`` is not in [0, 10].
+        ValueError: If ``magnitude_level`` is not in [0, 10], or ``magnitude_std`` is negative.
 
     Source: official flag ``--aa rand-m9-mstd0.5-inc1``.
     """
@@ -54,6 +56,11 @@ class RandAugment(BaseTransform):
             raise InputError(
                 f'RandAugment: magnitude_level is {magnitude_level}, but must be in '
                 f'[0, {TOTAL_LEVEL}]; the recipe has 9'
+            )
+        if not magnitude_std >= 0:
+            raise InputError(
+                f'RandAugment: magnitude_std is {magnitude_std}, but must be 0 or more; the recipe '
+                'has 0.5'
             )
         self.num_policies = num_policies
         self.magnitude_level = magnitude_level
@@ -74,7 +81,10 @@ class RandAugment(BaseTransform):
     def _apply(self, pixels, operation, ends, signed):
         if ends is None:
             return operation(pixels)
-        level = np.clip(np.random.normal(self.magnitude_level, self.magnitude_std), 0, TOTAL_LEVEL)
+        level = self.magnitude_level
+        # Without a deviation mmpretrain draws nothing.
+        if self.magnitude_std > 0:
+            level = np.clip(np.random.normal(level, self.magnitude_std), 0, TOTAL_LEVEL)
         magnitude = ends[0] + level / TOTAL_LEVEL * (ends[1] - ends[0])
         if signed and np.random.rand() < 0.5:
             magnitude = -magnitude
@@ -109,6 +119,9 @@ class RandomErasing(BaseTransform):
             noise standard normal afterwards, but for the levels that 8 bits lack.
         aspect_range: Smallest and largest height-to-width ratio, uniform in its logarithm.
 
+    Raises:
+        ValueError: If an argument is not what it says.
+
     Source: official flags ``--reprob 0.25 --remode pixel``.
     """
 
@@ -121,6 +134,9 @@ class RandomErasing(BaseTransform):
         fill_std: Sequence[float],
         aspect_range: Sequence[float] = (3 / 10, 10 / 3),
     ) -> None:
+        check_probability(self, 'erase_prob', erase_prob)
+        check_span(self, 'area ratios', (min_area_ratio, max_area_ratio), 1, '0.02 to 0.33')
+        check_span(self, 'aspect_range', aspect_range, math.inf, '(3/10, 10/3)')
         self.erase_prob = erase_prob
         self.area_range = (min_area_ratio, max_area_ratio)
         self.aspect_range = tuple(aspect_range)

@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 from mmbeitv2.errors import InputError
 from mmbeitv2.registry import TRANSFORMS
 
+from .checks import check_interpolation, check_side
 from .decoding import check_value_range, decode, naming_unreadable_file, open_image
 from .loading import planes_of
 from .random_crop import reduce_decoding
@@ -45,7 +46,7 @@ class LoadCenterCrop(BaseTransform):
         value_range: As in ``LoadImage``.
 
     Raises:
-        ValueError: If ``short_side`` is smaller than ``size``.
+        ValueError: If ``short_side`` is smaller than ``size``, or an argument not what it says.
         OSError: If the file of ``results['img_path']`` is missing, truncated or no image.
 
     Source: official evaluation: resize to 256, bicubic, centre of 224; at 384 the whole short side.
@@ -59,6 +60,10 @@ class LoadCenterCrop(BaseTransform):
         backend_args: dict | None = None,
         value_range: Sequence[float] | None = None,
     ) -> None:
+        check_side(self, 'size', size)
+        if short_side is not None:
+            check_side(self, 'short_side', short_side)
+        check_interpolation(self, interpolation)
         self.size = size
         self.short_side = size if short_side is None else short_side
         if self.short_side < size:

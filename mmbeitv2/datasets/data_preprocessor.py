@@ -55,6 +55,10 @@ class _CropPreprocessor(BaseDataPreprocessor):
         raise NotImplementedError
 
     def _check(self, images: torch.Tensor | Sequence[torch.Tensor]) -> None:
+        if not len(images):
+            raise InputError(
+                'A batch has no images: give a batch_size of 1 or more, and a data set with images.'
+            )
         kinds = sorted({(str(image.dtype), tuple(image.shape)) for image in images})
         for dtype, shape in kinds:
             if dtype != 'torch.uint8' or len(shape) != 3 or shape[0] != 3:

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from mmbeitv2.registry import TRANSFORMS
 
+from .checks import check_interpolation, check_probability, check_side, check_span
 from .decoding import check_value_range, decode, naming_unreadable_file, open_image
 
 # A reduced crop is at least this many times as large as the result, so that the anti-aliased
@@ -96,6 +97,7 @@ class LoadRandomCrop(BaseTransform):
         value_range: As in ``LoadImage``.
 
     Raises:
+        ValueError: If an argument is not what it says.
         OSError: If the file of ``results['img_path']`` is missing, truncated or no image.
 
     Source: paper and official release: bicubic; scale (0.2, 1) in pretraining, (0.08, 1) in
@@ -112,6 +114,11 @@ class LoadRandomCrop(BaseTransform):
         backend_args: dict | None = None,
         value_range: Sequence[float] | None = None,
     ) -> None:
+        check_side(self, 'size', size)
+        check_span(self, 'scale', scale, 1, '(0.2, 1)')
+        check_span(self, 'ratio', ratio, math.inf, '(3/4, 4/3)')
+        check_interpolation(self, interpolation)
+        check_probability(self, 'flip_prob', flip_prob)
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         self.scale = tuple(scale)
         self.ratio = tuple(ratio)

@@ -5,6 +5,7 @@ generators repeats. Here each sample carries what its randomness is derived from
 """
 
 import hashlib
+import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
-from mmengine.dataset import Compose, DefaultSampler
+from mmengine.dataset import Compose, DefaultSampler, InfiniteSampler
 
 from mmbeitv2.errors import InputError
 from mmbeitv2.registry import DATA_SAMPLERS, TRANSFORMS
@@ -72,9 +73,63 @@ class EpochSampler(DefaultSampler):
         # None every sampler draws the next number of a global generator, so that a mask would
         # depend on how many samplers a process has built before.
         super().__init__(dataset, shuffle, seed if shuffle else HELD_OUT_SEED, round_up)
+        self._start = (-1, 0)
+
+    def start_at(self, epoch: int, samples: int) -> None:
+        """Leave out the first samples of one epoch, which a resumed run has already seen.
+
+        Args:
+            epoch: Counted from 0; all others are whole.
+            samples: How many, of this rank.
+        """
+        self._start = (epoch, samples)
 
     def __iter__(self) -> Iterator[SampleIndex]:
-        return (SampleIndex(index, self.seed, self.epoch) for index in super().__iter__())
+        indices = itertools.islice(super().__iter__(), self._left_out, None)
+        return (SampleIndex(index, self.seed, self.epoch) for index in indices)
+
+    def __len__(self) -> int:
+        """The number of samples of this rank in this epoch."""
+        return super().__len__() - self._left_out
+
+    @property
+    def _left_out(self) -> int:
+        epoch, samples = self._start
+        return samples if self.epoch == epoch else 0
+
+
+@DATA_SAMPLERS.register_module()
+class EndlessSampler(InfiniteSampler):
+    """``InfiniteSampler`` whose indices carry seed and pass over the data, for ``SampleSeeded``.
+
+    For runs that count iterations. Order and distribution over ranks are those of mmengine's
+    sampler, so that a resumed run, which passes over what it has seen, gets the same samples.
+
+    Args:
+        dataset: Data set.
+        shuffle: Whether to shuffle, anew in every pass.
+        seed: Seed of order and of samples, the same on all ranks; None to draw one.
+    """
+
+    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None) -> None:
+        super().__init__(dataset, shuffle, seed)
+        self._skipped = 0
+
+    def __iter__(self) -> Iterator[SampleIndex]:
+        for number in itertools.count(self._skipped):
+            passes = (number * self.world_size + self.rank) // self.size
+            yield SampleIndex(next(self.indices), self.seed, passes)
+            # Also for a loader that begins anew.
+            self._skipped = number + 1
+
+    def skip(self, num_samples: int) -> None:
+        """Go on behind the first samples of this rank, as mmengine's loops ask on resuming.
+
+        Args:
+            num_samples: Counted from the start, 0 or more.
+        """
+        self.indices = itertools.islice(self._indices_of_rank(), num_samples, None)
+        self._skipped = num_samples
 
 
 # Takes the place of NumPy's global generator meanwhile: copying that one's state to and fro takes
@@ -116,7 +171,8 @@ class SampleSeeded(BaseTransform):
             the default scope.
 
     Raises:
-        ValueError: When called with a ``sample_idx`` that does not come from ``EpochSampler``.
+        ValueError: When called with a ``sample_idx`` that does not come from ``EpochSampler`` or
+            ``EndlessSampler``.
     """
 
     def __init__(self, transforms: Sequence[dict | Callable]) -> None:
@@ -129,7 +185,8 @@ class SampleSeeded(BaseTransform):
             raise InputError(
                 f'sample_idx={sample!r} is a {type(sample).__name__} without seed and epoch, which '
                 "SampleSeeded needs. Set sampler=dict(type='mmbeitv2.EpochSampler') in the "
-                'dataloader, and use the dataset without wrappers that compute new indices '
+                "dataloader ('mmbeitv2.EndlessSampler' in a run that counts iterations), and use "
+                'the dataset without wrappers that compute new indices '
                 '(ConcatDataset, RepeatDataset).'
             )
         with _seeded(sample):

@@ -5,10 +5,14 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import Tensor
 
 from mmbeitv2.models.quantizer import NormEMAQuantizer, l2_normalize, perplexity
 from mmbeitv2.models.vqkd import VQKD
 from mmbeitv2.registry import HOOKS
+
+# Of a checkpoint.
+COUNTS = 'codebook_counts'
 
 
 def _vqkd(runner: Runner) -> VQKD:
@@ -68,10 +72,25 @@ class CodebookUsageHook(Hook):
 
     def __init__(self, warn_below: float = 0.3) -> None:
         self.warn_below = warn_below
+        self._counts: Tensor | None = None
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the counts of an epoch that may be under way."""
+        checkpoint[COUNTS] = _vqkd(runner).quantize.code_counts.cpu()
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Remember them."""
+        self._counts = checkpoint.pop(COUNTS, None)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Start counting anew."""
-        _vqkd(runner).quantize.code_counts.zero_()
+        """Start counting anew, or go on in an epoch that was interrupted."""
+        counts = _vqkd(runner).quantize.code_counts
+        within = runner.iter > runner.epoch * (runner.max_iters // runner.max_epochs)
+        if within and self._counts is not None:
+            counts.copy_(self._counts)
+        else:
+            counts.zero_()
+        self._counts = None
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Log ``codebook_usage`` (0 to 1) and ``codebook_perplexity`` (1 to K)."""

@@ -9,7 +9,7 @@ from mmengine.runner import TestLoop as MMEngineTestLoop
 from mmengine.runner import ValLoop as MMEngineValLoop
 
 from mmbeitv2.engine.precision import Precision, choose_precision
-from mmbeitv2.registry import LOOPS
+from mmbeitv2.registry import LOOPS, type_name
 
 
 def evaluation_precision(runner: Runner, precision: str | None) -> Precision:
@@ -25,7 +25,7 @@ def evaluation_precision(runner: Runner, precision: str | None) -> Precision:
     """
     wrapper = runner.cfg.get('optim_wrapper')
     if precision is None and wrapper is not None:
-        ours = str(wrapper.get('type', '')).split('.')[-1]
+        ours = type_name(wrapper.get('type', '')).split('.')[-1]
         known = dict(MixedPrecisionOptimWrapper='auto', BFloat16OptimWrapper='bfloat16')
         precision = wrapper.get('precision', known[ours]) if ours in known else 'float32'
     return choose_precision(precision or 'auto')

@@ -1,13 +1,17 @@
 """Stop a run whose loss is no longer a number."""
 
+import json
 import math
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmbeitv2.checkpoints.writing import write_atomically
 from mmbeitv2.engine.deferred_scalars import HostCopy
 from mmbeitv2.errors import NonFiniteError
 from mmbeitv2.registry import HOOKS
@@ -88,9 +92,25 @@ class FiniteLossHook(Hook):
             self._pending.popleft()
             if math.isfinite(first.loss.read()):
                 continue
-            terms = {name: value.item() for name, value in first.terms.items()}
-            raise NonFiniteError(
-                f'the loss is not finite at iteration {first.number}: {terms}. Images of the '
-                f'batch: {first.files}. Lower the learning rate, use bfloat16 instead of float16, '
-                f'or resume from the last checkpoint in {runner.work_dir}.'
-            )
+            raise NonFiniteError(_message(runner, first))
+
+
+def _message(runner: Runner, iteration: _Iteration) -> str:
+    """Write the batch down in the run's folder, and say what to do."""
+    terms = {name: value.item() for name, value in iteration.terms.items()}
+    record = Path(runner.work_dir, f'not_finite_{iteration.number}_rank{get_rank()}.json')
+    # JSON knows no NaN.
+    texts = {name: str(value) for name, value in terms.items()}
+    content = dict(iteration=iteration.number, terms=texts, files=iteration.files)
+    write_atomically(record, json.dumps(content, indent=1).encode())
+    saved = runner.message_hub.runtime_info.get('last_ckpt')
+    if saved is not None and Path(saved).is_file():
+        cure = f'go on from the last checkpoint before it with --resume {saved}'
+    else:
+        cure = 'start again; no checkpoint had been saved before it'
+    return (
+        f'the loss is not finite at iteration {iteration.number}: {terms}. Images of the batch: '
+        f'{iteration.files}, also in {record}. Lower the learning rate '
+        '(--cfg-options optim_wrapper.optimizer.lr=...) or use bfloat16 instead of float16, and '
+        f'{cure}.'
+    )

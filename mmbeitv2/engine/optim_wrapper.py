@@ -1,5 +1,6 @@
 """Mixed precision of training, chosen by one setting."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -82,21 +83,38 @@ class MixedPrecisionOptimWrapper(DeferredGradNorm, OptimWrapper):
 class BFloat16OptimWrapper(MixedPrecisionOptimWrapper):
     """``MixedPrecisionOptimWrapper(precision='bfloat16')``, by the name of earlier configs."""
 
-    def __init__(self, **kwargs) -> None:
-        super().__init__(precision='bfloat16', **kwargs)
+    def __init__(self, precision: str = 'bfloat16', **kwargs) -> None:
+        if precision != 'bfloat16':
+            raise InputError(
+                f'precision is {precision!r}, but BFloat16OptimWrapper has bfloat16 alone: set its '
+                "type to 'mmbeitv2.MixedPrecisionOptimWrapper'."
+            )
+        super().__init__(precision=precision, **kwargs)
 
 
 def _scaler(loss_scale: str | float | dict, precision) -> tuple[torch.amp.GradScaler, float | None]:
     """The loss's scaler, which does nothing but in float16, and its factor if that is fixed."""
-    options: dict = dict(enabled=precision.dtype == torch.float16)
+    options: dict = {'enabled': precision.dtype == torch.float16}
+    fixed = None
     if isinstance(loss_scale, dict):
-        return torch.amp.GradScaler(precision.device, **options, **loss_scale), None
-    if loss_scale == 'dynamic':
-        return torch.amp.GradScaler(precision.device, **options), None
-    if isinstance(loss_scale, int | float) and loss_scale > 0:
-        fixed = float(loss_scale)
-        return torch.amp.GradScaler(precision.device, init_scale=fixed, **options), fixed
-    raise InputError(
-        f"loss_scale is {loss_scale!r}, allowed: 'dynamic', a number above 0, or arguments of "
-        'torch.amp.GradScaler.'
+        options = loss_scale | options
+    elif _is_factor(loss_scale):
+        options['init_scale'] = fixed = float(loss_scale)
+    elif loss_scale != 'dynamic':
+        raise _bad_scale(loss_scale)
+    try:
+        return torch.amp.GradScaler(precision.device, **options), fixed
+    except TypeError as error:
+        raise _bad_scale(loss_scale) from error
+
+
+def _is_factor(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 < value < math.inf
+
+
+def _bad_scale(loss_scale: object) -> InputError:
+    return InputError(
+        f"loss_scale is {loss_scale!r}, allowed: 'dynamic', a finite number above 0, or arguments "
+        'of torch.amp.GradScaler.'
     )

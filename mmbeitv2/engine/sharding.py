@@ -15,6 +15,7 @@ from torch.distributed import fsdp
 from torch.distributed import tensor as dtensor
 from torch.distributed.device_mesh import init_device_mesh
 
+from mmbeitv2.checkpoints.writing import partial_file
 from mmbeitv2.errors import InputError, NotInstalledError
 from mmbeitv2.models.layers import Block
 from mmbeitv2.registry import STRATEGIES
@@ -64,6 +65,14 @@ class ShardedStrategy(FSDPStrategy):
                 fsdp.fully_shard(module, **options)
         fsdp.fully_shard(model, **options)
         return model.to(get_device())
+
+    def save_checkpoint(self, filename: str, **kwargs) -> None:
+        """Save as mmengine does, but so that no half file ever has the name; all must call."""
+        if not is_main_process():
+            super().save_checkpoint(filename, **kwargs)
+            return
+        with partial_file(filename) as partial:
+            super().save_checkpoint(str(partial), **kwargs)
 
     def model_state_dict(self) -> dict[str, Tensor]:
         """Whole weights; empty on all processes but the first. All must call."""

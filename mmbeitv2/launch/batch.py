@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch.launchers import VARIABLES
+from mmbeitv2.registry import type_name
 
 
 class BatchReport(NamedTuple):
@@ -42,8 +43,9 @@ def settle_total_batch(cfg: Config, processes: int, accumulate: bool) -> BatchRe
         ValueError: the processes cannot form the recipe's total batch; or it is unknown; or both
             ways are asked for.
     """
-    base = cfg.get('auto_scale_lr', {}).get('base_batch_size')
-    scale = cfg.get('auto_scale_lr', {}).get('enable', False)
+    auto_scale_lr = cfg.get('auto_scale_lr') or {}
+    base = auto_scale_lr.get('base_batch_size')
+    scale = auto_scale_lr.get('enable', False)
     per_process = cfg.train_dataloader.batch_size
     if base is None and (accumulate or scale):
         raise InputError(
@@ -65,6 +67,14 @@ def settle_total_batch(cfg: Config, processes: int, accumulate: bool) -> BatchRe
         said += (
             f'; EMAHook averages at each of these {steps} steps, so that its momentum acts {steps} '
             "times as strongly: type='mmbeitv2.EMAHook' averages at updates"
+        )
+        level = logging.WARNING
+    iterations = (cfg.get('train_cfg') or {}).get('max_iters')
+    if steps > 1 and iterations is not None:
+        said += (
+            f'; its length counts iterations, and {iterations} of them are {iterations // steps} '
+            f'updates: for as many updates set train_cfg.max_iters={iterations * steps}, and '
+            f'val_interval, begin and end of param_scheduler {steps} times as large'
         )
         level = logging.WARNING
     if base is None:
@@ -92,7 +102,7 @@ def _averages_iterations(cfg: Config) -> bool:
         *(cfg.get('default_hooks') or {}).values(),
         *(cfg.get('custom_hooks') or []),
     ]
-    types = [str(hook['type']) for hook in hooks if hook]
+    types = [type_name(hook['type']) for hook in hooks if hook and 'type' in hook]
     return any(t.split('.')[-1] == 'EMAHook' and t != 'mmbeitv2.EMAHook' for t in types)
 
 

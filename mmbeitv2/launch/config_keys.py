@@ -32,6 +32,8 @@ KNOWN_KEYS = {
     *inspect.signature(FlexibleRunner).parameters,
     *READ_ELSEWHERE,
 } - {'cfg'}
+# Variables that OpenMMLab's configs name alike; a config that was written out still has them.
+CONVENTIONAL = {'train_pipeline', 'val_pipeline', 'test_pipeline'}
 # Of mmcv 1, which nothing reads any more.
 FORMER_KEYS = {
     'checkpoint_config': 'default_hooks.checkpoint',
@@ -133,7 +135,7 @@ def check_names(names: set[str], substituted: set[str], path: Path) -> None:
     Raises:
         ValueError: naming the key that was meant.
     """
-    for name in sorted(names - KNOWN_KEYS - substituted):
+    for name in sorted(names - KNOWN_KEYS - CONVENTIONAL - substituted):
         if name in FORMER_KEYS:
             raise InputError(
                 f'{path} sets {name}, which nothing reads since mmcv 1: set {FORMER_KEYS[name]}'

@@ -29,6 +29,7 @@ from mmbeitv2.errors import InputError
 from mmbeitv2.launch.components import check_component
 from mmbeitv2.launch.config_keys import nearest
 from mmbeitv2.launch.model_parts import check_model, entries
+from mmbeitv2.registry import class_name
 
 # What is not a component, and reads these keys alone.
 KEYS = {
@@ -169,7 +170,7 @@ def _check_transforms(transforms: Sequence[Any], key: str, scope: str | None) ->
             check_component(transform, entry_key, TRANSFORMS, scope)
             inner = transform.get('transforms')
             # Albumentations' transforms are its own.
-            foreign = str(transform['type']).split('.')[-1].startswith('Albu')
+            foreign = class_name(transform['type']).startswith('Albu')
             if isinstance(inner, list | tuple) and not foreign:
                 _check_transforms(inner, f'{entry_key}.transforms', scope)
 

@@ -14,6 +14,7 @@ from mmbeitv2.datasets.labels import named
 from mmbeitv2.datasets.listing import class_folders, listed_samples
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch.photos import OWN, PhotoFolder
+from mmbeitv2.registry import class_name
 
 # Metrics that tell by folder names themselves which of the classifier's classes they are.
 MAPPING_METRICS = ('ImageNetSubsetAccuracy',)
@@ -110,7 +111,7 @@ def _compare(
     unknown = [name for name in names if name not in set(known)]
     absent = [name for name in known if name not in set(names)]
     # mmpretrain lets classes have names of their own, in the order of the folders.
-    kind = str(split.config['type']).split('.')[-1]
+    kind = class_name(split.config['type'])
     renamed = kind == 'ImageNet' or (given and set(given) == set(known))
     if renamed and len(names) == len(known) and not set(names) & set(known):
         return

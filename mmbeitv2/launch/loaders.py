@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from mmbeitv2.errors import InputError
+from mmbeitv2.registry import type_name
 
 SHARED_MEMORY = Path('/dev/shm')
 # A worker's index queue and sentinel, and one tensor for each batch it has sent.
@@ -161,7 +162,7 @@ def _check_shared_memory(name: str, loader: Mapping[str, Any], processes: int) -
 def _pixels(loader: Mapping[str, Any]) -> int:
     """Pixels of an image of a batch; 0 where the pipeline does not tell."""
     for transform in _transforms((loader.get('dataset') or {}).get('pipeline') or ()):
-        if str(transform['type']).split('.')[-1] in ('LoadRandomCrop', 'LoadCenterCrop'):
+        if type_name(transform['type']).split('.')[-1] in ('LoadRandomCrop', 'LoadCenterCrop'):
             size = transform['size']
             return size * size if isinstance(size, int) else size[0] * size[1]
     return 0

@@ -17,6 +17,7 @@ from mmbeitv2.datasets.segmentation_check import (
 )
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch.loaders import cores_of_process
+from mmbeitv2.registry import class_name
 
 # Read before training, half a minute's worth on one slow core.
 MOST_MASKS = 1000
@@ -52,7 +53,7 @@ class MaskedImages:
         ranges = [t['value_range'] for t in loaders if t.get('value_range')]
         self.value_range = ranges[0] if ranges else None
         self.turned = any(
-            str(t['type']).split('.')[-1] == 'LoadImageFromFile'
+            class_name(t['type']) == 'LoadImageFromFile'
             and 'ignore_orientation' not in t.get('color_type', '')
             for t in loaders
         )

@@ -19,6 +19,7 @@ from mmbeitv2.datasets.listing import (
     walk_images,
 )
 from mmbeitv2.errors import InputError
+from mmbeitv2.registry import type_name
 
 OWN = 'mmbeitv2.Photos'
 PEERS = ('CustomDataset', 'ImageNet', 'ImageNet21k')
@@ -97,7 +98,7 @@ class PhotoFolder:
 
 def photo_folder(dataset: Mapping[str, Any], dataloader: str) -> PhotoFolder | None:
     """The photos of a data set on this machine; None for other data sets and remote ones."""
-    kind = str(dataset['type'])
+    kind = type_name(dataset['type'])
     paths = [dataset.get(key) or '' for key in ('data_root', 'data_prefix', 'ann_file')]
     texts = [value for value in paths if isinstance(value, str)]
     if kind != OWN and kind.split('.')[-1] not in PEERS:

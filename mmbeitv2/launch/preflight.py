@@ -13,6 +13,7 @@ from mmbeitv2.launch.labels import settle_labels
 from mmbeitv2.launch.masks import check_masks
 from mmbeitv2.launch.photos import check_photos, photo_folder
 from mmbeitv2.launch.precision import check_precision
+from mmbeitv2.registry import class_name
 
 # EMAHook copies the model, CodebookInitHook encodes images before training.
 WHOLE_MODEL_HOOKS = ('EMAHook', 'CodebookInitHook')
@@ -90,7 +91,7 @@ def _check_sharding(cfg: Config) -> None:
         return
     hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
     for hook in filter(None, hooks):
-        if str(hook['type']).split('.')[-1] in WHOLE_MODEL_HOOKS:
+        if class_name(hook['type']) in WHOLE_MODEL_HOOKS:
             raise InputError(
                 f'{hook["type"]} uses the model outside its training step, where ShardedStrategy '
                 'leaves each process a part of it: remove the hook, or train without strategy and '
@@ -104,7 +105,7 @@ def _check_dataset(dataset: Mapping[str, Any], dataloader: str) -> None:
         return
     prefix = dataset.get('data_prefix') or ''
     prefixes = dict(prefix) if isinstance(prefix, Mapping) else {'data_prefix': prefix}
-    if not any(prefixes.values()) and str(dataset['type']).endswith(('ImageNet', 'ImageNet21k')):
+    if not any(prefixes.values()) and class_name(dataset['type']) in ('ImageNet', 'ImageNet21k'):
         # mmpretrain's ImageNet reads the folder named like its split.
         prefixes = {'split': dataset.get('split') or ''}
     paths = {'data_root': root}

@@ -117,6 +117,17 @@ def load_weights(runner: Runner, checkpoint: str) -> None:
         ) from error
 
 
+def leave_processes() -> None:
+    """End this process's part in a distributed run that has come to its end.
+
+    gloo's threads would otherwise be there still when Python ends, which now and then aborts a
+    process whose work was done, and torchrun then calls the whole run failed. Not for runs that end
+    at an error: the other processes may wait within an operation.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def _start_gloo(cfg: Config, launcher: str) -> None:
     """Start the process group on a machine without accelerator.
 

@@ -1,6 +1,8 @@
 """How the command-line tools end at what the user can mend: one line, exit code 2."""
 
+import errno
 import logging
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +12,8 @@ from mmengine.logging import MMLogger
 from mmbeitv2.errors import UserError
 
 EXIT_CODE = 2
+# Of writes, wherever in a run they were: full, over the quota, read-only.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @contextmanager
@@ -20,7 +24,8 @@ def one_line_errors() -> Iterator[None]:
     one. All other errors pass: they are bugs, or a library's.
 
     Raises:
-        SystemExit: with code 2, instead of the error.
+        SystemExit: with code 2, instead of the error or of one of a full or read-only disk; 130
+            upon Ctrl-C.
     """
     try:
         yield
@@ -28,6 +33,19 @@ def one_line_errors() -> Iterator[None]:
         _write_to_log_files(error)
         print(f'error: {message_of(error)}', file=sys.stderr)
         raise SystemExit(EXIT_CODE) from error
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        _write_to_log_files(error)
+        print(
+            f'error: cannot write {error.filename or "to the disk"}: {error.strerror}',
+            file=sys.stderr,
+        )
+        raise SystemExit(EXIT_CODE) from error
+    except KeyboardInterrupt:
+        # Within training StopHook listens instead.
+        print('interrupted outside of training: nothing was saved', file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 def message_of(error: UserError) -> str:
@@ -45,7 +63,7 @@ def message_of(error: UserError) -> str:
     return text.rpartition(f'{kind.__module__}.{kind.__qualname__}: ')[2].strip()
 
 
-def _write_to_log_files(error: UserError) -> None:
+def _write_to_log_files(error: Exception) -> None:
     logger = MMLogger.get_current_instance()
     info = (type(error), error, error.__traceback__)
     record = logger.makeRecord(

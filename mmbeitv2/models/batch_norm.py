@@ -44,7 +44,7 @@ class AnyDeviceSyncBN(_BatchNorm):
             raise InputError(f'the input has {x.dim()} dimensions, allowed: 2 or more.')
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise float ``(B, C, …)``; shape and dtype stay, statistics are float32.
+        """Normalise float ``(B, C, …)``; shape and dtype stay, statistics are float32 at least.
 
         All ranks must call it alike in training; their batches may differ in size.
         """
@@ -52,7 +52,8 @@ class AnyDeviceSyncBN(_BatchNorm):
             return super().forward(x)
         self._check_input_dim(x)
         with torch.autocast(x.device.type, enabled=False):
-            return self._normalize(x.float()).to(x.dtype)
+            wide = x.to(torch.promote_types(x.dtype, torch.float32))
+            return self._normalize(wide).to(x.dtype)
 
     def _normalize(self, x: Tensor) -> Tensor:
         dims = [dim for dim in range(x.dim()) if dim != 1]
@@ -77,5 +78,8 @@ class AnyDeviceSyncBN(_BatchNorm):
         self.num_batches_tracked += 1
         # Without a momentum PyTorch's batch norms keep the plain mean over all steps.
         share = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(unbiased_variance, share)
+        for running, batch in (
+            (self.running_mean, mean),
+            (self.running_var, unbiased_variance),
+        ):
+            running.lerp_(batch.to(running.dtype), share)

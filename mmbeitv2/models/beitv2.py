@@ -116,7 +116,7 @@ class BEiTV2(BaseSelfSupervisor):
             ``mim`` and, with a neck, ``cls``: float32 ``(B, M, K)``.
         """
         return {
-            name: in_float32(partial(self.head, aggregated=name == 'cls'), tokens)
+            name: in_float32(partial(self.head, aggregated=name == 'cls'), tokens, self.head)
             for name, tokens in self.masked_tokens(images, mask, positions).items()
         }
 

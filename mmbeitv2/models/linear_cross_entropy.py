@@ -56,7 +56,9 @@ def linear_cross_entropy(
     device = tokens.device.type
     # Of the meta device, on which steps are counted, autocast knows nothing.
     autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    dtype = torch.get_autocast_dtype(device) if autocast else None
+    # Autocast leaves float64 alone.
+    cast = autocast and tokens.dtype != torch.float64
+    dtype = torch.get_autocast_dtype(device) if cast else None
     needed = tuple(
         torch.is_grad_enabled() and t is not None and t.requires_grad
         for t in (tokens, weight, bias)
@@ -93,7 +95,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        scale = grad_loss / ctx.count
+        # The mean over no token is no number, but moves no weight.
+        scale = grad_loss / max(ctx.count, 1)
         grads = (
             # In the scale's precision: a factor of no dimension would take the tensor's.
             None if grad is None else (grad.to(scale.dtype) * scale).to(dtype)

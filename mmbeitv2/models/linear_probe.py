@@ -121,10 +121,11 @@ class LinearProbeHead(BaseModule):
         return labels.to(feats[-1][0].device, non_blocking=True)
 
     def _check(self, labels: Tensor) -> None:
-        largest = max(labels.tolist())
-        if largest >= self.num_classes:
+        wrong = [label for label in labels.tolist() if not 0 <= label < self.num_classes]
+        if wrong:
+            # A negative one may mean "ignore" to the loss, which would then be of fewer images.
             raise InputError(
-                f'a label is {largest}, allowed: 0 to {self.num_classes - 1}: set '
+                f'a label is {wrong[0]}, allowed: 0 to {self.num_classes - 1}: set '
                 'num_classes of the head to the number of classes of the data.'
             )
         self._checked = True

@@ -21,7 +21,7 @@ class _Float32Logits:
 
     def cls_seg(self, feat: Tensor) -> Tensor:
         """Logits float32 ``(B, num_classes, H, W)`` of features ``(B, channels, H, W)``."""
-        return in_float32(super().cls_seg, feat)
+        return in_float32(super().cls_seg, feat, self.conv_seg)
 
 
 @MODELS.register_module()

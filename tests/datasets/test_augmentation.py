@@ -186,3 +186,26 @@ def test_fine_tuning_augments_as_the_recipe_has_it():
     assert list(augment.pad_val) == PAD
     assert list(erase.fill_color) == cfg.data_preprocessor.mean
     assert list(erase.fill_std) == cfg.data_preprocessor.std
+
+
+def test_without_a_deviation_every_magnitude_is_the_mean_as_mmpretrains(crops):
+    options = dict(num_policies=2, magnitude_level=9, magnitude_std=0)
+    ours = RandAugment(**options, pad_val=PAD)
+    peer = TRANSFORMS.build(
+        dict(
+            type='RandAugment',
+            policies='timm_increasing',
+            hparams=dict(pad_val=PAD[::-1], interpolation='bicubic'),
+            **options,
+        )
+    )
+    for seed in range(20):
+        np.random.seed(seed)
+        found = ours(dict(img=crops[0].clone()))['img']
+        np.random.seed(seed)
+        assert torch.equal(found, rgb(peer(dict(img=bgr(crops[0])))['img']))
+
+
+def test_negative_deviation_is_refused():
+    with pytest.raises(ValueError, match='magnitude_std is -1, but must be 0 or more'):
+        RandAugment(2, 9, -1, pad_val=PAD)

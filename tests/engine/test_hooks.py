@@ -175,6 +175,7 @@ class TestCheckpoint:
             (dict(interval=5), [3, 5, 7]),
             (dict(minutes=None, interval=2), [2, 4, 6, 7]),
             (dict(minutes=20, max_keep_ckpts=2), [6, 7]),
+            (dict(minutes=5, save_begin=4), [4, 5, 6, 7]),
         ],
     )
     def test_is_saved_by_the_clock_besides_the_interval(self, saved, options, expected):

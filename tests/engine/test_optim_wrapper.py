@@ -1,5 +1,7 @@
 """Training in mixed precision: what is cast, what is not, and how losses are scaled."""
 
+import re
+
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
@@ -156,9 +158,11 @@ class TestFloat16:
             self.update(wrapper, linear, torch.randn(8, 4))
         assert wrapper.loss_scaler.get_scale() == 128.0
 
-    @pytest.mark.parametrize('scale', ['static', 0, -1.0])
+    @pytest.mark.parametrize('scale', ['static', 0, -1.0, True, float('inf'), {'initial': 2}])
     def test_wrong_scale_is_refused(self, linear, build, scale):
-        with pytest.raises(ValueError, match=f"loss_scale is {scale!r}, allowed: 'dynamic'"):
+        with pytest.raises(
+            ValueError, match=f"loss_scale is {re.escape(repr(scale))}, allowed: 'dynamic'"
+        ):
             build(linear, loss_scale=scale)
 
 

@@ -196,3 +196,15 @@ def test_a_run_whose_classes_have_changed_is_not_resumed(classes, make_runner, b
     check(runner, dict(meta=dict(dataset_meta=dict(classes=('cat', 'dog')))))
     with pytest.raises(UserError, match=r"'dog' came; 'bee' went"):
         check(runner, dict(meta=dict(dataset_meta=dict(classes=('bee', 'cat')))))
+
+
+def test_a_data_set_named_by_its_class_is_checked_as_by_its_name(tmp_path):
+    from mmpretrain.datasets import CustomDataset
+
+    for split in ('train', 'val'):
+        (tmp_path / split / 'cat').mkdir(parents=True)
+    loader = dict(
+        dataset=dict(type=CustomDataset, data_root=str(tmp_path), data_prefix='train'),
+    )
+    with pytest.raises(ValueError, match='cat'):
+        preflight.check_data(Config(dict(train_dataloader=loader)), ('train',))

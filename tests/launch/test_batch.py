@@ -4,9 +4,11 @@ import logging
 
 import pytest
 from mmengine.config import Config
+from mmengine.hooks import EMAHook as MMEngineEMAHook
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
+from mmbeitv2.engine import EMAHook
 from mmbeitv2.launch.batch import num_processes, settle_total_batch
 
 
@@ -38,6 +40,23 @@ def test_an_average_of_iterations_is_reported_where_gradients_are_accumulated(ho
     report = settle_total_batch(cfg, 1, accumulate=True)
     assert report.level == level
     assert ("type='mmbeitv2.EMAHook'" in report.message) == (level == logging.WARNING)
+
+
+def test_an_average_is_told_by_its_class_too():
+    for hook, level in ((MMEngineEMAHook, logging.WARNING), (EMAHook, logging.INFO)):
+        cfg = recipe(256)
+        cfg.custom_hooks = [dict(type=hook, momentum=1e-4)]
+        assert settle_total_batch(cfg, 1, accumulate=True).level == level
+
+
+def test_fewer_updates_in_as_many_iterations_are_a_warning():
+    cfg = recipe(2, base=16)
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=160_000)
+    assert settle_total_batch(cfg, 8, accumulate=True).level == logging.INFO
+    report = settle_total_batch(cfg, 2, accumulate=True)
+    assert report.level == logging.WARNING
+    assert '160000 of them are 40000 updates' in report.message
+    assert 'set train_cfg.max_iters=640000' in report.message
 
 
 @pytest.mark.parametrize(
@@ -74,6 +93,13 @@ def test_a_batch_that_does_not_fit_the_rate_is_a_warning():
 def test_a_batch_that_the_processes_cannot_form_is_an_error(processes, batch_size, cure):
     with pytest.raises(ValueError, match=rf'2048 cannot be formed by {processes}.*{cure}'):
         settle_total_batch(recipe(batch_size), processes, accumulate=True)
+
+
+def test_mmengines_none_is_no_batch():
+    cfg = recipe(64)
+    cfg.auto_scale_lr = None
+    report = settle_total_batch(cfg, 1, accumulate=False)
+    assert report.message.endswith('the config names no batch for its learning rate')
 
 
 def test_both_ways_at_once_are_refused():

@@ -269,3 +269,9 @@ def leaves(cfg):
     """The values that a run reads."""
     read = KNOWN_KEYS - ({'data_preprocessor'} if 'data_preprocessor' in cfg.model else set())
     return [(k, v) for k, v in dotted_keys(cfg) if k.split('.')[0] in read and '.' in k]
+
+
+def test_a_config_that_was_written_out_serves_as_a_base(tmp_path):
+    load_config('mmbeitv2::beitv2_vit-b16_300e.py').dump(tmp_path / 'written.py')
+    (tmp_path / 'heir.py').write_text("_base_ = 'written.py'\ntrain_cfg = dict(max_epochs=20)\n")
+    assert load_config(tmp_path / 'heir.py').train_cfg.max_epochs == 20

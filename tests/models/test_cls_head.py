@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmpretrain.structures import DataSample
 
-from mmbeitv2.models import LinearClsHead
+from mmbeitv2.models import LinearClsHead, LinearProbeHead
 
 LOSS = dict(type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.1, mode='original')
 
@@ -49,3 +49,14 @@ def test_best_class_is_not_tied_with_another(heads, feature):
     assert torch.equal(found, exact)
     # What it is for: the host's own head decides otherwise for some of these.
     assert not torch.equal(rounded, exact)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+def test_a_converted_model_stays_in_its_precision(heads, dtype):
+    """As mmpretrain's head does: what ``model.half()`` makes, for instance."""
+    ours, theirs = (head.to(dtype).eval() for head in heads)
+    feature = (torch.randn(3, 64, dtype=dtype),)
+    assert ours(feature).dtype == dtype
+    assert torch.equal(ours(feature), theirs(feature))
+    probe = LinearProbeHead(64, 10).to(dtype).eval()
+    assert {logits.dtype for logits in probe((feature * 2,)).values()} == {dtype}

@@ -53,6 +53,23 @@ class TestNumbers:
         parts, codes = inputs(torch.float64, tokens=6, codes=5)
         assert torch.autograd.gradcheck(lambda *p: linear_cross_entropy(*p, codes)[0], parts)
 
+    def test_autocast_leaves_float64_alone(self):
+        parts, codes = inputs(torch.float64)
+        found, expected = (
+            results(function, parts, codes, torch.bfloat16)
+            for function in (linear_cross_entropy, plain)
+        )
+        for a, b in zip(found, expected, strict=True):
+            assert_close(a, b)
+
+    def test_without_tokens_the_loss_is_no_number_but_the_weights_have_no_gradient(self):
+        parts = [torch.randn(*shape, requires_grad=True) for shape in ((0, 4), (5, 4), (5,))]
+        codes = torch.zeros(0, dtype=torch.int64)
+        for function in (linear_cross_entropy, plain):
+            loss, _, *grads = results(function, parts, codes)
+            assert loss.isnan()
+            assert [grad.abs().sum() for grad in grads] == [0, 0, 0]
+
     @pytest.mark.parametrize('precision', [torch.bfloat16, torch.float16])
     def test_autocast_rounds_no_more_than_in_the_plain_computation(self, precision):
         parts, codes = inputs(tokens=1000, codes=200)

@@ -61,8 +61,9 @@ def test_labels_survive_half_precision_features():
 
 
 def test_label_outside_the_classes_is_refused(head, features):
-    with pytest.raises(ValueError, match=r'a label is 3, allowed: 0 to 2'):
-        head.loss(features, labelled(0, 1, 2, 3))
+    for label in (3, -1, -100):
+        with pytest.raises(ValueError, match=rf'a label is {label}, allowed: 0 to 2'):
+            head.loss(features, labelled(0, 1, 2, label))
 
 
 @pytest.mark.needs_torch('2.14')

@@ -205,7 +205,7 @@ def test_configs_hold_the_values_of_table_11(name, arch, lr, decay, drop_path, l
     warm_up, decline = cfg.param_scheduler
     assert (warm_up.end, decline.begin, decline.end, decline.power) == (1500, 1500, 160000, 1.0)
     assert (cfg.train_cfg.max_iters, cfg.train_dataloader.batch_size) == (160000, 2)
-    pipeline = {t['type']: t for t in cfg.train_dataloader.dataset.pipeline}
+    pipeline = {t['type']: t for t in cfg.train_dataloader.dataset.pipeline[0].transforms}
     assert pipeline['RandomResize'].scale == (4 * size, size)
     assert pipeline['RandomCrop'].crop_size == cfg.model.data_preprocessor.size == (size, size)
     for loader in (cfg.val_dataloader, cfg.test_dataloader):

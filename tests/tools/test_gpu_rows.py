@@ -242,6 +242,38 @@ class TestCommand:
         with pytest.raises(ValueError, match=message):
             chosen(gpu_rows(), only, stage)
 
+    @pytest.mark.parametrize(
+        ('only', 'stage', 'message'),
+        [
+            (
+                'count',
+                '1,3',
+                '--stage 1,3 holds none of the rows of --only count, which .* stage 2',
+            ),
+            (',', None, '--only names nothing, allowed: agree-pretraining, '),
+            (None, '', '--stage names nothing, allowed: 1, 2, 3'),
+        ],
+    )
+    def test_to_choose_no_row_is_refused(self, only, stage, message):
+        from gpu import chosen
+        from gpu_rows import gpu_rows
+
+        with pytest.raises(ValueError, match=message):
+            chosen(gpu_rows(), only, stage)
+
+    def test_a_device_in_the_folders_place_is_none(self, tmp_path, capsys):
+        from gpu import parse_args
+
+        assert parse_args(['--list', 'cpu']).device == 'cpu'
+        (tmp_path / 'notes.txt').touch()
+        for folder, message in (
+            ('cpu', 'give a folder for the results'),
+            (str(tmp_path / 'notes.txt'), r'notes.txt is a file'),
+        ):
+            with pytest.raises(SystemExit, match='2'):
+                parse_args([folder])
+            assert message in capsys.readouterr().err
+
     def test_every_row_has_a_name_of_its_own_and_a_script(self):
         from gpu_rows import cpu_rows, gpu_rows
 

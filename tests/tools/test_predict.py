@@ -332,6 +332,14 @@ class TestPrediction:
         # 106 M gradients read and written.
         assert unscaled[0].bytes > 2 * 4 * 100e6
 
+    def test_a_step_that_a_peer_lacks_is_refused(self):
+        from argparse import Namespace
+
+        from predict import variants
+
+        with pytest.raises(SystemExit, match='--only is official, which has no step finetune'):
+            variants(Namespace(step='finetune', only='official'))
+
     def test_one_command_prints_and_writes(self, tmp_path):
         command = [sys.executable, FOLDER / 'predict.py', '--gpu', 'h100', '--batch', '2']
         command += ['--step', 'tokenizing', '--json', tmp_path / 'predicted.json']

@@ -1,7 +1,11 @@
 """Smaller copies of photos: reduced, never enlarged, resumed, and nothing overwritten."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +134,96 @@ def test_unreadable_photo_is_named_and_the_rest_is_made(prepare, folder, tmp_pat
     assert len(files(tmp_path / 'small')) == 5
     settings = json.loads((tmp_path / 'small/prepared.json').read_text())
     assert settings == dict(folder=str(folder), short_side=128, quality=90)
+
+
+def test_photos_that_would_share_a_copy_are_refused(prepare, folder, tmp_path):
+    (folder / 'dog/drawing.png.jpg').write_bytes((folder / 'cat/high.jpg').read_bytes())
+    failure, _ = prepare(folder, tmp_path / 'small', '--short-side', '128', '--workers', '1')
+    assert 'the smaller copy of dog/drawing.png would be dog/drawing.png.jpg' in failure
+    assert len(failure.splitlines()) == 1
+    assert not (tmp_path / 'small').exists()
+
+
+def test_link_to_a_folder_above_is_not_followed(prepare, folder, tmp_path):
+    (folder / 'cat/loop').symlink_to(folder)
+    (folder / 'kitten').symlink_to(folder / 'cat')
+    prepare(folder, tmp_path / 'small', '--short-side', '128', '--workers', '1')
+    assert [name for name in files(tmp_path / 'small') if 'high.jpg' in name] == [
+        'cat/high.jpg',
+        'kitten/high.jpg',
+    ]
+
+
+def test_copy_keeps_the_orientation_of_the_photo(prepare, folder, tmp_path):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.open(folder / 'cat/wide.JPEG').save(folder / 'cat/turned.jpg', exif=exif)
+    prepare(folder, tmp_path / 'small', '--short-side', '128', '--workers', '1')
+    copies = [Image.open(tmp_path / 'small/cat' / name) for name in ('turned.jpg', 'wide.JPEG')]
+    assert [copy.size for copy in copies] == [(192, 128)] * 2
+    assert [copy.getexif().get(0x112) for copy in copies] == [6, None]
+
+
+def test_a_copy_that_cannot_be_written_is_not_blamed_on_the_photo(prepare, folder, tmp_path):
+    out = tmp_path / 'small'
+    options = (folder, out, '--short-side', '128', '--workers', '2')
+    prepare(*options)
+    (out / 'dog/small.jpg').unlink()
+    (out / 'dog/drawing.png.jpg').unlink()
+    (out / 'dog').rmdir()
+    (out / 'dog').touch()
+    failure, _ = prepare(*options)
+    assert 'dog/drawing.png.jpg cannot be written: ' in failure
+    assert 'goes on from here' in failure
+
+
+def test_pipes_and_broken_links_are_named(prepare, folder, tmp_path):
+    os.mkfifo(folder / 'cat/pipe.jpg')
+    (folder / 'cat/broken.jpg').symlink_to('nowhere.jpg')
+    failure, _ = prepare(folder, tmp_path / 'small', '--short-side', '128', '--workers', '1')
+    assert '2 of 6 photos cannot be read' in failure
+    assert 'pipe.jpg: OSError: it is a pipe, socket or device, not a file' in failure
+    assert 'broken.jpg: FileNotFoundError: ' in failure
+
+
+def test_folders_that_cannot_be_made_or_read_are_one_line(prepare, folder, tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    failure, _ = prepare(folder, tmp_path / 'file/small')
+    assert 'cannot be written: ' in failure
+    (tmp_path / 'small').mkdir()
+    (tmp_path / 'small/prepared.json').touch()
+    failure, _ = prepare(folder, tmp_path / 'small')
+    assert 'prepared.json is damaged' in failure
+    monkeypatch.chdir(folder)
+    failure, _ = prepare('.', 'small')
+    assert f'such as {tmp_path / "train-320"}' in failure
+    assert len(failure.splitlines()) == 1
+
+
+@pytest.mark.parametrize('ending', [signal.SIGINT, signal.SIGKILL])
+def test_an_ended_run_leaves_no_workers_and_goes_on(prepare, folder, tmp_path, ending):
+    for number in range(300):
+        (folder / f'{number}.jpg').hardlink_to(folder / 'cat/wide.JPEG')
+    out = tmp_path / 'small'
+    options = [folder, out, '--short-side', '128', '--workers', '2']
+    command = [sys.executable, '-W', 'ignore', ROOT / 'tools/prepare_images.py', *options]
+    with subprocess.Popen(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        # A test run in the background may be deaf to interrupts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        while len(list(out.glob('*.jpg'))) < 3:
+            time.sleep(0.01)
+        process.send_signal(ending)
+        # Its end of file comes with the end of the last process that holds the pipe.
+        printed, _ = process.communicate(timeout=60)
+    assert (b'Traceback' in printed, b'goes on where' in printed) == (
+        False,
+        ending == signal.SIGINT,
+    )
+    failure, _ = prepare(*options)
+    assert failure is None
+    assert len(list(out.glob('*.jpg'))) == 300

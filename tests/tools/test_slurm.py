@@ -56,6 +56,11 @@ def test_overrides_of_the_config_count(slurm):
     )
 
 
+def test_what_is_logged_about_the_config_is_no_part_of_the_number(slurm):
+    _, asked = slurm('slurm_train.sh', CONFIG, '--cfg-options', 'tokenizer_checkpoint=/mine.pth')
+    assert '--cpus-per-task=11' in asked
+
+
 def test_a_test_asks_alike(slurm):
     _, asked = slurm('slurm_test.sh', CONFIG, 'model.pth', '--out', 'predictions.pkl', GPUS='2')
     assert {'--cpus-per-task=11', '--ntasks=2', '--gres=gpu:2'} <= set(asked)
@@ -97,3 +102,72 @@ def test_what_reading_a_config_says_is_no_part_of_the_number():
     )
     assert 'image_size=64 changes' in result.stderr
     assert result.stdout.strip().isdigit()
+
+
+@pytest.fixture
+def stopping(slurm, tmp_path):
+    """Let srun end with code 75 so many times, and then with another; what it was asked each time.
+
+    ``scontrol`` writes down what it is asked.
+    """
+
+    def run(times, *arguments, then=0, **settings):
+        folder = tmp_path / 'bin'
+        (folder / 'srun').write_text(
+            '#!/usr/bin/env bash\n'
+            f'echo "${{MMBEITV2_RESTARTED:-first}} $*" >> {tmp_path}/srun.log\n'
+            f'(( $(wc -l < {tmp_path}/srun.log) <= {times} )) && exit 75\nexit {then}\n'
+        )
+        (folder / 'scontrol').write_text(
+            f'#!/usr/bin/env bash\necho "$*" >> {tmp_path}/scontrol.log\n'
+        )
+        (folder / 'scontrol').chmod(0o755)
+        status, _ = slurm('slurm_train.sh', CONFIG, *arguments, CPUS_PER_TASK='2', **settings)
+        return status, (tmp_path / 'srun.log').read_text().splitlines()
+
+    return run
+
+
+class TestStopped:
+    """A run that was warned and has saved (exit code 75)."""
+
+    @pytest.fixture(autouse=True)
+    def outside_of_a_job(self, monkeypatch):
+        for name in (
+            'SLURM_JOB_ID',
+            'SLURM_RESTART_COUNT',
+            'MMBEITV2_RESTARTED',
+            'WARN_SECONDS',
+            'RESTARTS',
+        ):
+            monkeypatch.delenv(name, raising=False)
+
+    def test_is_warned_two_minutes_ahead(self, stopping):
+        _, asked = stopping(0)
+        assert '--signal=USR1@120' in asked[0]
+
+    def test_the_users_own_warning_comes_later(self, stopping):
+        _, asked = stopping(0, SRUN_ARGS='--signal=USR1@300')
+        assert asked[0].index('USR1@120') < asked[0].index('USR1@300')
+
+    def test_goes_on_by_another_srun(self, stopping):
+        status, asked = stopping(2, 'runs/mine')
+        assert (status, len(asked)) == (0, 3)
+        assert [line.split()[0] for line in asked] == ['first', '1', '1']
+
+    def test_so_often_and_no_more(self, stopping):
+        status, asked = stopping(9, RESTARTS='2')
+        assert (status, len(asked)) == (75, 3)
+
+    def test_another_failure_is_not_repeated(self, stopping):
+        status, asked = stopping(0, then=1)
+        assert (status, len(asked)) == (1, 1)
+
+    def test_a_batch_job_is_requeued(self, stopping, tmp_path):
+        status, asked = stopping(9, SLURM_JOB_ID='42')
+        assert (status, len(asked)) == (75, 1)
+        assert (tmp_path / 'scontrol.log').read_text() == 'requeue 42\n'
+
+    def test_a_requeued_job_resumes(self, stopping):
+        _, asked = stopping(0, SLURM_JOB_ID='42', SLURM_RESTART_COUNT='1')
+        assert asked[0].split()[0] == '1'

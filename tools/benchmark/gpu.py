@@ -21,6 +21,7 @@ from gpu_rows import cpu_rows, gpu_rows
 from rows import ROOT, STAGES, Row, run_rows
 
 FAILED, BAD_INPUT = 1, 2
+DEVICES = ('cuda', 'cpu')
 TRIAL = 'A trial of the commands with tiny settings on a CPU: no measurement, and no comparison of '
 TRIAL += 'devices.'
 
@@ -29,14 +30,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog='gpu.sh', description=__doc__.splitlines()[0])
     parser.add_argument('folder', nargs='?', type=Path, help='for the results')
-    parser.add_argument('device', nargs='?', choices=['cuda', 'cpu'], default='cuda')
+    parser.add_argument('device', nargs='?', choices=DEVICES, default='cuda')
     parser.add_argument('--only', metavar='NAME[,NAME]', help='these rows alone')
     parser.add_argument('--stage', metavar='N[,N]', help='these stages alone, of 1, 2, 3')
     parser.add_argument('--list', action='store_true', help='print the rows and run none')
     parser.add_argument('--again', action='store_true', help='rows that succeeded before too')
     args = parser.parse_args(argv)
-    if args.folder is None and not args.list:
-        parser.error('give a folder for the results: bash tools/benchmark/gpu.sh FOLDER')
+    if args.list and str(args.folder) in DEVICES:
+        # To list rows needs no folder.
+        args.folder, args.device = None, str(args.folder)
+    if not args.list and (args.folder is None or str(args.folder) in DEVICES):
+        parser.error('give a folder for the results: bash tools/benchmark/gpu.sh FOLDER [cpu]')
+    if args.folder is not None and args.folder.exists() and not args.folder.is_dir():
+        parser.error(f'{args.folder} is a file: give a folder for the results')
     return args
 
 
@@ -44,20 +50,30 @@ def chosen(rows: Sequence[Row], only: str | None, stage: str | None) -> list[Row
     """The rows that are asked for, in their order.
 
     Raises:
-        ValueError: a name or a stage that there is not; the message lists what is allowed.
+        ValueError: a name or a stage that there is not, or no row at all; the message lists what is
+            allowed.
     """
     names, stages = (set(filter(None, (given or '').split(','))) for given in (only, stage))
-    for given, known, what in (
-        (names, [row.name for row in rows], '--only'),
-        (stages, [str(number) for number in STAGES], '--stage'),
+    for given, asked, known, what in (
+        (names, only, [row.name for row in rows], '--only'),
+        (stages, stage, [str(number) for number in STAGES], '--stage'),
     ):
+        if asked is not None and not given:
+            raise ValueError(f'{what} names nothing, allowed: {", ".join(known)}')
         if unknown := sorted(given - set(known)):
             raise ValueError(f'{what} names {unknown[0]!r}, allowed: {", ".join(known)}')
-    return [
+    found = [
         row
         for row in rows
         if (not names or row.name in names) and (not stages or str(row.stage) in stages)
     ]
+    if not found:
+        stages_of = {str(row.stage) for row in rows if row.name in names}
+        raise ValueError(
+            f'--stage {stage} holds none of the rows of --only {only}, which are of stage '
+            f'{", ".join(sorted(stages_of))}: give one of both'
+        )
+    return found
 
 
 def plan(rows: Sequence[Row]) -> str:

@@ -58,7 +58,13 @@ def variants(args: argparse.Namespace) -> dict[str, tuple]:
         found['mmpretrain'] = mmpretrain_pretraining, False, False
         found['mmpretrain, compiled'] = mmpretrain_pretraining, True, False
         found['official structure'] = official_pretraining, False, False
-    return {name: v for name, v in found.items() if name.startswith(args.only or '')}
+    chosen = {name: v for name, v in found.items() if name.startswith(args.only or '')}
+    if not chosen:
+        raise SystemExit(
+            f'error: --only is {args.only}, which has no step {args.step} to predict: give --only '
+            'ours, or --step pretraining.'
+        )
+    return chosen
 
 
 def predict(recording: Recording, card: Card, batch: int, compiled: bool) -> dict:
@@ -137,8 +143,9 @@ def main() -> None:
         results = cpu_check.compare()
     else:
         card, results = CARDS[args.gpu], {}
+        steps = variants(args)
         print(f'{card.name}, {args.step}, batch {args.batch}, {args.precision}: {card.describe()}')
-        for name, (prepare, compiled, kernel) in variants(args).items():
+        for name, (prepare, compiled, kernel) in steps.items():
             choose_kernels(kernel)
             recording = record(
                 prepare,

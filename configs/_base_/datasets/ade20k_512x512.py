@@ -52,12 +52,12 @@ train_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     pin_memory=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
+    sampler=dict(type='mmbeitv2.EndlessSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
         data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
-        pipeline=train_pipeline,
+        pipeline=[dict(type='mmbeitv2.SampleSeeded', transforms=train_pipeline)],
     ),
 )
 val_dataloader = dict(

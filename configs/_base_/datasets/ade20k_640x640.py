@@ -20,6 +20,8 @@ tta_pipeline[1].transforms[0] = [
     for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 ]
 
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(
+    dataset=dict(pipeline=[dict(type='mmbeitv2.SampleSeeded', transforms=train_pipeline)])
+)
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -1,0 +1,148 @@
+"""Smaller copies of photos, one by one, for ``prepare_images.py``."""
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from multiprocessing import parent_process
+from pathlib import Path
+from threading import Thread
+
+from PIL import Image
+
+from mmbeitv2.datasets.decoding import open_image, reason_of, to_rgb
+from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
+from mmbeitv2.datasets.random_crop import reduce_decoding
+from mmbeitv2.errors import InputError, UnreadableFileError
+
+JPEG_SUFFIXES = ('.jpg', '.jpeg')
+PART = '.part'
+ORIENTATION = 0x112  # tag of EXIF
+
+
+def photos(folder: Path) -> Iterator[Path]:
+    """Paths of all image files, relative to the folder, in order; what is left out is printed."""
+    left_out = LeftOut()
+    # Links to nothing and pipes too, which are mistakes: they fail by their names.
+    yield from map(Path, walk_images(folder, readable_extensions(), left_out, unusual=True))
+    if left_out.names:
+        print(f'{folder}: {left_out}')
+
+
+def end_with_parent() -> None:
+    """Have this worker end when the process that started it is gone, however that ended."""
+    # Its queue would keep it waiting for ever: all workers hold both ends.
+    Thread(target=_wait_and_exit, daemon=True).start()
+
+
+def _wait_and_exit() -> None:
+    parent_process().join()
+    # The main thread may be anywhere; what it writes is whole or a part file.
+    os._exit(1)
+
+
+def copy_of(name: Path) -> Path:
+    """What the reduced copy of a photo is called: one that is no JPEG gets ``.jpg`` in addition."""
+    jpeg = name.suffix.lower() in JPEG_SUFFIXES
+    return name if jpeg else name.with_name(f'{name.name}.jpg')
+
+
+def check_names(names: Sequence[Path]) -> None:
+    """Check that no two photos would have one copy.
+
+    Raises:
+        ValueError: two would.
+    """
+    known = set(names)
+    for name in names:
+        if copy_of(name) != name and copy_of(name) in known:
+            raise InputError(
+                f'the smaller copy of {name} would be {copy_of(name)}, which is a photo too: '
+                'rename one of them'
+            )
+
+
+def prepare(
+    name: Path,
+    folder: Path,
+    out: Path,
+    short_side: int,
+    quality: int,
+    value_range: Sequence[float] | None = None,
+) -> str | None:
+    """Write one smaller photo, unless it is there.
+
+    Args:
+        name: of the photo, relative to both folders. Where it is reduced, see ``copy_of``.
+        folder: of the original.
+        out: of the copy.
+        short_side: the most that the copy has, in pixels.
+        quality: of JPEG.
+        value_range: of float and 32-bit images, see ``decoding.to_rgb``.
+
+    Returns:
+        What is wrong with the file, None if nothing.
+
+    Raises:
+        OSError: the copy cannot be written.
+    """
+    reduced = copy_of(name)
+    if (out / name).exists() or (out / reduced).exists():
+        return None
+    try:
+        content, smaller = reduce(folder / name, short_side, quality, value_range)
+    # Decoders raise dozens of types.
+    except Exception as error:
+        return f'{folder / name}: {reason_of(error)}'
+    if smaller is None:
+        write(out / name, content)
+    else:
+        write(out / reduced, smaller)
+    return None
+
+
+def reduce(
+    path: Path, short_side: int, quality: int, value_range: Sequence[float] | None
+) -> tuple[bytes, bytes | None]:
+    """Read a photo's file and make a smaller JPEG of it; None for one that is small enough.
+
+    Args:
+        path: of the file.
+        short_side: of the JPEG, in pixels.
+        quality: of JPEG.
+        value_range: see ``decoding.to_rgb``.
+
+    Raises:
+        Exception: of many types, if the file cannot be read.
+    """
+    image, content = open_image(path)
+    shape = image.size[::-1]
+    if min(shape) <= short_side:
+        to_rgb(image, path, value_range)
+        return content, None
+    size = tuple(round(short_side * side / min(shape)) for side in shape)
+    # Readers that turn photos as they were taken turn the copy as well; ours leave both.
+    orientation = Image.Exif()
+    if ORIENTATION in image.getexif():
+        orientation[ORIENTATION] = image.getexif()[ORIENTATION]
+    reduce_decoding(image, shape, size)
+    # As the pipelines see it: of grey all channels are the same.
+    image = image if image.mode == 'L' else to_rgb(image, path, value_range)
+    file = io.BytesIO()
+    image.resize(size[::-1], Image.Resampling.BICUBIC).save(
+        file, 'JPEG', quality=quality, exif=orientation
+    )
+    return content, file.getvalue()
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file that is either whole or not there."""
+    part = path.with_name(f'{path.name}.{os.getpid()}{PART}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        raise UnreadableFileError(
+            f'{path} cannot be written: {error}. Make room or another folder; the same command '
+            'goes on from here'
+        ) from error
