@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from mmbeitv2.checkpoints.sources import local_file, sha256
+from mmbeitv2.checkpoints.downloads import sha256
+from mmbeitv2.checkpoints.sources import local_file
 from mmbeitv2.checkpoints.translation import AGGREGATION_LAYER, Checkpoint, open_checkpoint
 from mmbeitv2.exchange.equality import (
     Difference,
