@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 import torch
 from mmengine.logging import print_log
 
-from mmbeitv2.checkpoints.kinds import fault, is_safetensors
+from mmbeitv2.checkpoints.kinds import fault
 from mmbeitv2.checkpoints.writing import PARTIAL_SUFFIX, partial_file
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, UserError
 
@@ -161,7 +161,7 @@ def _copy(answer: HTTPResponse, partial: Path, address: str, path: Path) -> int:
 def _wrong(path: Path, expected: str | None) -> str | None:
     """What is wrong with a file, as the end of a sentence."""
     if expected is None:
-        return None if is_safetensors(path) else fault(path)
+        return fault(path)
     found = sha256(path)
     if found.startswith(expected):
         return None

@@ -1,5 +1,6 @@
 """What a file is that is no checkpoint, or a damaged one; known by its bytes, never unpickled."""
 
+import json
 import pickletools
 import struct
 import zipfile
@@ -42,7 +43,7 @@ def is_safetensors(path: str | Path) -> bool:
 
 
 def fault(path: str | Path) -> str | None:
-    """What makes a file no whole PyTorch checkpoint, as the end of a sentence; None if it is one.
+    """What makes a file no whole checkpoint, as the end of a sentence; None if it is one.
 
     Every byte of torch's zip archives is compared with the checksums in them, which torch writes
     and does not look at: about a second per gigabyte.
@@ -51,6 +52,8 @@ def fault(path: str | Path) -> str | None:
         path: a file.
     """
     path = Path(path)
+    if is_safetensors(path):
+        return _fault_of_safetensors(path)
     with open(path, 'rb') as file:
         beginning = file.read(512)
         if not beginning:
@@ -89,6 +92,20 @@ def _fault_of_archive(path: Path) -> str | None:
                 return None if _pickle_is_whole(file) else DAMAGED
     except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError):
         return DAMAGED
+
+
+def _fault_of_safetensors(path: Path) -> str | None:
+    with open(path, 'rb') as file:
+        (length,) = struct.unpack('<Q', file.read(8))
+        try:
+            header = json.loads(file.read(length)) if length < path.stat().st_size else {}
+            ends = [v['data_offsets'][1] for n, v in header.items() if n != '__metadata__']
+            whole = 8 + length + max(ends, default=0) == path.stat().st_size
+        except (ValueError, LookupError, TypeError, AttributeError):
+            whole = False
+    return (
+        None if whole else 'is a truncated or damaged safetensors file: copy or download it again'
+    )
 
 
 def _pickle_is_whole(file: BinaryIO) -> bool:

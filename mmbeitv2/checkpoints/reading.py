@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
+from mmbeitv2.checkpoints.digests import DIGEST_KEY, digest
 from mmbeitv2.checkpoints.kinds import fault, is_safetensors
 from mmbeitv2.checkpoints.sources import local_file
 from mmbeitv2.errors import InputError, UnreadableFileError
@@ -128,8 +129,19 @@ def _is_safetensors(path: Path, source: str | Path) -> bool:
 
 
 def _read_safetensors(path: Path, source: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    found = fault(path)
+    if found is not None:
+        raise InputError(f'{source} {found}.')
     with _readable_safetensors(path, source) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata() or {}
+    # Files that this project converted; the format itself has no checksum.
+    if DIGEST_KEY in metadata and metadata[DIGEST_KEY] != digest(state):
+        raise InputError(
+            f'{source} is damaged: its tensors do not have the checksum that was noted when it was '
+            'written; copy or convert it again.'
+        )
+    return state, metadata
 
 
 @contextmanager

@@ -5,8 +5,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mmbeitv2.checkpoints.downloads import sha256
+from mmbeitv2.checkpoints.naming import with_prefix
 from mmbeitv2.checkpoints.sources import local_file
-from mmbeitv2.checkpoints.translation import AGGREGATION_LAYER, Checkpoint, open_checkpoint
+from mmbeitv2.checkpoints.translation import (
+    AGGREGATION_LAYER,
+    TOKENIZER_PART,
+    Checkpoint,
+    open_checkpoint,
+)
 from mmbeitv2.exchange.equality import (
     Difference,
     differences,
@@ -23,8 +29,10 @@ from mmbeitv2.exchange.writing import (
     write_file,
     write_transformers,
 )
+from mmbeitv2.models.stored_layout import check_heads, stored_layout
 from mmbeitv2.version import __version__
 
+ENCODERS = ('encoder.', f'{TOKENIZER_PART}encoder.')
 # Of outputs computed twice in float32, in other orders of summation.
 TOLERANCE = 1e-5
 
@@ -104,6 +112,9 @@ def convert(
     destination = Path(destination)
     check_destination(destination, project, overwrite)
     checkpoint = open_checkpoint(source, trust, img_size=img_size)
+    # Heads are given for the tokenizer, where there is one.
+    parts = (with_prefix(checkpoint.state, encoder) for encoder in ENCODERS)
+    check_heads(stored_layout(next(filter(None, parts), {})), num_heads)
     exported = export(checkpoint, project)
     # Before anything is written: a checkpoint that does not run here is not worth converting.
     images = random_images(checkpoint, num_heads)

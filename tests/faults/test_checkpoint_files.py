@@ -15,6 +15,7 @@ from mmbeitv2.apis import load_tokenizer
 from mmbeitv2.checkpoints.host_reading import refuse_code_in_checkpoints
 from mmbeitv2.checkpoints.reading import read_state_dict, read_training_checkpoint
 from mmbeitv2.errors import InputError, MissingFileError, UserError
+from mmbeitv2.exchange.conversion import convert
 from mmbeitv2.launch import runner as launching
 
 FILES = {
@@ -98,6 +99,21 @@ def test_every_flipped_byte_of_the_weights_is_found(tmp_path):
         torch.load(tmp_path / 'flipped.pth', weights_only=True)  # which does not see it
         with pytest.raises(InputError, match=r'is damaged .*does not have its checksum'):
             read_state_dict(tmp_path / 'flipped.pth')
+
+
+def test_flipped_byte_of_a_converted_file_is_found(vqkd, tmp_path):
+    """The safetensors format has no checksum."""
+    torch.save(dict(state_dict=vqkd.state_dict()), tmp_path / 'file.pth')
+    path = tmp_path / 'file.safetensors'
+    assert convert(tmp_path / 'file.pth', path, 'safetensors', num_heads=4).equal
+    content = path.read_bytes()
+    read_state_dict(path)
+    for place in (len(content) - 1, len(content) // 2):
+        flipped = bytearray(content)
+        flipped[place] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(InputError, match=r'file\.safetensors is damaged: .*checksum'):
+            read_state_dict(path)
 
 
 def test_archives_of_other_things_are_called_so(tmp_path):
