@@ -1,14 +1,13 @@
 """Training checkpoints hold finite weights, and are loaded whole or not at all."""
 
-from pathlib import Path
-
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmbeitv2.checkpoints.soundness import EXTRA_STATE, amiss, check_numbers, first_difference
+from mmbeitv2.engine.going_on import how_to_go_on
 from mmbeitv2.errors import InputError, NonFiniteError
 from mmbeitv2.registry import HOOKS
 
@@ -105,12 +104,8 @@ def first_not_finite(state: dict[str, Tensor]) -> str | None:
 
 
 def _message(runner: Runner, found: str) -> str:
-    pointed = find_latest_checkpoint(runner.work_dir)
-    cure = 'start again; no checkpoint had been saved before'
-    if pointed is not None and Path(pointed).exists():
-        cure = f'go on from the last finite checkpoint with --resume {pointed}'
     return (
         f'the weights are no longer finite at iteration {runner.iter + 1}: {found}; they are not '
         'saved. Lower the learning rate (--cfg-options optim_wrapper.optimizer.lr=...) or use '
-        f'bfloat16 instead of float16, and {cure}.'
+        f'bfloat16 instead of float16, and {how_to_go_on(runner)}.'
     )

@@ -153,6 +153,26 @@ def test_weights_that_are_not_finite_are_not_saved(tool, vqkd, tmp_path):
     load_tokenizer(str(tmp_path / 'work/iter_2.pth'))
 
 
+class SpoilLoss(Hook):
+    """Let an iteration end with a loss that is none."""
+
+    priority = 'HIGHEST'
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == 2:
+            outputs['loss'].fill_(float('nan'))
+
+
+def test_loss_found_on_saving_names_the_checkpoint_before(tool, vqkd, tmp_path):
+    hooks = dict(
+        checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=False, max_keep_ckpts=1),
+        finite_loss=dict(type='mmbeitv2.FiniteLossHook', interval=1),
+    )
+    runner = tool(vqkd, default_hooks=hooks, hooks=[SpoilLoss()])
+    with pytest.raises(NonFiniteError, match=r'iteration 3.*--resume \S*iter_2\.pth'):
+        runner.train()
+
+
 def wider(config):
     config = ConfigDict(config)
     config.encoder.embed_dim = 24
