@@ -44,7 +44,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--num-heads',
         type=int,
-        help='heads, where the tensors do not show them (default: width / 64)',
+        help='heads, where the file does not show them (default: width / 64)',
+    )
+    parser.add_argument(
+        '--img-size',
+        type=int,
+        nargs=2,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='pixels of the images that SRC was trained with, where it does not note them '
+        '(default: square)',
     )
     return parser.parse_args(argv)
 
@@ -60,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             num_heads=args.num_heads,
             overwrite=args.overwrite,
             trust=args.trust,
+            img_size=None if args.img_size is None else tuple(args.img_size),
         )
     print(conversion)
     if not conversion.equal:

@@ -16,6 +16,8 @@ default_hooks = dict(
     checkpoint=dict(type='mmbeitv2.CheckpointHook', max_keep_ckpts=2),
     plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
     finite_loss=dict(type='mmbeitv2.FiniteLossHook'),
+    sound_weights=dict(type='mmbeitv2.SoundWeightsHook'),
+    varied_codes=dict(type='mmbeitv2.VariedCodesHook'),
     record=dict(type='mmbeitv2.RunRecordHook'),
     replaced_images=dict(type='mmbeitv2.ReplacedImagesHook'),
     same_classes=dict(type='mmbeitv2.SameClassesHook'),

@@ -16,6 +16,7 @@ default_hooks = dict(
     checkpoint=dict(type='mmbeitv2.CheckpointHook', by_epoch=False, max_keep_ckpts=2),
     plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
     finite_loss=dict(type='mmbeitv2.FiniteLossHook'),
+    sound_weights=dict(type='mmbeitv2.SoundWeightsHook'),
     # Randomness of a step by seed and iteration, and the rest of what resuming exactly takes.
     step_seed=dict(type='mmbeitv2.StepSeedHook'),
     exact_resume=dict(type='mmbeitv2.ExactResumeHook'),

@@ -20,7 +20,10 @@ NORMALISED = (
 
 
 def load_tokenizer(
-    checkpoint: str, num_heads: int | None = None, trust: bool = False
+    checkpoint: str,
+    num_heads: int | None = None,
+    trust: bool = False,
+    img_size: int | tuple[int, int] | None = None,
 ) -> VQKDTokenizer:
     """Tokenizer of a checkpoint, frozen, on the CPU.
 
@@ -28,8 +31,10 @@ def load_tokenizer(
         checkpoint: path or URL of a file of VQ-KD (this project's, the official release's or
             mmpretrain's) or of pretraining (this project's or mmpretrain's, which hold their
             tokenizer).
-        num_heads: heads of the encoder, which the file does not show; width / 64 unless given.
+        num_heads: heads of the encoder, where the file does not note them; width / 64 unless given.
         trust: open a file that holds Python objects beside weights, which can run any code.
+        img_size: side in pixels, or ``(height, width)``, that it was trained with, where the file
+            does not note it, as this project's do; square unless given.
 
     Returns:
         The tokenizer; sizes are read off the tensors.
@@ -38,7 +43,7 @@ def load_tokenizer(
         FileNotFoundError: no such file.
         ValueError: no tokenizer in it, or code beside the weights.
     """
-    return build_tokenizer(open_checkpoint(checkpoint, trust), num_heads)
+    return build_tokenizer(open_checkpoint(checkpoint, trust, img_size=img_size), num_heads)
 
 
 def load_pretrained(
@@ -46,18 +51,20 @@ def load_pretrained(
     num_heads: int | None = None,
     tokenizer: str | None = None,
     trust: bool = False,
+    img_size: int | tuple[int, int] | None = None,
 ) -> BEiTV2:
     """Pretraining model of a checkpoint, in eval mode, on the CPU.
 
     Args:
         checkpoint: path or URL of a file of pretraining: this project's, the official release's or
             mmpretrain's.
-        num_heads: heads of the tokenizer's encoder, which the file does not show; width / 64 unless
-            given.
+        num_heads: heads of the tokenizer's encoder, where the file does not note them; width / 64
+            unless given.
         tokenizer: file for :func:`load_tokenizer`; instead of the one in ``checkpoint``, or where
             that has none (the official release's). Without any the model extracts features and
             predicts codes, but computes no loss.
         trust: open files that hold Python objects beside weights, which can run any code.
+        img_size: of ``checkpoint``, see :func:`load_tokenizer`.
 
     Returns:
         The model; sizes are read off the tensors. The layer whose patches are aggregated is shown
@@ -67,7 +74,7 @@ def load_pretrained(
         FileNotFoundError: no such file.
         ValueError: not such a checkpoint, or code beside the weights.
     """
-    opened = open_checkpoint(checkpoint, trust)
+    opened = open_checkpoint(checkpoint, trust, img_size=img_size)
     model = build_pretrained(opened, num_heads, with_tokenizer=tokenizer is None)
     if tokenizer is not None:
         model.set_tokenizer(load_tokenizer(tokenizer, num_heads, trust))

@@ -19,6 +19,8 @@ VIT_PARTS = (
     'blocks',
     'norm',
     'fc_norm',
+    # This project's note of grid and heads.
+    '_extra_state',
 )
 
 # The official release, and timm after it: parts of a model without prefixes.

@@ -7,6 +7,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmbeitv2.checkpoints.naming import with_prefix
+from mmbeitv2.checkpoints.soundness import EXTRA_STATE, check_numbers
 from mmbeitv2.checkpoints.translation import Checkpoint
 from mmbeitv2.errors import InputError
 
@@ -36,28 +37,33 @@ def load_exactly(
         report: log what was loaded, expanded, resized, missing and left over, as one table.
 
     Raises:
-        ValueError: a tensor is missing, has another shape, or has no place in a part of the model;
-            the message names the first.
+        ValueError: a tensor is missing, has another shape, has no place in a part of the model, or
+            holds other than finite numbers; the message names the first.
     """
     given = with_prefix(checkpoint.state, prefix)
-    expanded = _fit(model, given, 'expand_shared_bias')
-    fitted = _fit(model, expanded, 'resize_positions')
+    try:
+        expanded = _fit(model, given, 'expand_shared_bias')
+        fitted = _fit(model, expanded, 'resize_positions')
+    except InputError as error:
+        raise InputError(f'{checkpoint}: {error}') from error
     own = model.state_dict()
     kept = _check(model, fitted, own, str(checkpoint), tuple(may_be_missing))
+    check_numbers({n: value for n, value in fitted.items() if n in own}, str(checkpoint), own)
     used = {name: value for name, value in fitted.items() if name in own}
     model.load_state_dict(used, strict=False)
     if not report:
         return
     filled = {name.removeprefix(prefix) for name in checkpoint.filled}
+    weights = {n: value for n, value in used.items() if not n.endswith(EXTRA_STATE)}
     rows = {
-        'loaded': list(used),
-        'of these expanded': [n for n in used if n not in given],
+        'loaded': [*weights, *(n for n in used if n not in weights and n in given)],
+        'of these expanded': [n for n in weights if n not in given],
         'of these resized': [
             f'{n} {tuple(expanded[n].shape)} → {tuple(value.shape)}'
-            for n, value in used.items()
-            if expanded[n].shape != value.shape
+            for n, value in weights.items()
+            if expanded[n] is not value
         ],
-        'of these implied': [n for n in used if n in filled],
+        'of these implied': [n for n in weights if n in filled],
         'missing, initial value kept': kept,
         'left over': [n for n in fitted if n not in own and n not in filled]
         + [n for n in checkpoint.state if not n.startswith((prefix, *checkpoint.filled))],
@@ -69,7 +75,9 @@ def _fit(model: nn.Module, state: dict[str, Tensor], method: str) -> dict[str, T
     for name, module in model.named_modules():
         if hasattr(module, method):
             prefix = f'{name}.' if name else ''
-            part = getattr(module, method)(with_prefix(state, prefix))
+            part = with_prefix(state, prefix)
+            # A part that the checkpoint lacks is named when names are compared.
+            part = getattr(module, method)(part) if part else part
             rest = {n: value for n, value in state.items() if not n.startswith(prefix)}
             state = rest | {f'{prefix}{n}': value for n, value in part.items()}
     return state

@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,14 +12,29 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
+from mmbeitv2.checkpoints.digests import DIGEST_KEY, digest
+from mmbeitv2.checkpoints.kinds import fault, is_safetensors
 from mmbeitv2.checkpoints.sources import local_file
-from mmbeitv2.errors import InputError
+from mmbeitv2.errors import InputError, UnreadableFileError
 
 WEIGHT_KEYS = ('state_dict', 'model', 'module')
 # Where files of this project keep what their tensors do not show, in a PyTorch file.
 METADATA_KEY = 'mmbeitv2'
 # What the official training script stores its command line in: it holds values and runs nothing.
 HARMLESS = [argparse.Namespace]
+HOW_TO_TRUST = (
+    'If you trust its source: read it with trust=True (an argument of load_tokenizer, '
+    'load_pretrained, TimmTeacher and of init_cfg), or convert it once to a file without code by '
+    '`python tools/convert_checkpoint.py SRC DST --to safetensors --trust`.'
+)
+# mmengine's log history; its own way of storing it needs getattr, which reaches any module.
+HISTORY = ('HistoryBuffer', 'getattr', 'numpy')
+
+
+class TrainingCheckpoint(dict):
+    """Content of a training checkpoint, with the file's name as ``source``."""
+
+    source: str = ''
 
 
 def read_state_dict(
@@ -44,10 +60,11 @@ def read_weights(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file holds something other than weights, or code.
+        OSError: it cannot be read.
+        ValueError: the file holds something other than weights, or code, or is damaged.
     """
     with local_file(source) as path:
-        if _is_safetensors(path):
+        if _is_safetensors(path, source):
             return _read_safetensors(path, source)
         content = _read_pytorch(path, source, trust)
     if not isinstance(content, dict):
@@ -60,46 +77,128 @@ def read_weights(
     weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not weights:
         raise InputError(f'{source} holds no tensors: it is not a checkpoint of a model.')
-    return weights, metadata
+    return weights, metadata if isinstance(metadata, dict) else {}
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Whether a file begins with safetensors' JSON header, after the header's length."""
-    with open(path, 'rb') as file:
-        return file.read(9)[8:] == b'{'
+def read_training_checkpoint(
+    source: str | Path, device: torch.device | str = 'cpu'
+) -> TrainingCheckpoint:
+    """All that a training checkpoint holds, of which nothing can run.
+
+    Args:
+        source: see :func:`mmbeitv2.checkpoints.sources.local_file`; a file that a run of this
+            project wrote, or of weights alone.
+        device: where its tensors are wanted.
+
+    Returns:
+        Its content: ``state_dict``, and of a run ``meta``, ``optimizer``, ``param_schedulers`` and
+        ``message_hub``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        OSError: it cannot be read.
+        ValueError: it holds code, is damaged, or no checkpoint.
+    """
+    with local_file(source) as path:
+        if _is_safetensors(path, source):
+            state, _ = _read_safetensors(path, source)
+            content = dict(state_dict={name: value.to(device) for name, value in state.items()})
+        else:
+            content = _read_pytorch(path, source, device=device)
+    if not isinstance(content, dict):
+        raise InputError(f'{source} holds a {type(content).__name__}, expected a dictionary.')
+    checkpoint = TrainingCheckpoint(content)
+    checkpoint.source = str(source)
+    return checkpoint
+
+
+def check_training_checkpoint(source: str | Path) -> None:
+    """Raise what :func:`read_training_checkpoint` would, without copying tensors."""
+    with local_file(source) as path:
+        if _is_safetensors(path, source):
+            with _readable_safetensors(path, source):
+                return
+        _read_pytorch(path, source, mmap=zipfile.is_zipfile(path))
+
+
+def _is_safetensors(path: Path, source: str | Path) -> bool:
+    try:
+        return is_safetensors(path)
+    except OSError as error:
+        raise UnreadableFileError(f'{source} cannot be read: {error.strerror or error}.') from error
 
 
 def _read_safetensors(path: Path, source: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    found = fault(path)
+    if found is not None:
+        raise InputError(f'{source} {found}.')
+    with _readable_safetensors(path, source) as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata() or {}
+    # Files that this project converted; the format itself has no checksum.
+    if DIGEST_KEY in metadata and metadata[DIGEST_KEY] != digest(state):
+        raise InputError(
+            f'{source} is damaged: its tensors do not have the checksum that was noted when it was '
+            'written; copy or convert it again.'
+        )
+    return state, metadata
+
+
+@contextmanager
+def _readable_safetensors(path: Path, source: str | Path) -> Iterator[safe_open]:
     try:
         with safe_open(path, 'pt') as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            yield file
     except SafetensorError as error:
-        raise InputError(f'{source} is a damaged safetensors file: {error}.') from error
-
-
-def _read_pytorch(path: Path, source: str | Path, trust: bool) -> object:
-    if trust:
-        return torch.load(path, map_location='cpu', weights_only=False)
-    try:
-        with _harmless_objects():
-            return torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise InputError(
-            f'{source} cannot be read as weights only ({_reason(error)}). A checkpoint that holds '
-            'other Python objects can run code when it is opened, so it is refused. If you trust '
-            'its source: read it with trust=True (an argument of load_tokenizer, load_pretrained, '
-            'TimmTeacher and of init_cfg), or convert it once to a file without code by '
-            '`python tools/convert_checkpoint.py SRC DST --to safetensors --trust`.'
+            f'{source} is a truncated or damaged safetensors file ({error}): copy or download it '
+            'again.'
+        ) from error
+
+
+def _read_pytorch(
+    path: Path,
+    source: str | Path,
+    trust: bool = False,
+    device: torch.device | str = 'cpu',
+    mmap: bool = False,
+) -> object:
+    found = fault(path)
+    if found is not None:
+        raise InputError(f'{source} {found}.')
+    try:
+        if trust:
+            return torch.load(path, map_location=device, weights_only=False)
+        with _harmless_objects():
+            return torch.load(path, map_location=device, weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        reason = _reason(error)
+        how = HOW_TO_TRUST
+        if any(word in reason for word in HISTORY):
+            how += ' Runs whose config has PlainCheckpointHook write no such objects.'
+        raise InputError(
+            f'{source} cannot be read as weights only ({reason}). A checkpoint that holds other '
+            f'Python objects can run code when it is opened, so it is refused. {how}'
+        ) from error
+    except torch.cuda.OutOfMemoryError:
+        raise
+    # A pickle's operations on values of the wrong kind raise errors of every type.
+    except Exception as error:
+        raise InputError(
+            f'{source} is a pickle but no checkpoint of PyTorch, or a damaged one ({_reason(error)}'
+            '): copy or download it again.'
         ) from error
 
 
 @contextmanager
 def _harmless_objects() -> Iterator[None]:
-    """Let weights-only reading accept ``HARMLESS``, for the time being.
+    """Let weights-only reading accept ``HARMLESS`` and nothing else, for the time being.
 
-    torch's own context manager of this kind came after 2.4.
+    torch's own context manager of this kind came after 2.4. What others have allowed is left out:
+    it is theirs to answer for.
     """
     before = get_safe_globals()
+    clear_safe_globals()
     add_safe_globals(HARMLESS)
     try:
         yield
@@ -111,4 +210,5 @@ def _harmless_objects() -> Iterator[None]:
 def _reason(error: Exception) -> str:
     """The line of torch's long message that names what was refused."""
     lines = str(error).splitlines() or ['the file ends too early']
-    return next((line.strip() for line in lines if 'Unsupported' in line), lines[0])
+    line = next((line.strip() for line in lines if 'Unsupported' in line), lines[0].strip())
+    return line if isinstance(error, pickle.UnpicklingError) else f'{type(error).__name__}: {line}'

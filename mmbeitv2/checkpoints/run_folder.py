@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 from mmbeitv2.checkpoints.atomic import write_atomically
+from mmbeitv2.checkpoints.kinds import fault
 from mmbeitv2.errors import UnreadableFileError
 
 POINTER = 'last_checkpoint'
@@ -82,7 +83,8 @@ def damage(path: str | Path) -> str | None:
         with zipfile.ZipFile(path) as archive:
             spoiled = archive.testzip()
     except (zipfile.BadZipFile, EOFError, NotImplementedError):
-        return 'is truncated, or no checkpoint'
+        found = fault(path)
+        return 'is truncated, or no checkpoint' + ('' if found is None else f': it {found}')
     except OSError as error:
         return f'cannot be read ({error.strerror or error})'
     return None if spoiled is None else f'is damaged: {spoiled} does not have its checksum'

@@ -10,6 +10,7 @@ from torch import Tensor
 from mmbeitv2.checkpoints.layouts import NAMINGS, Naming
 from mmbeitv2.checkpoints.naming import num_layers, rename_to_ours, with_prefix
 from mmbeitv2.checkpoints.reading import read_weights
+from mmbeitv2.checkpoints.soundness import EXTRA_STATE
 from mmbeitv2.errors import InputError
 
 # Buffers that are computed from the size of the grid.
@@ -17,6 +18,8 @@ INDEX = 'relative_position_index'
 # Names of wrappers around a whole model: DDP, torch.compile.
 WRAPPERS = ('module.', '_orig_mod.')
 AGGREGATION_LAYER = 'neck._extra_state'
+# By it a vision Transformer is known among the parts of a model.
+PATCHES = 'patch_embed.proj.weight'
 CODEBOOK = 'quantize.embedding.weight'
 # The tokenizer inside a pretraining model.
 TOKENIZER_PART = 'target_generator.'
@@ -52,7 +55,12 @@ class Checkpoint:
         return f'{self.source} ({self.project} {self.kind})'
 
 
-def open_checkpoint(source: str | Path, trust: bool = False, prefix: str = '') -> Checkpoint:
+def open_checkpoint(
+    source: str | Path,
+    trust: bool = False,
+    prefix: str = '',
+    img_size: int | tuple[int, int] | None = None,
+) -> Checkpoint:
     """Read a checkpoint of any known project.
 
     Args:
@@ -60,13 +68,18 @@ def open_checkpoint(source: str | Path, trust: bool = False, prefix: str = '') -
         trust: open a file that holds Python objects beside weights, which can run any code.
         prefix: with a dot, name of the model within a larger one that the file holds; where no
             tensor has it, the whole file is taken.
+        img_size: side in pixels, or ``(height, width)``, of the images that positions were learned
+            for, where the file does not note it; square unless given.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file holds code, or tensors of no known naming.
     """
     state, metadata = read_weights(source, trust)
-    return translate(with_prefix(state, prefix) or state, str(source), metadata)
+    checkpoint = translate(with_prefix(state, prefix) or state, str(source), metadata)
+    if img_size is not None:
+        _note_grid(checkpoint, (img_size, img_size) if isinstance(img_size, int) else img_size)
+    return checkpoint
 
 
 def translate(
@@ -166,6 +179,37 @@ def _fill_initted(state: dict[str, Tensor]) -> None:
     """A codebook in a file has been set, whether the file says so or not."""
     for name in [n for n in state if n.endswith(CODEBOOK)]:
         state.setdefault(name.replace('weight', 'initted'), torch.ones(1))
+
+
+def _note_grid(checkpoint: Checkpoint, img_size: tuple[int, int]) -> None:
+    """Note the grid of every vision Transformer in a checkpoint that does not note its own."""
+    state = checkpoint.state
+    # A decoder sees codes, one a patch, on its encoder's grid.
+    sizes = [state[n].shape[-1] for n in state if n.endswith(PATCHES) and not _is_decoder(n)]
+    for name in [n for n in state if n.endswith(PATCHES)]:
+        patch_size = max(sizes) if _is_decoder(name) else state[name].shape[-1]
+        height, width = img_size
+        if height % patch_size or width % patch_size or min(img_size) < 1:
+            raise InputError(
+                f'img_size is {img_size}, but {checkpoint} has patches of {patch_size} pixels: '
+                'give multiples of that, height first'
+            )
+        grid = [height // patch_size, width // patch_size]
+        note = f'{name.removesuffix(PATCHES)}{EXTRA_STATE}'
+        noted = state.get(note)
+        if noted is not None and noted.tolist()[:2] != grid:
+            rows, columns, _ = noted.tolist()
+            raise InputError(
+                f'img_size is {img_size}, but {checkpoint} notes that it was trained with '
+                f'{rows * patch_size} × {columns * patch_size} pixels: leave img_size out'
+            )
+        if noted is None:
+            state[note] = torch.tensor([*grid, 0])
+            checkpoint.filled.append(note)
+
+
+def _is_decoder(name: str) -> bool:
+    return 'decoder' in name.split('.')
 
 
 def _aggregation_layer_filler(metadata: dict[str, str]) -> Callable[[dict[str, Tensor]], None]:

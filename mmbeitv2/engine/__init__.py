@@ -18,9 +18,11 @@ from mmbeitv2.engine.precision import choose_precision
 from mmbeitv2.engine.record_hook import RunRecordHook
 from mmbeitv2.engine.runtime_info_hook import DeferredRuntimeInfoHook
 from mmbeitv2.engine.segmentation_hook import SegmentationPictureHook
+from mmbeitv2.engine.sound_weights_hook import SoundWeightsHook
 from mmbeitv2.engine.step_seed_hook import StepSeedHook
 from mmbeitv2.engine.stop_hook import StopHook
 from mmbeitv2.engine.throughput_hook import ImagesPerSecondHook
+from mmbeitv2.engine.varied_codes_hook import VariedCodesHook
 
 __all__ = [
     'AttentionTrialHook',
@@ -44,10 +46,12 @@ __all__ = [
     'RunRecordHook',
     'SameClassesHook',
     'SegmentationPictureHook',
+    'SoundWeightsHook',
     'StepSeedHook',
     'StopHook',
     'TestLoop',
     'ValLoop',
+    'VariedCodesHook',
     'choose_precision',
     'compile_layers',
 ]

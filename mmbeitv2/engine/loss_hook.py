@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmbeitv2.checkpoints.atomic import write_atomically
 from mmbeitv2.engine.deferred_scalars import HostCopy
+from mmbeitv2.engine.going_on import how_to_go_on
 from mmbeitv2.errors import NonFiniteError
 from mmbeitv2.registry import HOOKS
 
@@ -103,14 +104,9 @@ def _message(runner: Runner, iteration: _Iteration) -> str:
     texts = {name: str(value) for name, value in terms.items()}
     content = dict(iteration=iteration.number, terms=texts, files=iteration.files)
     write_atomically(record, json.dumps(content, indent=1).encode())
-    saved = runner.message_hub.runtime_info.get('last_ckpt')
-    if saved is not None and Path(saved).is_file():
-        cure = f'go on from the last checkpoint before it with --resume {saved}'
-    else:
-        cure = 'start again; no checkpoint had been saved before it'
     return (
         f'the loss is not finite at iteration {iteration.number}: {terms}. Images of the batch: '
         f'{iteration.files}, also in {record}. Lower the learning rate '
         '(--cfg-options optim_wrapper.optimizer.lr=...) or use bfloat16 instead of float16, and '
-        f'{cure}.'
+        f'{how_to_go_on(runner)}.'
     )

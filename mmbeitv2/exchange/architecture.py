@@ -1,12 +1,11 @@
 """Read a model's architecture off the tensors of its checkpoint."""
 
-import math
-
 from torch import Tensor
 
 from mmbeitv2.checkpoints.naming import num_layers, with_prefix
 from mmbeitv2.errors import InputError
 from mmbeitv2.models.position import SHARED_TABLE, TABLE
+from mmbeitv2.models.stored_layout import check_heads, learned_grid, stored_layout
 
 HEAD_WIDTH = 64
 
@@ -16,29 +15,33 @@ def vit_architecture(state: dict[str, Tensor], num_heads: int | None = None) -> 
 
     Args:
         state: tensors by official name, without a prefix.
-        num_heads: heads, which only the tables of a relative position bias show; width / 64 where
-            neither tells.
+        num_heads: heads, where neither this project's note nor the tables of a relative position
+            bias show them; width / 64 if not given either.
 
     Returns:
         Keyword arguments.
 
     Raises:
-        ValueError: the number of heads can be neither read nor assumed.
+        ValueError: the number of heads can be neither read nor assumed, or the grid is not known.
     """
     projection = state['patch_embed.proj.weight']
     embed_dim, in_chans, patch_size, _ = projection.shape
     table = state.get(SHARED_TABLE, state.get(f'blocks.0.attn.{TABLE}'))
-    if table is not None:
-        num_heads, num_patches = table.shape[1], ((math.isqrt(table.shape[0] - 3) + 1) // 2) ** 2
-    else:
-        num_patches = state['pos_embed'].shape[1] - 1
+    layout = stored_layout(state)
+    if layout is not None and layout.num_heads:
+        num_heads = layout.num_heads
+    elif table is not None:
+        num_heads = table.shape[1]
+    # Without positions any size is served.
+    rows, columns = learned_grid(state) or (1, 1)
+    height, width = rows * patch_size, columns * patch_size
     if num_heads is None and embed_dim % HEAD_WIDTH:
         raise InputError(
             f'width {embed_dim} is no multiple of {HEAD_WIDTH}, so the number of heads, which the '
             'checkpoint does not show, cannot be assumed: give num_heads.'
         )
     return dict(
-        img_size=math.isqrt(num_patches) * patch_size,
+        img_size=height if height == width else (height, width),
         patch_size=patch_size,
         in_chans=in_chans,
         embed_dim=embed_dim,
@@ -65,11 +68,16 @@ def tokenizer_architecture(state: dict[str, Tensor], num_heads: int | None = Non
 
     Args:
         state: tensors by our names, without a prefix.
-        num_heads: heads of the encoder; width / 64 unless given.
+        num_heads: heads of the encoder, where the file does not note them; width / 64 unless given.
+
+    Raises:
+        ValueError: the file notes other heads.
     """
+    encoder = with_prefix(state, 'encoder.')
+    check_heads(stored_layout(encoder), num_heads)
     num_codes, code_dim = state['quantize.embedding.weight'].shape
     return dict(
-        encoder=vit_architecture(with_prefix(state, 'encoder.'), num_heads),
+        encoder=vit_architecture(encoder, num_heads),
         quantizer=dict(num_codes=num_codes, code_dim=code_dim),
     )
 

@@ -4,8 +4,15 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from mmbeitv2.checkpoints.sources import local_file, sha256
-from mmbeitv2.checkpoints.translation import AGGREGATION_LAYER, Checkpoint, open_checkpoint
+from mmbeitv2.checkpoints.downloads import sha256
+from mmbeitv2.checkpoints.naming import with_prefix
+from mmbeitv2.checkpoints.sources import local_file
+from mmbeitv2.checkpoints.translation import (
+    AGGREGATION_LAYER,
+    TOKENIZER_PART,
+    Checkpoint,
+    open_checkpoint,
+)
 from mmbeitv2.exchange.equality import (
     Difference,
     differences,
@@ -22,8 +29,10 @@ from mmbeitv2.exchange.writing import (
     write_file,
     write_transformers,
 )
+from mmbeitv2.models.stored_layout import check_heads, stored_layout
 from mmbeitv2.version import __version__
 
+ENCODERS = ('encoder.', f'{TOKENIZER_PART}encoder.')
 # Of outputs computed twice in float32, in other orders of summation.
 TOLERANCE = 1e-5
 
@@ -81,6 +90,7 @@ def convert(
     num_heads: int | None = None,
     overwrite: bool = False,
     trust: bool = False,
+    img_size: int | tuple[int, int] | None = None,
 ) -> Conversion:
     """Write a checkpoint for another project, then read and run what was written.
 
@@ -91,6 +101,8 @@ def convert(
         num_heads: heads, where the tensors do not show them; width / 64 unless given.
         overwrite: replace an existing destination.
         trust: open a source that holds Python objects beside weights, which can run any code.
+        img_size: side in pixels, or ``(height, width)``, that the source was trained with, where it
+            does not note it; square unless given.
 
     Raises:
         FileNotFoundError: no source.
@@ -99,20 +111,23 @@ def convert(
     """
     destination = Path(destination)
     check_destination(destination, project, overwrite)
-    checkpoint = open_checkpoint(source, trust)
+    checkpoint = open_checkpoint(source, trust, img_size=img_size)
+    # Heads are given for the tokenizer, where there is one.
+    parts = (with_prefix(checkpoint.state, encoder) for encoder in ENCODERS)
+    check_heads(stored_layout(next(filter(None, parts), {})), num_heads)
     exported = export(checkpoint, project)
     # Before anything is written: a checkpoint that does not run here is not worth converting.
     images = random_images(checkpoint, num_heads)
     ours = run_here(checkpoint, images, num_heads)
     metadata = _metadata(source, checkpoint)
     if project == 'transformers':
-        config = transformers_config(exported.kept, num_heads)
+        config = transformers_config(exported.kept | exported.noted, num_heads)
         write_transformers(destination, exported.state, metadata, config)
     else:
         write_file(destination, project, exported.state, metadata)
     found = None
     if project not in PEERS or find_spec(project):
-        target = replace(checkpoint, state=exported.kept)
+        target = replace(checkpoint, state=exported.kept | exported.noted)
         theirs = run_there(destination, project, target, images, num_heads)
         found = differences(ours, theirs)
     differing = differing_tensors(destination, exported)

@@ -31,10 +31,12 @@ class Difference:
 
 
 def random_images(checkpoint: Checkpoint, num_heads: int | None = None) -> Tensor:
-    """Images of a checkpoint's size, float ``(B, in_chans, S, S)`` in [−1, 1], the same always."""
+    """Images of a checkpoint's size, float ``(B, in_chans, H, W)`` in [−1, 1], the same always."""
     prefix = 'encoder.' if checkpoint.kind == 'tokenizer' else 'backbone.'
     vit = vit_architecture(with_prefix(checkpoint.state, prefix), num_heads)
-    shape = (NUM_IMAGES, vit['in_chans'], vit['img_size'], vit['img_size'])
+    size = vit['img_size']
+    height, width = (size, size) if isinstance(size, int) else size
+    shape = (NUM_IMAGES, vit['in_chans'], height, width)
     return 2 * torch.rand(shape, generator=torch.Generator().manual_seed(0)) - 1
 
 

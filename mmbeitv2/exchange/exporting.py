@@ -1,7 +1,7 @@
 """Take a checkpoint to another project: its names, and what only it stores."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from mmbeitv2.checkpoints.layouts import (
     TRANSFORMERS_HEADS,
 )
 from mmbeitv2.checkpoints.naming import Rules, num_layers, rename_to_theirs, within
+from mmbeitv2.checkpoints.soundness import EXTRA_STATE
 from mmbeitv2.checkpoints.translation import AGGREGATION_LAYER, INDEX, Checkpoint, split_qkv
 from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.building import FC_NORM, NORM
@@ -64,11 +65,13 @@ class Export:
         state: tensors by their names.
         kept: the tensors of the source in it, by our names: what the way back gives.
         left_out: names, ours, that the project has no place for.
+        noted: grids and heads, by our names, that the project does not store.
     """
 
     state: dict[str, Tensor]
     kept: dict[str, Tensor]
     left_out: list[str]
+    noted: dict[str, Tensor] = field(default_factory=dict)
 
 
 def _complete_codebook(state: dict[str, Tensor]) -> None:
@@ -162,6 +165,13 @@ def export(checkpoint: Checkpoint, project: str) -> Export:
     target = kinds[checkpoint.kind]
     _check(checkpoint, project, target)
     kept = {n: v for n, v in checkpoint.state.items() if n.startswith(target.parts)}
+    noted = {}
+    if kinds is not _OURS:
+        noted = {
+            n: v for n, v in kept.items() if n.endswith(EXTRA_STATE) and n != AGGREGATION_LAYER
+        }
+        kept = {n: v for n, v in kept.items() if n not in noted}
+        _check_square(checkpoint, project, noted)
     if target.expand:
         kept = _expand_shared_bias(kept)
     state = kept | (_indices(kept) if target.index else {})
@@ -170,8 +180,23 @@ def export(checkpoint: Checkpoint, project: str) -> Export:
         target.complete(state)
     if any(name.startswith('neck.cls_pt_layers.') for name in kept):
         kept[AGGREGATION_LAYER] = checkpoint.state[AGGREGATION_LAYER]
-    left_out = [n for n in checkpoint.state if not n.startswith((*target.parts, AGGREGATION_LAYER))]
-    return Export(state, kept, left_out)
+    left_out = [
+        n
+        for n in checkpoint.state
+        if not n.startswith((*target.parts, AGGREGATION_LAYER)) and not n.endswith(EXTRA_STATE)
+    ]
+    return Export(state, kept, left_out, noted)
+
+
+def _check_square(checkpoint: Checkpoint, project: str, noted: dict[str, Tensor]) -> None:
+    for note in noted.values():
+        rows, columns, _ = note.tolist()
+        if rows != columns:
+            raise InputError(
+                f'{checkpoint} has positions for {rows} × {columns} patches, but a file of '
+                f'{project} does not store its grid and is taken for a square one: write it for '
+                'mmbeitv2 or safetensors.'
+            )
 
 
 def _check(checkpoint: Checkpoint, project: str, target: Target) -> None:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mmbeitv2.checkpoints.digests import DIGEST_KEY, digest
 from mmbeitv2.checkpoints.naming import with_prefix
 from mmbeitv2.checkpoints.reading import METADATA_KEY
 from mmbeitv2.errors import ExistingFileError, InputError
@@ -69,7 +70,7 @@ def write_file(
     """
     state = {name: value.detach().clone().contiguous() for name, value in state.items()}
     if path.suffix == SAFETENSORS_SUFFIX:
-        header = {'format': 'pt', **metadata}
+        header = {'format': 'pt', DIGEST_KEY: digest(state), **metadata}
         _replace(path, lambda file: save_file(state, file, header))
     else:
         content = {METADATA_KEY: metadata, CONTAINERS[project]: state}

@@ -16,12 +16,17 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmbeitv2.checkpoints.host_reading import checked_source, refuse_code_in_checkpoints
+from mmbeitv2.checkpoints.reading import check_training_checkpoint
+from mmbeitv2.engine import PlainCheckpointHook, SoundWeightsHook, VariedCodesHook
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch.launchers import VARIABLES, check_launcher
 from mmbeitv2.launch.options import ConfigOptions
 
 GPU_NORMS = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 CPU_NORM = 'mmbeitv2.AnyDeviceSyncBN'
+# Without the first a run writes checkpoints that are refused; a user's config may have none.
+SAFETY_HOOKS = (PlainCheckpointHook, SoundWeightsHook, VariedCodesHook)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,19 +77,31 @@ def set_environment(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the Runner, or the class that ``runner_type`` names.
+    """Build the Runner, or the class that ``runner_type`` names; it runs no code of checkpoints.
+
+    What it loads or resumes must be the model's own weights, all of them.
 
     Args:
         cfg: a complete config.
+
+    Raises:
+        UserError: ``load_from`` is no checkpoint, damaged, or holds code.
     """
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    refuse_code_in_checkpoints()
+    if cfg.get('load_from'):
+        check_training_checkpoint(checked_source(cfg.load_from))
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    for kind in SAFETY_HOOKS:
+        if not any(isinstance(hook, kind) for hook in runner.hooks):
+            runner.register_hook(kind(), kind.priority)
+    return runner
 
 
 def load_weights(runner: Runner, checkpoint: str) -> None:
     """Load a checkpoint whose every tensor must fit, where mmengine would only log a difference.
 
     Args:
-        runner: whose model is to be evaluated.
+        runner: result of :func:`build_runner`, whose model is to be evaluated.
         checkpoint: path or address of the file.
 
     Raises:
@@ -93,8 +110,9 @@ def load_weights(runner: Runner, checkpoint: str) -> None:
     try:
         runner.load_checkpoint(checkpoint, strict=True)
     except RuntimeError as error:
+        first = ' '.join(str(error).split())
         raise InputError(
-            f'{checkpoint} is a checkpoint of another architecture: {error}. Evaluate it with the '
+            f'{checkpoint} is a checkpoint of another architecture: {first}. Evaluate it with the '
             'config that it was trained with.'
         ) from error
 

@@ -37,8 +37,9 @@ class BEiTViT(VisionTransformer):
 
     ``final_norm='norm'`` normalises the last layer's tokens before pooling, ``'fc_norm'`` the
     pooled vector (the paper's fine-tuning); earlier layers are returned as they are.
-    ``init_cfg=dict(type='Pretrained', checkpoint=PATH)``, with ``prefix`` and ``trust`` if needed,
-    loads a pretraining or fine-tuning checkpoint, see :meth:`load_checkpoint`.
+    ``init_cfg=dict(type='Pretrained', checkpoint=PATH)``, with ``prefix``, ``trust`` and
+    ``img_size`` if needed, loads a pretraining or fine-tuning checkpoint, see
+    :meth:`load_checkpoint`.
     """
 
     def __init__(
@@ -89,11 +90,17 @@ class BEiTViT(VisionTransformer):
         super().init_weights()
         self.init_cfg = init_cfg
         if init_cfg is not None:
-            self.load_checkpoint(
-                init_cfg['checkpoint'], init_cfg.get('prefix', ''), init_cfg.get('trust', False)
-            )
+            names = ('prefix', 'trust', 'img_size')
+            options = {name: init_cfg[name] for name in names if name in init_cfg}
+            self.load_checkpoint(init_cfg['checkpoint'], **options)
 
-    def load_checkpoint(self, checkpoint: str, prefix: str = '', trust: bool = False) -> None:
+    def load_checkpoint(
+        self,
+        checkpoint: str,
+        prefix: str = '',
+        trust: bool = False,
+        img_size: int | tuple[int, int] | None = None,
+    ) -> None:
         """Load the backbone of a checkpoint, its positions fitted to this backbone.
 
         ``fc_norm`` starts fresh where the file has none (the paper's fine-tuning).
@@ -104,13 +111,14 @@ class BEiTViT(VisionTransformer):
             prefix: with a dot, name of the model within a larger one that the file holds; not
                 needed for ``'backbone.'`` and wrappers such as DDP's ``'module.'``.
             trust: open a file that holds Python objects beside weights, which can run any code.
+            img_size: see :func:`mmbeitv2.checkpoints.translation.open_checkpoint`.
 
         Raises:
             FileNotFoundError: no such file.
             ValueError: another architecture; names the first differing tensor and both shapes. Or
                 no checkpoint of a known project, or one with code.
         """
-        opened = open_checkpoint(checkpoint, trust, prefix)
+        opened = open_checkpoint(checkpoint, trust, prefix, img_size)
         load_exactly(self, opened, 'backbone.', may_be_missing=('fc_norm.',))
 
     def train(self, mode: bool = True) -> 'BEiTViT':

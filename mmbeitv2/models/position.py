@@ -39,8 +39,9 @@ def table_grid(table: Tensor) -> Grid:
     side = (math.isqrt(table.shape[0] - NUM_CLS_OFFSETS) + 1) // 2
     if num_relative_positions((side, side)) != table.shape[0]:
         raise InputError(
-            f'a relative position bias table of {table.shape[0]} rows belongs to no square grid; '
-            'allowed are (2n − 1)² + 3 rows.'
+            f'a relative position bias table of {table.shape[0]} rows belongs to no square grid, '
+            'and the file does not note its grid; say the size of the images it was trained with '
+            '(img_size=(height, width)), or give a table of (2n − 1)² + 3 rows'
         )
     return side, side
 

@@ -3,7 +3,6 @@
 Parameter names equal the official release's, so its checkpoints load without renaming.
 """
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -15,26 +14,13 @@ from torch.utils.checkpoint import checkpoint
 from mmbeitv2.errors import InputError
 from mmbeitv2.models.arguments import check_flags, check_images, check_layers, check_picture
 from mmbeitv2.models.layers import INIT_STD, Block, PatchEmbed, init_layer_, init_normal_
-from mmbeitv2.models.position import (
-    SHARED_TABLE,
-    TABLE,
-    Grid,
-    RelativePositionBias,
-    resize_absolute_position,
-    resize_relative_position_bias,
-    table_grid,
-)
+from mmbeitv2.models.position import Grid, RelativePositionBias, resize_absolute_position
+from mmbeitv2.models.stored_layout import FitsCheckpoints
 from mmbeitv2.registry import MODELS
-
-# What learned positions are called in a state dict, and the arguments that make a model have them.
-POSITION_OPTIONS = {
-    'pos_embed': 'use_abs_pos_emb=True',
-    TABLE: 'use_shared_rel_pos_bias=True or use_rel_pos_bias=True',
-}
 
 
 @MODELS.register_module()
-class VisionTransformer(BaseModule):
+class VisionTransformer(FitsCheckpoints, BaseModule):
     """Vision Transformer with the choices that BEiT v2 makes.
 
     Args:
@@ -164,51 +150,6 @@ class VisionTransformer(BaseModule):
             block.init_weights(i + 1, **how)
         self._is_init = True
 
-    def expand_shared_bias(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Copy a checkpoint's shared relative position bias to layers with a bias of their own.
-
-        Args:
-            state: tensors by official name.
-
-        Returns:
-            The tensors, with a table per layer instead of the shared one where this model has them.
-
-        Raises:
-            ValueError: the tensors hold positions of a kind that this model does not have.
-        """
-        state, own = dict(state), self.state_dict()
-        for kind, option in POSITION_OPTIONS.items():
-            if _has(state, kind) and not _has(own, kind):
-                raise InputError(
-                    f'the checkpoint holds {kind}, which this model would drop: set {option}.'
-                )
-        tables = [name for name in own if name.endswith(f'attn.{TABLE}')]
-        if tables and SHARED_TABLE in state and SHARED_TABLE not in own:
-            shared = state.pop(SHARED_TABLE)
-            state.update({name: shared.clone() for name in tables if name not in state})
-        return state
-
-    def resize_positions(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Resize a checkpoint's positions that were learned for another (square) grid.
-
-        Args:
-            state: tensors by official name.
-
-        Returns:
-            The same tensors, bias tables and position embeddings resized where they differ.
-        """
-        state = dict(state)
-        for name, wanted in self.state_dict().items():
-            value = state.get(name)
-            if value is None or value.shape == wanted.shape:
-                continue
-            if name.endswith(TABLE) and value.shape[1] == wanted.shape[1]:
-                state[name] = resize_relative_position_bias(value, table_grid(value), self.grid)
-            elif name == 'pos_embed' and value.shape[2] == wanted.shape[2]:
-                side = math.isqrt(value.shape[1] - 1)
-                state[name] = resize_absolute_position(value, (side, side), self.grid)
-        return state
-
     def embed(self, images: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Grid]:
         """Tokens of an image before the first layer.
 
@@ -292,7 +233,3 @@ class VisionTransformer(BaseModule):
         for norm in (self.norm, self.fc_norm):
             x = x if norm is None else norm(x)
         return x, grid
-
-
-def _has(state: dict[str, Tensor], kind: str) -> bool:
-    return any(name.split('.')[-1] == kind for name in state)

@@ -65,8 +65,7 @@ class VQKDTokenizer(VQKDEncoder):
             products where training runs under autocast. float16, as in the official code, is not
             done on CPUs, where float32 takes its place. bfloat16 changes more codes;
             ``tools/benchmark/flips.py`` counts them.
-        init_cfg: ``dict(type='Pretrained', checkpoint=PATH)``, with ``trust=True`` if needed, see
-            :meth:`load_checkpoint`.
+        init_cfg: ``dict(type='Pretrained', checkpoint=PATH)``, with :meth:`load_checkpoint`'s.
 
     Raises:
         ValueError: another precision.
@@ -88,25 +87,27 @@ class VQKDTokenizer(VQKDEncoder):
     def init_weights(self) -> None:
         """Load the checkpoint that ``init_cfg`` names; without one the weights stay as they are."""
         if self.init_cfg is not None:
-            self.load_checkpoint(
-                self.init_cfg['checkpoint'], trust=self.init_cfg.get('trust', False)
-            )
+            options = {k: self.init_cfg[k] for k in ('trust', 'img_size') if k in self.init_cfg}
+            self.load_checkpoint(self.init_cfg['checkpoint'], **options)
         self._is_init = True
 
-    def load_checkpoint(self, checkpoint: str, trust: bool = False) -> None:
+    def load_checkpoint(
+        self, checkpoint: str, trust: bool = False, img_size: int | tuple[int, int] | None = None
+    ) -> None:
         """Load the tokenizer of a checkpoint, its positions fitted to this encoder.
 
         Args:
             checkpoint: path or URL of a file of VQ-KD or pretraining, of this project or
                 mmpretrain, or of the official release's VQ-KD.
             trust: open a file that holds Python objects beside weights, which can run any code.
+            img_size: see :func:`mmbeitv2.checkpoints.translation.open_checkpoint`.
 
         Raises:
             FileNotFoundError: no such file.
             ValueError: another architecture; names the first differing tensor and both shapes. Or
                 no checkpoint of a tokenizer, or one with code.
         """
-        opened = open_checkpoint(checkpoint, trust)
+        opened = open_checkpoint(checkpoint, trust, img_size=img_size)
         load_exactly(self, opened, tokenizer_prefix(opened))
 
     def train(self, mode: bool = True) -> 'VQKDTokenizer':

@@ -105,7 +105,7 @@ def test_missing_file_is_named(load, tmp_path):
 
 
 def test_wrong_number_of_heads_is_refused(vqkd_file):
-    with pytest.raises(ValueError, match='embed_dim 48 must be a multiple of num_heads 7'):
+    with pytest.raises(ValueError, match='trained with 4 heads, but num_heads is 7'):
         load_tokenizer(str(vqkd_file), num_heads=7)
 
 

@@ -93,7 +93,7 @@ def test_truncated_safetensors_are_refused(tmp_path):
     save_file(WEIGHTS, tmp_path / 'whole.safetensors')
     content = (tmp_path / 'whole.safetensors').read_bytes()
     (tmp_path / 'half.safetensors').write_bytes(content[:-8])
-    with pytest.raises(ValueError, match=r'half\.safetensors is a damaged safetensors file'):
+    with pytest.raises(ValueError, match=r'half\.safetensors is a truncated or damaged'):
         read_state_dict(tmp_path / 'half.safetensors')
 
 
@@ -102,21 +102,6 @@ def test_plain_pickle_is_refused_and_not_run(tmp_path):
     with pytest.raises(ValueError, match='cannot be read as weights only'):
         read_state_dict(tmp_path / 'file.pkl')
     assert not (tmp_path / 'touched').exists()
-
-
-@pytest.mark.parametrize('content', [b'', b'not a checkpoint'], ids=['empty file', 'text file'])
-def test_other_files_are_refused(content, tmp_path):
-    (tmp_path / 'file.pth').write_bytes(content)
-    with pytest.raises(ValueError, match=r'file\.pth cannot be read as weights only'):
-        read_state_dict(tmp_path / 'file.pth')
-
-
-def test_truncated_file_is_refused(tmp_path):
-    torch.save(WEIGHTS, tmp_path / 'whole.pth')
-    content = (tmp_path / 'whole.pth').read_bytes()
-    (tmp_path / 'half.pth').write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r'half\.pth cannot be read as weights only'):
-        read_state_dict(tmp_path / 'half.pth')
 
 
 @pytest.mark.parametrize(

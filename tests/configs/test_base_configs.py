@@ -27,7 +27,8 @@ def mmpretrain_scope():
 
 
 def shapes(state):
-    return {name: list(value.shape) for name, value in state.items()}
+    weights = {name: value for name, value in state.items() if not name.endswith('_extra_state')}
+    return {name: list(value.shape) for name, value in weights.items()}
 
 
 def millions(module):

@@ -49,7 +49,7 @@ def test_cls_has_three_rows_of_its_own():
 
 def test_table_tells_its_square_grid():
     assert table_grid(torch.zeros(num_relative_positions((14, 14)), 1)) == (14, 14)
-    with pytest.raises(ValueError, match=r'100 rows .* allowed are'):
+    with pytest.raises(ValueError, match=r'100 rows .* say the size'):
         table_grid(torch.zeros(100, 1))
 
 

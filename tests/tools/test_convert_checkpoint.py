@@ -43,7 +43,7 @@ def test_conversion_prints_the_table(source, run, tmp_path, capsys):
         (['nowhere.pth', 'out.pth', '--to', 'official'], 'no checkpoint at nowhere.pth'),
         (['{source}', '{source}', '--to', 'official'], 'exists: choose another name'),
         (['{source}', 'out.pth', '--to', 'timm'], 'timm has no model for'),
-        (['{source}', 'out.pth', '--to', 'official'], 'width 48 is no multiple of 64'),
+        (['{source}', 'out.pth', '--to', 'official', '--num-heads', '3'], 'trained with 4 heads'),
     ],
     ids=['source', 'destination', 'kind', 'heads'],
 )

@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
+from mmbeitv2.checkpoints.soundness import check_numbers
 from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.models.teachers.base import (
     FrozenTeacher,
@@ -144,7 +145,7 @@ def _from_file(name: str, path: str) -> nn.Module:
             level=logging.WARNING,
         )
     try:
-        return open_clip.create_model(name, pretrained=path, weights_only=True)
+        model = open_clip.create_model(name, pretrained=path, weights_only=True)
     except Exception as error:  # the file formats' errors share no type
         raise InputError(
             f'pretrained={path!r} does not load into the open_clip model {name!r}: '
@@ -154,6 +155,8 @@ def _from_file(name: str, path: str) -> nn.Module:
             'torch.save(open_clip.load_openai_model(path, '
             "precision='fp32').state_dict(), new_path)"
         ) from error
+    check_numbers(model.state_dict(), path)
+    return model
 
 
 def needs_quick_gelu(name: str, tag: str) -> bool:

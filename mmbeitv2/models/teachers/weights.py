@@ -3,6 +3,7 @@
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmbeitv2.checkpoints.soundness import check_numbers
 from mmbeitv2.errors import InputError
 
 # BatchNorm's step counter: absent from older files and without effect in eval mode.
@@ -18,7 +19,8 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> N
         source: where they come from, for messages.
 
     Raises:
-        ValueError: if names and shapes fit neither way; it names the first tensor that differs.
+        ValueError: if names and shapes fit neither way, or a tensor holds other than finite
+            numbers; it names the first such tensor.
     """
     own = {k: v for k, v in model.state_dict().items() if not k.endswith(_STEP_COUNTER)}
     given = {k: v for k, v in weights.items() if not k.endswith(_STEP_COUNTER)}
@@ -48,5 +50,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> N
             'all shapes equal',
             logger='current',
         )
+    paired = {o: given[g] for o, g in pairs}
+    check_numbers(paired, source, own)
     # Not strict because of the step counters only: all else has been paired above.
-    model.load_state_dict({o: given[g] for o, g in pairs}, strict=False)
+    model.load_state_dict(paired, strict=False)

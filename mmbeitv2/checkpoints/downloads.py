@@ -1,0 +1,181 @@
+"""Download a checkpoint once, whole and checked, into a folder that its address cannot leave."""
+
+import hashlib
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from urllib.request import Request, urlopen
+
+import torch
+from mmengine.logging import print_log
+
+from mmbeitv2.checkpoints.atomic import PARTIAL_SUFFIX, partial_file
+from mmbeitv2.checkpoints.kinds import fault
+from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, UserError
+
+# The end of a file name of torch.hub's convention: NAME-<beginning of its SHA-256>.EXT.
+HASH_IN_NAME = re.compile(r'-([a-f0-9]{8,64})\.')
+# Without an answer, or within one.
+MOST_SECONDS_OF_SILENCE = 60
+# A file that no download has written to for as long is what a killed one has left.
+SECONDS_UNTIL_ABANDONED = 3600
+BLOCK = 2**20
+
+
+def download(url: str) -> Path:
+    """Download a file once into torch.hub's folder of checkpoints and check it.
+
+    Args:
+        url: ``https://…`` or ``http://…``. The expected SHA-256 is its fragment, ``#sha256=<64 hex
+            digits>``, or the end of the file's name by torch.hub's convention, ``-<8 or more hex
+            digits>.pth``. Without either only its length and kind are checked, and the log says so.
+
+    Returns:
+        The file, ``<torch.hub.get_dir()>/checkpoints/<of address and hash>/<name in the URL>``; one
+        that is there already is used, after the same check. So is one of the expected hash that
+        lies in ``checkpoints`` itself, where torch.hub puts it.
+
+    Raises:
+        FileNotFoundError: the download failed.
+        OSError: the file cannot be written.
+        ValueError: the name or the fragment is none, or the file another than the one asked for; it
+            is deleted.
+    """
+    address, _, fragment = url.partition('#')
+    name = _file_name(url, address)
+    expected = _expected_hash(url, name, fragment)
+    folder = Path(torch.hub.get_dir(), 'checkpoints')
+    if expected is not None and (folder / name).is_file():
+        if sha256(folder / name).startswith(expected):
+            return folder / name
+        print_log(f'{folder / name} is not the file that {url} asks for', logger='current')
+    path = folder / hashlib.sha256(f'{address}#{expected or ""}'.encode()).hexdigest()[:16] / name
+    if not path.is_file():
+        _fetch(address, path, expected)
+        return path
+    wrong = _wrong(path, expected)
+    if wrong is not None:
+        path.unlink(missing_ok=True)
+        raise InputError(
+            f'{path}, kept from {url}, is damaged: it {wrong}. It has been deleted: run again to '
+            'download it.'
+        )
+    return path
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _file_name(url: str, address: str) -> str:
+    """The last part of an address; what it stands for must be a name, not a way to elsewhere."""
+    name = unquote(urlsplit(address).path.rpartition('/')[2])
+    if not name.strip('. ') or re.search(r'[/\\:\x00-\x1f\x7f]', name) or len(name.encode()) > 200:
+        raise InputError(
+            f'{url} ends in {name!r}, allowed is the name of a file, of 200 bytes at most and '
+            'without slashes.'
+        )
+    return name
+
+
+def _expected_hash(url: str, name: str, fragment: str) -> str | None:
+    if not fragment:
+        found = HASH_IN_NAME.search(name)
+        return found and found[1]
+    found = re.fullmatch(r'sha256=([0-9a-fA-F]{64})', fragment)
+    if not found:
+        raise InputError(f'{url} ends in #{fragment}, allowed is #sha256=<64 hex digits>.')
+    return found[1].lower()
+
+
+def _fetch(address: str, path: Path, expected: str | None) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    with partial_file(path) as partial, _answer(address, path) as answer:
+        length = answer.headers.get('Content-Length')
+        print_log(f'downloading {address}, {length or "?"} bytes, to {path}', logger='current')
+        received = _copy(answer, partial, address, path)
+        wrong = _wrong(partial, expected)
+        if length is not None and received != int(length):
+            wrong = f'has {received} of {length} bytes'
+        kind = answer.headers.get_content_type()
+        if expected is None and kind in ('text/html', 'application/xhtml+xml'):
+            wrong = f'is a web page ({kind})'
+        if wrong is not None:
+            raise InputError(
+                f'{address} is not the file that was asked for, or damaged: it {wrong}. It was not '
+                'kept. Correct the address or the hash, or try again.'
+            )
+    if expected is None:
+        print_log(
+            f'{path} comes from {address}, unchecked; to have it checked write {address}'
+            f'#sha256={sha256(path)}',
+            logger='current',
+        )
+
+
+@contextmanager
+def _answer(address: str, path: Path) -> Iterator[HTTPResponse]:
+    request = Request(address, headers={'User-Agent': 'mmbeitv2'})
+    try:
+        with urlopen(request, timeout=MOST_SECONDS_OF_SILENCE) as answer:
+            yield answer
+    except UserError:
+        raise
+    except (OSError, HTTPException, ValueError) as error:
+        raise MissingFileError(
+            f'{address} could not be downloaded ({error}): check the address and the network, or '
+            f'put the file at {path} yourself.'
+        ) from error
+
+
+def _copy(answer: HTTPResponse, partial: Path, address: str, path: Path) -> int:
+    """Write an answer into a file; the number of bytes received."""
+    received = 0
+    try:
+        file = open(partial, 'xb')  # noqa: SIM115 only writing may raise what is caught here
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    with file:
+        while block := answer.read(BLOCK):
+            received += len(block)
+            try:
+                file.write(block)
+            except OSError as error:
+                raise _unwritable(path, error) from error
+    return received
+
+
+def _wrong(path: Path, expected: str | None) -> str | None:
+    """What is wrong with a file, as the end of a sentence."""
+    if expected is None:
+        return fault(path)
+    found = sha256(path)
+    if found.startswith(expected):
+        return None
+    return f'has the SHA-256 {found}, but the address asks for {expected}'
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for partial in folder.glob(f'.*{PARTIAL_SUFFIX}'):
+        if time.time() - partial.stat().st_mtime > SECONDS_UNTIL_ABANDONED:
+            partial.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: OSError) -> UnreadableFileError:
+    return UnreadableFileError(
+        f'cannot write {path}: {error.strerror or error}; free space, or choose another folder for '
+        'downloads with the environment variable TORCH_HOME.'
+    )
