@@ -124,6 +124,27 @@ def check_probability(owner: object, name: str, value: Any) -> None:
         raise refuse(owner, name, value, 'in [0, 1], such as 0.5')
 
 
+def check_channels(
+    owner: object, name: str, value: Any, example: Sequence[float], most: float | None = None
+) -> None:
+    """Refuse what is not three finite numbers from 0 on, one for each of red, green and blue.
+
+    Args:
+        owner: The transform or model.
+        name: Of the argument.
+        value: As it was given.
+        example: Usual values.
+        most: The largest that is allowed.
+
+    Raises:
+        ValueError: with the value and what is allowed.
+    """
+    three = isinstance(value, Sequence) and len(value) == 3 and all(map(_is_number, value))
+    if not (three and all(0 <= v <= (math.inf if most is None else most) for v in value)):
+        limit = 'of at least 0' if most is None else f'in [0, {most:g}]'
+        raise refuse(owner, name, value, f'three numbers {limit}, such as {tuple(example)}')
+
+
 def check_span(owner: object, name: str, value: Any, most: float, example: str) -> None:
     """Refuse what is not two numbers in (0, ``most``], the first no larger than the second.
 
