@@ -6,7 +6,8 @@ from functools import wraps
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as torch_module
+from torch.utils.module_tracker import ModuleTracker
 
 from mmbeitv2.errors import InputError
 
@@ -90,7 +91,25 @@ def _is_watched(layer: nn.Module) -> bool:
     if any(hooks) or 'forward' in vars(layer):
         return True
     # Not for torch.compile, which calls such hooks itself or not at all.
-    return not torch.compiler.is_compiling() and _has_any_global_hook()
+    return not torch.compiler.is_compiling() and _all_are_watched()
+
+
+def _all_are_watched() -> bool:
+    """Whether somebody has registered a hook for all modules at once."""
+    if not torch_module._has_any_global_hook():
+        return False
+    hooks = (
+        torch_module._global_forward_pre_hooks,
+        torch_module._global_forward_hooks,
+        torch_module._global_backward_pre_hooks,
+        torch_module._global_backward_hooks,
+    )
+    # FlopCounterMode's only notes where an operator belongs, and is to count what runs without it.
+    return any(
+        not isinstance(getattr(hook, '__self__', None), ModuleTracker)
+        for registered in hooks
+        for hook in registered.values()
+    )
 
 
 def _lacks_parameters(layer: nn.Module) -> bool:
