@@ -55,11 +55,12 @@ def vit_architecture(state: dict[str, Tensor], num_heads: int | None = None) -> 
 
 
 def layer_architecture(state: dict[str, Tensor]) -> dict:
-    """Arguments ``mlp_ratio`` and ``init_values`` for the tensors of one layer."""
+    """Arguments ``mlp_ratio`` and ``init_values`` for the tensors of one layer; trained scales vary."""
     hidden, embed_dim = state['mlp.fc1.weight'].shape
     gamma = state.get('gamma_1')
     return dict(
-        mlp_ratio=hidden / embed_dim, init_values=None if gamma is None else float(gamma.mean())
+        mlp_ratio=hidden / embed_dim,
+        init_values=None if gamma is None else float(gamma.abs().mean()),
     )
 
 
