@@ -55,7 +55,7 @@ def vit_architecture(state: dict[str, Tensor], num_heads: int | None = None) -> 
 
 
 def layer_architecture(state: dict[str, Tensor]) -> dict:
-    """Arguments ``mlp_ratio`` and ``init_values`` for the tensors of one layer; trained scales vary."""
+    """Arguments ``mlp_ratio`` and ``init_values`` for the tensors of one layer."""
     hidden, embed_dim = state['mlp.fc1.weight'].shape
     gamma = state.get('gamma_1')
     return dict(
