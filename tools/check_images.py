@@ -203,7 +203,7 @@ def check(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run the tool."""
     args = parse_args()
-    with one_line_errors():
+    with one_line_errors('interrupted: the same command goes on where it stopped'):
         check(args)
 
 

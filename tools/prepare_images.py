@@ -12,7 +12,6 @@ printed.
 import argparse
 import json
 import random
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -214,13 +213,8 @@ def prepare_folder(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run the tool."""
     args = parse_args()
-    with one_line_errors():
-        try:
-            prepare_folder(args)
-        except KeyboardInterrupt:
-            # Elsewhere an interrupt loses what was done.
-            print('\ninterrupted: the same command goes on where it stopped', file=sys.stderr)
-            raise SystemExit(128 + signal.SIGINT) from None
+    with one_line_errors('interrupted: the same command goes on where it stopped'):
+        prepare_folder(args)
 
 
 if __name__ == '__main__':

@@ -116,7 +116,8 @@ def train(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run the tool."""
     args = parse_args()
-    with one_line_errors():
+    # Within training StopHook listens instead.
+    with one_line_errors('interrupted outside of training: nothing was saved'):
         train(args)
 
 

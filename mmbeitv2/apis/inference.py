@@ -1,12 +1,22 @@
 """Load trained models from their checkpoint alone, and use them."""
 
+import warnings
+
 import torch
 from torch import Tensor
 
 from mmbeitv2.checkpoints.translation import open_checkpoint
+from mmbeitv2.datasets.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
 from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.building import build_pretrained, build_tokenizer
 from mmbeitv2.models import BEiTV2, VQKDTokenizer
+
+MARGIN = 1e-2
+# What black and white become in the channels where they become most.
+NORMALISED = (
+    min(-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD)),
+    max((1 - mean) / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD)),
+)
 
 
 def load_tokenizer(
@@ -74,26 +84,28 @@ def load_pretrained(
 def tokenize(tokenizer: VQKDTokenizer, images: Tensor) -> Tensor:
     """Codes int64 ``(B, H / P, W / P)`` of float RGB images in [−1, 1], ``(B, 3, H, W)``.
 
+    Images without any value below 0 get a warning: they may be in [0, 1].
+
     Raises:
-        ValueError: values outside [−1, 1], or another shape.
+        ValueError: values outside [−1, 1] or that are no numbers, another shape or type.
     """
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise InputError(
-            f'images have shape {tuple(images.shape)}, expected (B, 3, H, W): add the batch '
-            'dimension with images[None].'
+    low, _ = _checked_range(
+        images, (-1, 1), 'RGB in [−1, 1]; uint8 images become that by images / 127.5 − 1'
+    )
+    if low >= 0:
+        warnings.warn(
+            f'no value of the images is below 0 (smallest: {low:.3g}), where [−1, 1] is expected: '
+            'images in [0, 1] become that by images * 2 − 1',
+            stacklevel=2,
         )
-    low, high = images.aminmax()
-    if not (low >= -1 and high <= 1):  # also where they are not numbers
-        raise InputError(
-            f'images reach from {low:.3g} to {high:.3g}, allowed: RGB in [−1, 1]; uint8 images '
-            'become that by images / 127.5 − 1.'
-        )
-    return tokenizer.tokenize(images.to(tokenizer.quantize.codebook.device))
+    return tokenizer.tokenize(images.to(tokenizer.encoder.cls_token))
 
 
 @torch.no_grad()
 def extract_features(model: BEiTV2, images: Tensor) -> dict[str, Tensor]:
     """Features of unmasked images.
+
+    Images without any value below 0 or above 1 get a warning: they may not be normalised.
 
     Args:
         model: result of :func:`load_pretrained`.
@@ -102,8 +114,46 @@ def extract_features(model: BEiTV2, images: Tensor) -> dict[str, Tensor]:
     Returns:
         ``cls_token`` float32 ``(B, C)`` and ``patch_tokens`` float32 ``(B, N, C)``, after the final
         norm.
+
+    Raises:
+        ValueError: values that no such image has or that are no numbers, another shape or type.
     """
+    low, high = _checked_range(
+        images, NORMALISED, f'RGB in [0, 1] normalised: (images − {IMAGENET_MEAN}) / {IMAGENET_STD}'
+    )
+    if low >= 0 and high <= 1:
+        warnings.warn(
+            f'the images reach from {low:.3g} to {high:.3g}, as if they were not normalised: give '
+            f'(images − {IMAGENET_MEAN}) / {IMAGENET_STD}',
+            stacklevel=2,
+        )
     backbone = model.backbone
-    x, grid = backbone.embed(images)
+    x, grid = backbone.embed(images.to(backbone.cls_token))
     x = backbone.norm(backbone.layers(x, grid, backbone.shared_bias(grid)))
     return dict(cls_token=x[:, 0], patch_tokens=x[:, 1:])
+
+
+def _checked_range(images: Tensor, allowed: tuple[float, float], what: str) -> tuple[float, float]:
+    """The smallest and the largest value of images, which are checked.
+
+    Args:
+        images: whatever the caller was given.
+        allowed: the range of values.
+        what: is expected, for the message.
+
+    Raises:
+        ValueError: no float tensor ``(B, 3, H, W)``, or values outside the range.
+    """
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise InputError(f'images are of type {kind}, expected a float tensor: {what}.')
+    if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
+        raise InputError(
+            f'images have shape {tuple(images.shape)}, expected (B, 3, H, W): add the batch '
+            'dimension with images[None].'
+        )
+    low, high = (value.item() for value in images.aminmax())
+    # The margin is rounding; the comparison fails also where they are not numbers.
+    if not (low >= allowed[0] - MARGIN and high <= allowed[1] + MARGIN):
+        raise InputError(f'images reach from {low:.3g} to {high:.3g}, allowed: {what}.')
+    return low, high

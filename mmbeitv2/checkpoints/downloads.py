@@ -13,8 +13,8 @@ from urllib.request import Request, urlopen
 import torch
 from mmengine.logging import print_log
 
+from mmbeitv2.checkpoints.atomic import PARTIAL_SUFFIX, partial_file
 from mmbeitv2.checkpoints.kinds import fault
-from mmbeitv2.checkpoints.writing import PARTIAL_SUFFIX, partial_file
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, UserError
 
 # The end of a file name of torch.hub's convention: NAME-<beginning of its SHA-256>.EXT.

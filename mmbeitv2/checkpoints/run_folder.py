@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import torch
 
+from mmbeitv2.checkpoints.atomic import write_atomically
 from mmbeitv2.checkpoints.kinds import fault
-from mmbeitv2.checkpoints.writing import write_atomically
 from mmbeitv2.errors import UnreadableFileError
 
 POINTER = 'last_checkpoint'

@@ -5,12 +5,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from mmcv.image.geometric import cv2_interp_codes
 from mmcv.transforms import BaseTransform
 
-from mmbeitv2.errors import InputError
+from mmbeitv2.checks import (
+    check_channels,
+    check_choice,
+    check_count,
+    check_number,
+    check_probability,
+    check_span,
+    refuse,
+)
 from mmbeitv2.registry import TRANSFORMS
 
-from .checks import check_probability, check_span
 from .loading import planes_of
 from .operations import operations
 
@@ -52,16 +60,14 @@ class RandAugment(BaseTransform):
         pad_val: Sequence[int],
         interpolation: str = 'bicubic',
     ) -> None:
-        if not 0 <= magnitude_level <= TOTAL_LEVEL:
-            raise InputError(
-                f'RandAugment: magnitude_level is {magnitude_level}, but must be in '
-                f'[0, {TOTAL_LEVEL}]; the recipe has 9'
-            )
-        if not magnitude_std >= 0:
-            raise InputError(
-                f'RandAugment: magnitude_std is {magnitude_std}, but must be 0 or more; the recipe '
-                'has 0.5'
-            )
+        check_count(self, 'num_policies', num_policies, 2)
+        check_number(self, 'magnitude_level', magnitude_level, 9)
+        if magnitude_level > TOTAL_LEVEL:
+            allowed = f'in [0, {TOTAL_LEVEL}]; the recipe has 9'
+            raise refuse(self, 'magnitude_level', magnitude_level, allowed)
+        check_number(self, 'magnitude_std', magnitude_std, 0.5)
+        check_channels(self, 'pad_val', pad_val, (124, 116, 104), most=255)
+        check_choice(self, 'interpolation', interpolation, cv2_interp_codes)
         self.num_policies = num_policies
         self.magnitude_level = magnitude_level
         self.magnitude_std = magnitude_std
@@ -137,6 +143,8 @@ class RandomErasing(BaseTransform):
         check_probability(self, 'erase_prob', erase_prob)
         check_span(self, 'area ratios', (min_area_ratio, max_area_ratio), 1, '0.02 to 0.33')
         check_span(self, 'aspect_range', aspect_range, math.inf, '(3/10, 10/3)')
+        check_channels(self, 'fill_color', fill_color, (124, 116, 104), most=255)
+        check_channels(self, 'fill_std', fill_std, (58, 57, 57))
         self.erase_prob = erase_prob
         self.area_range = (min_area_ratio, max_area_ratio)
         self.aspect_range = tuple(aspect_range)

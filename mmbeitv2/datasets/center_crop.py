@@ -8,10 +8,10 @@ import torch
 from mmcv.transforms import BaseTransform
 from torch.nn.functional import interpolate
 
+from mmbeitv2.checks import check_interpolation, check_side
 from mmbeitv2.errors import InputError
 from mmbeitv2.registry import TRANSFORMS
 
-from .checks import check_interpolation, check_side
 from .decoding import check_value_range, decode, naming_unreadable_file, open_image
 from .loading import planes_of
 from .random_crop import reduce_decoding

@@ -12,23 +12,24 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 
+from mmbeitv2.checks import check_count, check_span, is_count
 from mmbeitv2.errors import InputError
 from mmbeitv2.registry import TRANSFORMS
 
 
 def _checked_grid(grid_size: int | Sequence[int]) -> tuple[int, int]:
-    grid = (grid_size, grid_size) if isinstance(grid_size, int) else tuple(grid_size)
-    if len(grid) != 2 or not all(isinstance(side, int) and side >= 1 for side in grid):
+    grid = grid_size if isinstance(grid_size, Sequence) else (grid_size, grid_size)
+    if len(grid) != 2 or not all(map(is_count, grid)):
         raise InputError(
             f'grid_size={grid_size!r} must be a positive integer or a pair (height, width) of '
             'positive integers, in patches: image size divided by patch size.'
         )
-    return grid
+    return tuple(grid)
 
 
 def _check_num_masked(num_masked: int, grid: tuple[int, int]) -> None:
     cells = grid[0] * grid[1]
-    if not isinstance(num_masked, int) or not 1 <= num_masked <= cells:
+    if not (is_count(num_masked) and num_masked <= cells):
         raise InputError(
             f'num_masked={num_masked!r} must be an integer from 1 to {cells}, the number of '
             f'patches of the {grid[0]}x{grid[1]} grid. Lower num_masked (the paper masks 75 of '
@@ -114,9 +115,10 @@ class BlockMask(BaseTransform):
         self.num_masked = num_masked
         self.min_block = min_block
         self.max_block = num_masked if max_block is None else max_block
-        self.aspect = tuple(aspect)
+        self.aspect = aspect
         self.tries = tries
         self._check_blocks()
+        self.aspect = tuple(aspect)
         self._log_aspect = [math.log(ratio) for ratio in self.aspect]
 
     def _check_blocks(self) -> None:
@@ -127,24 +129,19 @@ class BlockMask(BaseTransform):
                 'for a grid of one row or column.'
             )
         largest = min(self.num_masked, (height - 1) * (width - 1))
-        if not 1 <= self.min_block <= largest:
+        if not (is_count(self.min_block) and self.min_block <= largest):
             raise InputError(
                 f'min_block={self.min_block} must be from 1 to {largest}, the largest block that '
                 f'num_masked={self.num_masked} and the {height}x{width} grid allow. Lower '
                 'min_block.'
             )
-        if self.max_block < self.min_block:
+        if not (is_count(self.max_block) and self.max_block >= self.min_block):
             raise InputError(
                 f'max_block={self.max_block} must be at least min_block={self.min_block}. Raise '
                 'max_block or leave it out.'
             )
-        if len(self.aspect) != 2 or not 0 < self.aspect[0] <= self.aspect[1]:
-            raise InputError(
-                f'aspect={self.aspect} must be two positive numbers (smallest, largest) of '
-                'height / width. The paper uses (0.3, 1 / 0.3).'
-            )
-        if self.tries < 1:
-            raise InputError(f'tries={self.tries} must be at least 1. The paper uses 10.')
+        check_span(self, 'aspect', self.aspect, math.inf, '(0.3, 1 / 0.3)')
+        check_count(self, 'tries', self.tries, 10)
 
     def transform(self, results: dict) -> dict:
         """Add ``mask`` to ``results``."""

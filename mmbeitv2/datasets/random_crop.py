@@ -10,9 +10,9 @@ from mmcv.transforms import BaseTransform
 from PIL import Image
 from torch.nn.functional import interpolate
 
+from mmbeitv2.checks import check_interpolation, check_probability, check_side, check_span
 from mmbeitv2.registry import TRANSFORMS
 
-from .checks import check_interpolation, check_probability, check_side, check_span
 from .decoding import check_value_range, decode, naming_unreadable_file, open_image
 
 # A reduced crop is at least this many times as large as the result, so that the anti-aliased

@@ -9,8 +9,8 @@ from mmengine.dist import broadcast, broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.runner import Runner
 
+from mmbeitv2.checkpoints.atomic import ATOMIC_BACKEND, AtomicBackend, remove_partial_files
 from mmbeitv2.checkpoints.run_folder import POINTER, newest_whole, point_to
-from mmbeitv2.checkpoints.writing import ATOMIC_BACKEND, AtomicBackend, remove_partial_files
 from mmbeitv2.engine.disk_space import check_space
 from mmbeitv2.engine.exact_resume_hook import average_unfinished
 from mmbeitv2.errors import InputError, UserError

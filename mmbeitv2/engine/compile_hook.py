@@ -56,8 +56,9 @@ def compiler_error(model: nn.Module, **kwargs) -> str | None:
     block = copy.deepcopy(_layers(model)[0]).train()
     block.compile(**kwargs)
     grid = block.attn.grid or (1, 1)
-    weight = block.attn.proj.weight
-    x = torch.zeros(2, 1 + math.prod(grid), weight.shape[1], device=weight.device)
+    # Somebody's adapter may stand for any layer of it; this is always there.
+    bias = block.attn.q_bias
+    x = torch.zeros(2, 1 + math.prod(grid), len(bias), device=bias.device)
     try:
         block(x.requires_grad_(), grid).sum().backward()
     except Exception as error:  # torch, Triton and the system's compiler raise dozens of types

@@ -7,7 +7,7 @@ from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from mmbeitv2.checkpoints.writing import free_bytes
+from mmbeitv2.checkpoints.atomic import free_bytes
 from mmbeitv2.errors import UnreadableFileError
 
 

@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from mmbeitv2.checkpoints.writing import write_atomically
+from mmbeitv2.checkpoints.atomic import write_atomically
 from mmbeitv2.engine.deferred_scalars import HostCopy
 from mmbeitv2.engine.going_on import how_to_go_on
 from mmbeitv2.errors import NonFiniteError

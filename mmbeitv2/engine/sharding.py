@@ -15,7 +15,7 @@ from torch.distributed import fsdp
 from torch.distributed import tensor as dtensor
 from torch.distributed.device_mesh import init_device_mesh
 
-from mmbeitv2.checkpoints.writing import partial_file
+from mmbeitv2.checkpoints.atomic import partial_file
 from mmbeitv2.errors import InputError, NotInstalledError
 from mmbeitv2.models.layers import Block
 from mmbeitv2.registry import STRATEGIES

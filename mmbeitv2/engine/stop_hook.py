@@ -13,8 +13,8 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmbeitv2.checkpoints.atomic import ATOMIC_BACKEND
 from mmbeitv2.checkpoints.run_folder import point_to
-from mmbeitv2.checkpoints.writing import ATOMIC_BACKEND
 from mmbeitv2.engine.agreement import Agreement
 from mmbeitv2.engine.checkpoint_hook import CheckpointHook
 from mmbeitv2.engine.exact_resume_hook import update_is_unfinished

@@ -59,7 +59,8 @@ def layer_architecture(state: dict[str, Tensor]) -> dict:
     hidden, embed_dim = state['mlp.fc1.weight'].shape
     gamma = state.get('gamma_1')
     return dict(
-        mlp_ratio=hidden / embed_dim, init_values=None if gamma is None else float(gamma.mean())
+        mlp_ratio=hidden / embed_dim,
+        init_values=None if gamma is None else float(gamma.abs().mean()),
     )
 
 

@@ -1,10 +1,13 @@
 """The parts of a model's config against the classes that they name, or that are named for them."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.registry import MODELS
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.launch.components import check_component
 from mmbeitv2.models.quantizer import NormEMAQuantizer
 from mmbeitv2.models.vit import VisionTransformer
@@ -73,3 +76,38 @@ def entries(part: Any, key: str) -> list[tuple[str, Any]]:
     if isinstance(part, list | tuple):
         return [(f'{key}.{index}', entry) for index, entry in enumerate(part)]
     return [(key, part)]
+
+
+def check_num_codes(cfg: Config, phases: Sequence[str]) -> None:
+    """Check that whoever evaluates codes counts as many as the model has.
+
+    Args:
+        cfg: the run's config.
+        phases: whose evaluators are used.
+
+    Raises:
+        ValueError: another number; the message names both.
+    """
+    model = cfg.get('model') or {}
+    quantizer = (model.get('target_generator') or model).get('quantizer')
+    if not isinstance(quantizer, Mapping):
+        return
+    default = inspect.signature(NormEMAQuantizer).parameters['num_codes'].default
+    num_codes = quantizer.get('num_codes', default)
+    for phase in {'val', 'test'} & set(phases):
+        for key, metric in _metrics(cfg.get(f'{phase}_evaluator'), f'{phase}_evaluator'):
+            counted = metric.get('num_codes', num_codes)
+            if counted != num_codes:
+                raise InputError(
+                    f'{key}.num_codes is {counted!r} but the model has {num_codes!r} codes: set '
+                    f'{key}.num_codes={num_codes!r}'
+                )
+
+
+def _metrics(evaluator: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for entry_key, entry in entries(evaluator, key):
+        if isinstance(entry, Mapping):
+            if 'metrics' in entry:
+                yield from _metrics(entry['metrics'], f'{entry_key}.metrics')
+            else:
+                yield entry_key, entry

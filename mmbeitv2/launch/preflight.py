@@ -11,6 +11,7 @@ from mmbeitv2.checkpoints.sources import is_missing
 from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.launch.labels import settle_labels
 from mmbeitv2.launch.masks import check_masks
+from mmbeitv2.launch.model_parts import check_num_codes
 from mmbeitv2.launch.photos import check_photos, photo_folder
 from mmbeitv2.launch.precision import check_precision
 from mmbeitv2.registry import class_name
@@ -35,12 +36,14 @@ def check(cfg: Config, phases: Sequence[str] = ('train', 'val')) -> None:
             asks for it, and what to do.
         ValueError: a data set that is to give labels has no class folders, an empty one, or more
             than the classifier has classes; or a segmentation head another number; or a hook needs
-            the whole model of a sharded run; or the machine lacks the precision.
+            the whole model of a sharded run; or an evaluator counts other codes than the model has;
+            or the machine lacks the precision.
     """
     if 'train' in phases:
         _check_initial_weights(cfg)
         _check_sharding(cfg)
     check_precision(cfg, phases)
+    check_num_codes(cfg, phases)
     _check_load_from(cfg)
     check_data(cfg, phases)
     check_masks(cfg, phases)

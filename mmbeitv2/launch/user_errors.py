@@ -17,11 +17,14 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
+def one_line_errors(interrupted: str = 'interrupted') -> Iterator[None]:
     """End the process at a ``UserError`` with its message alone, as argparse does.
 
     A traceback would bury what the user can change. It goes into the run's log file where there is
     one. All other errors pass: they are bugs, or a library's.
+
+    Args:
+        interrupted: what Ctrl-C prints, for tools that go on where they were stopped.
 
     Raises:
         SystemExit: with code 2, instead of the error or of one of a full or read-only disk; 130
@@ -43,8 +46,7 @@ def one_line_errors() -> Iterator[None]:
         )
         raise SystemExit(EXIT_CODE) from error
     except KeyboardInterrupt:
-        # Within training StopHook listens instead.
-        print('interrupted outside of training: nothing was saved', file=sys.stderr)
+        print(f'\n{interrupted}', file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
 
 

@@ -1,12 +1,13 @@
 """``BEiTViT``: the vision Transformer as a backbone of mmpretrain and mmsegmentation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from mmbeitv2.checkpoints.loading import load_exactly
 from mmbeitv2.checkpoints.translation import open_checkpoint
+from mmbeitv2.checks import check_flag, is_count
 from mmbeitv2.errors import InputError
 from mmbeitv2.models.position import Grid
 from mmbeitv2.models.vit import VisionTransformer
@@ -26,7 +27,8 @@ class BEiTViT(VisionTransformer):
     Args:
         arch: ``'base'``, ``'large'`` or a dictionary with ``embed_dim``, ``depth``, ``num_heads``
             and optionally ``mlp_ratio``.
-        out_indices: layers (0-based, negative from the end) whose features are returned.
+        out_indices: layers (0-based, negative from the end) whose features are returned, in this
+            order, as often as named.
         out_type: as in mmpretrain: ``'cls_token'`` (B, C); ``'avg_featmap'``, mean of the patch
             tokens (B, C); ``'featmap'`` (B, C, rows, columns); ``'raw'`` tokens (B, 1 + N, C); also
             ``'cls_and_avg'``, a tuple of the first two for each layer.
@@ -48,7 +50,8 @@ class BEiTViT(VisionTransformer):
         frozen: bool = False,
         **kwargs,
     ) -> None:
-        if isinstance(arch, str) and arch not in ARCHITECTURES:
+        known = arch in ARCHITECTURES if isinstance(arch, str) else isinstance(arch, Mapping)
+        if not known:
             raise InputError(
                 f'arch is {arch!r}, allowed: {sorted(ARCHITECTURES)} or a dictionary such as '
                 'dict(embed_dim=384, depth=12, num_heads=6).'
@@ -61,17 +64,25 @@ class BEiTViT(VisionTransformer):
                 f"{out_type!r} does not return: set out_type='avg_featmap', or final_norm='norm'."
             )
         super().__init__(**(ARCHITECTURES[arch] if isinstance(arch, str) else arch), **kwargs)
-        indices = [out_indices] if isinstance(out_indices, int) else list(out_indices)
-        self.out_indices = [i + self.depth if i < 0 else i for i in indices]
-        if not all(0 <= i < self.depth for i in self.out_indices):
-            raise InputError(
-                f'out_indices {indices} reach outside the {self.depth} layers: allowed are '
-                f'{-self.depth} to {self.depth - 1}.'
-            )
+        check_flag(self, 'frozen', frozen)
+        self.out_indices = self._layers_of(out_indices)
         self.out_type = out_type
         self.frozen = frozen
         if frozen:
             self.requires_grad_(False).eval()
+
+    def _layers_of(self, out_indices: int | Sequence[int]) -> list[int]:
+        """The layers asked for, counted from the first."""
+        several = isinstance(out_indices, Sequence) and not isinstance(out_indices, str)
+        indices = list(out_indices) if several else [out_indices]
+        if not indices or not all(
+            is_count(i, least=-self.depth) and i < self.depth for i in indices
+        ):
+            raise InputError(
+                f'out_indices {out_indices!r} reach outside the {self.depth} layers: allowed are '
+                f'whole numbers from {-self.depth} to {self.depth - 1}, one or more.'
+            )
+        return [i % self.depth for i in indices]
 
     def init_weights(self) -> None:
         """Initialise, then load the checkpoint that ``init_cfg`` names, if any."""
@@ -119,12 +130,12 @@ class BEiTViT(VisionTransformer):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             x, grid = self.embed(images)
             bias = self.shared_bias(grid)
-            features, start = [], 0
+            features, start = {}, 0
             for i in sorted(set(self.out_indices)):
                 x = self.layers(x, grid, bias, start, i + 1)
-                features.append(self._format(x, grid, last=i == self.depth - 1))
+                features[i] = self._format(x, grid, last=i == self.depth - 1)
                 start = i + 1
-        return tuple(features)
+        return tuple(features[i] for i in self.out_indices)
 
     def _format(self, x: Tensor, grid: Grid, last: bool) -> Tensor | tuple[Tensor, Tensor]:
         if last and self.norm is not None:

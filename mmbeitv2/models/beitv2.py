@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmbeitv2.errors import InputError
 from mmbeitv2.models.float32 import in_float32
+from mmbeitv2.models.position import Grid
 from mmbeitv2.models.vqkd import VQKDTokenizer
 from mmbeitv2.registry import MODELS
 
@@ -44,10 +45,27 @@ class BEiTV2(BaseSelfSupervisor):
             raise InputError(
                 "pretraining needs a backbone with use_mask_token=True and final_norm='norm'."
             )
+        self._check_widths()
         if neck is not None and not 0 < self.neck.layer < self.backbone.depth:
             raise InputError(
                 f'patch aggregation takes patches of layer {self.neck.layer}, allowed: 1 to '
                 f'{self.backbone.depth - 1} for this backbone of {self.backbone.depth} layers.'
+            )
+
+    def _check_widths(self) -> None:
+        width, heads = self.backbone.embed_dim, self.backbone.num_heads
+        classifier = getattr(self.head.lm_head, 'in_features', width)
+        for part, found in (('head', classifier), ('neck', getattr(self.neck, 'embed_dim', width))):
+            if found != width:
+                raise InputError(
+                    f'the {part} takes tokens of width {found} but the backbone gives {width}: set '
+                    f'{part}.embed_dim={width}.'
+                )
+        shared = self.backbone.rel_pos_bias is not None
+        if self.neck is not None and shared and self.neck.num_heads != heads:
+            raise InputError(
+                f'the neck has {self.neck.num_heads} heads but the position bias that it shares '
+                f'with the backbone {heads}: set neck.num_heads={heads}.'
             )
 
     def set_tokenizer(self, tokenizer: VQKDTokenizer) -> None:
@@ -93,7 +111,7 @@ class BEiTV2(BaseSelfSupervisor):
         Returns:
             ``loss_mim``, ``loss_cls`` (with a neck), ``acc_mim``, ``acc_cls`` (0 to 1).
         """
-        mask, positions = masked_positions(data_samples, inputs[0].device)
+        mask, positions = self._masks(inputs, data_samples)
         codes = self._codes(inputs[1], positions)
         results = {}
         for name, tokens in self.masked_tokens(inputs[0], mask, positions).items():
@@ -155,7 +173,7 @@ class BEiTV2(BaseSelfSupervisor):
         Every sample gets ``masked_codes`` int64 ``(M,)``, the tokenizer's, and for each branch
         ``pred_codes_mim``, ``pred_codes_cls`` int64 ``(M,)``.
         """
-        mask, positions = masked_positions(data_samples, inputs[0].device)
+        mask, positions = self._masks(inputs, data_samples)
         codes = self._codes(inputs[1], positions)
         for name, logits in self.predict_codes(inputs[0], mask, positions).items():
             for sample, predicted in zip(data_samples, logits.argmax(-1)):
@@ -163,6 +181,18 @@ class BEiTV2(BaseSelfSupervisor):
         for sample, code in zip(data_samples, codes):
             sample.set_field(code, 'masked_codes')
         return data_samples
+
+    def _masks(self, inputs: list[Tensor], data_samples: list[DataSample]) -> tuple[Tensor, Tensor]:
+        """As :func:`masked_positions`, of masks and views that fit one another."""
+        grids = [
+            tuple(-(-side // self.backbone.patch_size) for side in x.shape[-2:]) for x in inputs
+        ]
+        if grids[0] != grids[1]:
+            raise InputError(
+                f'the student sees {grids[0]} patches but the tokenizer {grids[1]}: give both '
+                'views the same size.'
+            )
+        return masked_positions(data_samples, inputs[0].device, grids[0])
 
     def _codes(self, images: Tensor, positions: Tensor) -> Tensor:
         if self.target_generator is None:
@@ -174,7 +204,7 @@ class BEiTV2(BaseSelfSupervisor):
 
 
 def masked_positions(
-    data_samples: list[DataSample], device: torch.device | str = 'cpu'
+    data_samples: list[DataSample], device: torch.device | str = 'cpu', grid: Grid | None = None
 ) -> tuple[Tensor, Tensor]:
     """Stack the masks of a batch and list the masked patches.
 
@@ -182,21 +212,34 @@ def masked_positions(
         data_samples: with ``mask``, bool ``(rows, columns)``. Masks on the CPU, where the data
             preprocessors leave them, are listed without waiting for the device.
         device: where the results are wanted.
+        grid: ``(rows, columns)`` that the masks are to have; None for any, the same of all.
 
     Returns:
         bool ``(B, N)`` and int64 ``(B, M)``, in row-major order.
 
     Raises:
-        ValueError: images with different numbers of masked patches.
+        ValueError: masks of another grid, images with different numbers of masked patches, or
+            without any.
     """
-    mask = torch.stack([torch.as_tensor(sample.mask) for sample in data_samples])
-    mask = mask.flatten(1).bool()
+    masks = [torch.as_tensor(sample.mask) for sample in data_samples]
+    grid = tuple(masks[0].shape) if grid is None else grid
+    for mask in masks:
+        if tuple(mask.shape) != grid:
+            raise InputError(
+                f'a mask has the grid {tuple(mask.shape)} but the images {grid} patches: set the '
+                f'grid of the mask generator to {grid}.'
+            )
+    mask = torch.stack(masks).flatten(1).bool()
     counts = mask.sum(dim=1)
     if (counts != counts[0]).any():
         raise InputError(
             f'every image of a batch must have the same number of masked patches, got '
             f'{sorted(set(counts.tolist()))}: use BlockMask or RandomMask, which mask exactly '
             'num_masked.'
+        )
+    if counts[0] == 0:
+        raise InputError(
+            'no patch is masked, so nothing is predicted: set num_masked to 1 or more.'
         )
     positions = mask.nonzero()[:, 1].view(mask.shape[0], -1)
     return tuple(t.to(device, non_blocking=True) for t in (mask, positions))

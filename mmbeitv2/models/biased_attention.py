@@ -3,9 +3,10 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from mmbeitv2.models.position import Grid, expand_relative_position_bias
+from mmbeitv2.models.shortcuts import differentiable_once
 
 
 def biased_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
@@ -65,7 +66,7 @@ class _BiasedAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, source, out = ctx.saved_tensors
         grads = [torch.empty_like(tensor) for tensor in (q, k, v)]

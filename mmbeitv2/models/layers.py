@@ -17,6 +17,7 @@ from mmbeitv2.models.position import (
     resize_relative_position_bias,
 )
 from mmbeitv2.models.recomputation import can_recompute, linear_of_gelu, linear_of_norm
+from mmbeitv2.models.shortcuts import can_bypass, can_differentiate
 
 INIT_STD = 0.02
 
@@ -41,6 +42,11 @@ def init_layer_(module: nn.Module, std: float = INIT_STD, cut: float | None = 1.
     elif isinstance(module, nn.LayerNorm):
         nn.init.ones_(module.weight)
         nn.init.zeros_(module.bias)
+
+
+def task_layer(in_dim: int, out_dim: int) -> nn.Sequential:
+    """Linear – Tanh – Linear head after an encoder or decoder (official ``*_task_layer``)."""
+    return nn.Sequential(nn.Linear(in_dim, in_dim), nn.Tanh(), nn.Linear(in_dim, out_dim))
 
 
 def take_tokens(x: Tensor, positions: Tensor) -> Tensor:
@@ -108,7 +114,7 @@ class Attention(nn.Module):
         grid: Grid,
         shared_bias: Tensor | None = None,
         queries: Tensor | None = None,
-        norm: nn.LayerNorm | None = None,
+        norm: nn.Module | None = None,
     ) -> Tensor:
         """Attend from every token, or from the ``queries`` only, to every token.
 
@@ -123,22 +129,9 @@ class Attention(nn.Module):
             float ``(B, T, C)`` or ``(B, M, C)``.
         """
         batch, _, dim = x.shape
-        if queries is None:
-            qkv_bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
-            if norm is not None and self.recompute and can_recompute(norm):
-                qkv = linear_of_norm(x, norm, self.qkv.weight, qkv_bias)
-            else:
-                qkv = F.linear(x if norm is None else norm(x), self.qkv.weight, qkv_bias)
-            q, k, v = qkv.chunk(3, dim=-1)
-        else:
-            x = x if norm is None else norm(x)
-            q_weight, kv_weight = self.qkv.weight.split([dim, 2 * dim])
-            kv_bias = torch.cat([torch.zeros_like(self.v_bias), self.v_bias])
-            q = F.linear(take_tokens(x, queries), q_weight, self.q_bias)
-            k, v = F.linear(x, kv_weight, kv_bias).chunk(2, dim=-1)
         q, k, v = (
             t.view(batch, -1, self.num_heads, dim // self.num_heads).transpose(1, 2)
-            for t in (q, k, v)
+            for t in self._project(x, queries, norm)
         )
         table = None
         if self.grid is not None:
@@ -146,19 +139,40 @@ class Attention(nn.Module):
                 self.relative_position_bias_table, self.grid, grid
             )
         learned = x.is_cpu and queries is None and torch.is_grad_enabled()
-        # torch.compile would have to stop at a function with a backward pass of its own.
-        learned = learned and not torch.compiler.is_compiling()
+        learned = learned and can_differentiate(self)
         if learned and table is not None and shared_bias is None:
             x = relative_position_attention(q, k, v, table, grid)
         elif learned and table is None and shared_bias is not None:
             x = biased_attention(q, k, v, shared_bias)
         else:
             bias = _total_bias(table, grid, shared_bias)
-            if has_bias_gradient(q, bias):
+            if can_differentiate(self, compiled=True) and has_bias_gradient(q, bias):
                 x = learned_bias_attention(q, k, v, bias, queries)
             else:
                 x = F.scaled_dot_product_attention(q, k, v, attn_mask=_mask(bias, q, queries))
         return self.proj(x.transpose(1, 2).reshape(batch, -1, dim))
+
+    def _project(
+        self, x: Tensor, queries: Tensor | None, norm: nn.Module | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries ``(B, T or M, C)``, keys and values ``(B, T, C)``; see :meth:`forward`."""
+        no_bias = torch.zeros_like(self.v_bias)
+        if not can_bypass(self.qkv) or self.qkv.bias is not None:
+            qkv = self.qkv(x if norm is None else norm(x))
+            q, k, v = qkv.chunk(3, dim=-1)
+            q = q if queries is None else take_tokens(q, queries)
+            return q + self.q_bias.to(q.dtype), k, v + self.v_bias.to(v.dtype)
+        if queries is not None:
+            x = x if norm is None else norm(x)
+            q_weight, kv_weight = self.qkv.weight.split([x.shape[-1], 2 * x.shape[-1]])
+            kv = F.linear(x, kv_weight, torch.cat([no_bias, self.v_bias]))
+            q = F.linear(take_tokens(x, queries), q_weight, self.q_bias)
+            return q, *kv.chunk(2, dim=-1)
+        bias = torch.cat([self.q_bias, no_bias, self.v_bias])
+        if norm is not None and self.recompute and can_recompute(self, norm):
+            return linear_of_norm(x, norm, self.qkv.weight, bias).chunk(3, dim=-1)
+        x = x if norm is None else norm(x)
+        return F.linear(x, self.qkv.weight, bias).chunk(3, dim=-1)
 
 
 def _total_bias(table: Tensor | None, grid: Grid, shared_bias: Tensor | None) -> Tensor | None:
@@ -184,17 +198,18 @@ class Mlp(nn.Module):
         super().__init__()
         self.recompute = recompute
         self.fc1 = nn.Linear(dim, hidden_dim)
+        self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden_dim, dim)
 
-    def forward(self, x: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
+    def forward(self, x: Tensor, norm: nn.Module | None = None) -> Tensor:
         """Apply, after ``norm`` if there is one, to the last dimension of ``x``."""
-        if not (self.recompute and can_recompute(norm, self.fc1, self.fc2)):
-            return self.fc2(F.gelu(self.fc1(x if norm is None else norm(x))))
-        if norm is None:
-            hidden = self.fc1(x)
-        else:
+        if norm is not None and self.recompute and can_recompute(self, norm, self.fc1):
             hidden = linear_of_norm(x, norm, self.fc1.weight, self.fc1.bias)
-        return linear_of_gelu(hidden, self.fc2.weight, self.fc2.bias)
+        else:
+            hidden = self.fc1(x if norm is None else norm(x))
+        if self.recompute and can_recompute(self, self.act, self.fc2):
+            return linear_of_gelu(hidden, self.fc2.weight, self.fc2.bias, self.act.approximate)
+        return self.fc2(self.act(hidden))
 
 
 class Block(nn.Module):
@@ -246,11 +261,16 @@ class Block(nn.Module):
         A layer whose other outputs nobody reads costs less that way and gives the same numbers:
         keys and values still come from every token.
         """
-        attended = self.attn(x, grid, shared_bias, queries, self.norm1)
+        if can_bypass(self.attn, kinds=(Attention,)):
+            attended = self.attn(x, grid, shared_bias, queries, self.norm1)
+        else:
+            attended = self.attn(self.norm1(x), grid, shared_bias, queries)
         if queries is not None:
             x = take_tokens(x, queries)
         x = x + self.drop_path(_scale(attended, self.gamma_1))
-        return x + self.drop_path(_scale(self.mlp(x, self.norm2), self.gamma_2))
+        if can_bypass(self.mlp, kinds=(Mlp,)):
+            return x + self.drop_path(_scale(self.mlp(x, self.norm2), self.gamma_2))
+        return x + self.drop_path(_scale(self.mlp(self.norm2(x)), self.gamma_2))
 
     def init_weights(self, layer: int, std: float = INIT_STD, cut: float | None = 1.0) -> None:
         """Initialise as layer number ``layer`` (from 1): both output weights over √(2·layer)."""

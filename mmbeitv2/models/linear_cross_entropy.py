@@ -4,30 +4,16 @@ from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+from mmbeitv2.models.shortcuts import differentiable_once
 
 # Rows of logits held at a time. On a GPU, 2048 rows of 8192 logits fill its multiprocessors in each
 # of the three products, and their half-precision copy (32 MiB) stays in the second-level cache of
 # an H100; in float16 their sum of normalised tokens, √C each at most, stays in range. On a CPU few
 # rows would read the weights, and write their gradient, too often.
 ROWS_CPU, ROWS_GPU = 1024, 2048
-
-
-def can_fuse(module: nn.Module) -> bool:
-    """Whether nobody sees the logits that ``module``, a linear layer, would give.
-
-    Layers that others have put in its place (adapters, quantized or sharded ones) are to be called,
-    and so is one with hooks. ``torch.compile`` fuses by itself, and would have to stop at a
-    function with a backward pass of its own.
-    """
-    hooks = (
-        module._forward_pre_hooks,
-        module._forward_hooks,
-        module._backward_pre_hooks,
-        module._backward_hooks,
-    )
-    return type(module) is nn.Linear and not any(hooks) and not torch.compiler.is_compiling()
 
 
 def linear_cross_entropy(
@@ -93,7 +79,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return loss, accuracy
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: FunctionCtx, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         # The mean over no token is no number, but moves no weight.
         scale = grad_loss / max(ctx.count, 1)

@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mmbeitv2.checks import check_count, refuse
 from mmbeitv2.errors import InputError
 from mmbeitv2.models.batch_norm import AnyDeviceSyncBN
 from mmbeitv2.models.float32 import in_float32
@@ -53,11 +54,22 @@ class LinearProbeHead(BaseModule):
         rates: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        if not features or not set(features) <= set(FEATURES):
-            raise InputError(f'features is {tuple(features)}, allowed: one or more of {FEATURES}.')
-        for name in (*(layers or ()), *(rates or ())):
-            if '.' in name:
-                raise InputError(f"the name {name!r} has a dot: write a rate 0.004 as 'lr4e-3'.")
+        check_count(self, 'in_channels', in_channels, 768)
+        check_count(self, 'num_classes', num_classes, 1000)
+        if not _is_list(features) or not features or not all(f in FEATURES for f in features):
+            raise InputError(f'features is {features!r}, allowed: one or more of {FEATURES}.')
+        for argument, given in dict(features=features, layers=layers, rates=rates).items():
+            if given is None:
+                continue
+            if not _is_list(given) or not given or not all(isinstance(n, str) for n in given):
+                raise refuse(self, argument, given, "a list of names such as ['a', 'b'], or None")
+            if len(set(given)) < len(given):
+                raise refuse(self, argument, given, 'a list of names that differ')
+            for name in given:
+                if '.' in name:
+                    raise InputError(
+                        f"the name {name!r} has a dot: write a rate 0.004 as 'lr4e-3'."
+                    )
         self.num_classes = num_classes
         self.features = tuple(features)
         self.layers = layers
@@ -129,3 +141,7 @@ class LinearProbeHead(BaseModule):
                 'num_classes of the head to the number of classes of the data.'
             )
         self._checked = True
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)

@@ -4,8 +4,10 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmbeitv2.checks import check_count, check_flag
 from mmbeitv2.models.layers import init_layer_
-from mmbeitv2.models.linear_cross_entropy import can_fuse, linear_cross_entropy
+from mmbeitv2.models.linear_cross_entropy import linear_cross_entropy
+from mmbeitv2.models.shortcuts import can_bypass, can_differentiate
 from mmbeitv2.registry import MODELS
 
 
@@ -17,10 +19,16 @@ class MIMHead(BaseModule):
         embed_dim: width C of a token.
         num_codes: K, the tokenizer's codebook size.
         shared: one weight for the last layer's and for the aggregated tokens; otherwise two.
+
+    Raises:
+        ValueError: an argument of another type or out of range.
     """
 
     def __init__(self, embed_dim: int = 768, num_codes: int = 8192, shared: bool = True) -> None:
         super().__init__()
+        check_count(self, 'embed_dim', embed_dim, 768)
+        check_count(self, 'num_codes', num_codes, 8192, least=2)
+        check_flag(self, 'shared', shared)
         self.num_codes = num_codes
         self.lm_head = nn.Linear(embed_dim, num_codes)
         self.cls_pt_lm_head = None if shared else nn.Linear(embed_dim, num_codes)
@@ -55,7 +63,7 @@ class MIMHead(BaseModule):
             float32 scalars: loss ≥ 0 and accuracy, 0 to 1.
         """
         classifier = self._classifier(aggregated)
-        if self._is_plain() and can_fuse(classifier):
+        if self._is_plain() and can_bypass(classifier):
             return linear_cross_entropy(tokens, classifier.weight, classifier.bias, codes)
         return self.loss(self(tokens, aggregated), codes)
 
@@ -63,13 +71,13 @@ class MIMHead(BaseModule):
         return self.cls_pt_lm_head if aggregated and self.cls_pt_lm_head else self.lm_head
 
     def _is_plain(self) -> bool:
-        """Whether no subclass and no hook does anything else with the logits than this class."""
+        """Whether neither a subclass nor anybody else does something of its own with the logits.
+
+        ``torch.compile`` fuses by itself.
+        """
         own = type(self)
-        return (
-            (own.forward, own.loss) == (MIMHead.forward, MIMHead.loss)
-            and not self._forward_hooks
-            and not self._forward_pre_hooks
-        )
+        as_here = (own.forward, own.loss) == (MIMHead.forward, MIMHead.loss)
+        return as_here and can_bypass(self, kinds=(own,)) and can_differentiate(self)
 
     def loss(self, logits: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 3: mean negative log-likelihood of the codes, and the accuracy, of given logits.

@@ -6,7 +6,9 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmbeitv2.checks import check_count, check_flag, check_probability, is_count
 from mmbeitv2.errors import InputError
+from mmbeitv2.models.arguments import check_layers
 from mmbeitv2.models.layers import INIT_STD, Block, init_layer_
 from mmbeitv2.models.position import Grid
 from mmbeitv2.registry import MODELS
@@ -31,6 +33,9 @@ class PatchAggregationNeck(BaseModule):
         norm_eps: epsilon of the norms.
         init_std: spread of the initial weights; the backbone's.
         recompute: as the backbone's.
+
+    Raises:
+        ValueError: an argument of another type or out of range.
     """
 
     def __init__(
@@ -48,18 +53,29 @@ class PatchAggregationNeck(BaseModule):
         recompute: bool = True,
     ) -> None:
         super().__init__()
-        if depth < 1:
+        if not is_count(depth):
             raise InputError(
-                f'depth is {depth}, allowed: 1 or more; for pretraining without patch aggregation '
-                'set neck=None.'
+                f'depth is {depth!r}, allowed: 1 or more; for pretraining without patch '
+                'aggregation set neck=None.'
             )
-        rates = [drop_path] * depth if isinstance(drop_path, int | float) else list(drop_path)
+        check_layers(
+            *(self, embed_dim, num_heads, depth, mlp_ratio),
+            *(init_values, norm_eps, init_std, recompute),
+        )
+        check_count(self, 'layer', layer, 9)
+        check_flag(self, 'shared_norm', shared_norm)
+        several = isinstance(drop_path, Sequence) and not isinstance(drop_path, str)
+        rates = list(drop_path) if several else [drop_path] * depth
+        for rate in rates:
+            check_probability(self, 'drop_path', rate)
         if len(rates) != depth:
             raise InputError(
                 f'drop_path has {len(rates)} values but the neck {depth} layers: give one for '
                 'each, or one number.'
             )
         self.layer = layer
+        self.embed_dim = embed_dim
+        self.num_heads = num_heads
         self.init_std = init_std
         self.cls_pt_layers = nn.ModuleList(
             Block(

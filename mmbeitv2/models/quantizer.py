@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmengine.dist import all_gather, all_reduce, broadcast, get_rank, get_world_size
 from torch import Tensor, nn
 
+from mmbeitv2.checks import check_count, check_flag, check_number, is_count
 from mmbeitv2.errors import InputError
 from mmbeitv2.registry import MODELS
 
@@ -126,6 +127,9 @@ class NormEMAQuantizer(nn.Module):
             unit vectors.
         revive_below: codes whose moving average of vectors per step falls below this number are
             set to vectors drawn from the batch; None leaves them as they are (the paper).
+
+    Raises:
+        ValueError: an argument of another type or out of range.
     """
 
     def __init__(
@@ -138,10 +142,15 @@ class NormEMAQuantizer(nn.Module):
         revive_below: float | None = None,
     ) -> None:
         super().__init__()
-        if num_codes < 2:
-            raise InputError(f'num_codes is {num_codes}, allowed: 2 or more; the paper has 8192.')
+        if not is_count(num_codes, least=2):
+            raise InputError(f'num_codes is {num_codes!r}, allowed: 2 or more; the paper has 8192.')
+        check_count(self, 'code_dim', code_dim, 32)
+        check_number(self, 'decay', decay, 0.99)
         if not 0 <= decay < 1:
             raise InputError(f'decay is {decay}, allowed: 0 ≤ decay < 1; the paper has 0.99.')
+        check_number(self, 'beta', beta, 1)
+        check_flag(self, 'kmeans_init', kmeans_init)
+        check_number(self, 'revive_below', revive_below, 0.5, optional=True)
         self.num_codes = num_codes
         self.code_dim = code_dim
         self.decay = decay
@@ -177,8 +186,13 @@ class NormEMAQuantizer(nn.Module):
             since it moves by moving average).
 
         Raises:
-            ValueError: eval mode before the codebook has been set.
+            ValueError: eval mode before the codebook has been set, or vectors of another shape.
         """
+        if z.ndim != 4 or z.shape[1] != self.code_dim or not z.is_floating_point():
+            raise InputError(
+                f'vectors are {z.dtype} {tuple(z.shape)}, allowed: float (B, {self.code_dim}, H, '
+                'W); code_dim must be the width of the encoder’s vectors.'
+            )
         with torch.autocast(z.device.type, enabled=False):
             z = l2_normalize(z.permute(0, 2, 3, 1))
             flat = z.reshape(-1, self.code_dim)

@@ -1,24 +1,22 @@
 """Linear layers that keep, for the backward pass, what their input was computed from."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+from mmbeitv2.models.shortcuts import can_bypass, can_differentiate, differentiable_once
 
-def can_recompute(*layers: nn.Module | None) -> bool:
-    """Whether gradients are recorded and the layers are what torch has under their names.
 
-    Layers that others have put in their place (adapters, quantized ones) are to be called, and so
-    are all of them without gradients, where hooks look at what they give. ``torch.compile`` decides
-    itself what to keep, and would have to stop at a function with a backward pass of its own.
+def can_recompute(owner: nn.Module, *layers: nn.Module) -> bool:
+    """Whether ``owner`` is trained, and its ``layers`` may be used without being called.
+
+    ``torch.compile`` decides itself what to keep.
     """
-    if torch.compiler.is_compiling():
-        return False
-    known = (nn.Linear, nn.LayerNorm, type(None))
-    return torch.is_grad_enabled() and all(type(layer) in known for layer in layers)
+    return torch.is_grad_enabled() and can_differentiate(owner) and can_bypass(*layers)
 
 
 def linear_of_norm(x: Tensor, norm: nn.LayerNorm, weight: Tensor, bias: Tensor) -> Tensor:
@@ -31,9 +29,9 @@ def linear_of_norm(x: Tensor, norm: nn.LayerNorm, weight: Tensor, bias: Tensor) 
     return _LinearOf.apply(normalize, weight, bias, x, norm.weight, norm.bias)
 
 
-def linear_of_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``F.linear(F.gelu(x), weight, bias)`` that does not keep ``F.gelu(x)``."""
-    return _LinearOf.apply(F.gelu, weight, bias, x)
+def linear_of_gelu(x: Tensor, weight: Tensor, bias: Tensor, approximate: str = 'none') -> Tensor:
+    """``F.linear(F.gelu(x, approximate), weight, bias)`` that does not keep the activation."""
+    return _LinearOf.apply(partial(F.gelu, approximate=approximate), weight, bias, x)
 
 
 class _LinearOf(torch.autograd.Function):
@@ -56,6 +54,7 @@ class _LinearOf(torch.autograd.Function):
         return F.linear(function(*inputs), weight, bias)
 
     @staticmethod
+    @differentiable_once
     def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         weight, *inputs = ctx.saved_tensors
         with torch.enable_grad():

@@ -6,6 +6,7 @@ import timm
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mmbeitv2.checks import check_count, check_flag, check_probability
 from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.registry import MODELS
 
@@ -36,12 +37,19 @@ class TimmViT(BaseModule):
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        if model.partition('.')[0] not in timm.list_models(module='vision_transformer'):
+        check_count(self, 'img_size', img_size, 224)
+        check_probability(self, 'drop_path_rate', drop_path_rate)
+        check_flag(self, 'pretrained', pretrained)
+        if not isinstance(model, str) or model.partition('.')[0] not in timm.list_models(
+            module='vision_transformer'
+        ):
             raise InputError(
                 f'model={model!r} is not a plain ViT of timm: choose one of '
                 "timm.list_models(module='vision_transformer')."
             )
-        if checkpoint is not None and not Path(checkpoint).is_file():
+        if checkpoint is not None and not (
+            isinstance(checkpoint, str | Path) and Path(checkpoint).is_file()
+        ):
             raise MissingFileError(f'no weight file at {checkpoint}: check the path.')
         self.pretrained = pretrained
         self._arguments = dict(

@@ -3,6 +3,7 @@
 Parameter names equal the official release's, so its checkpoints load without renaming.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmbeitv2.errors import InputError
+from mmbeitv2.models.arguments import check_flags, check_images, check_layers, check_picture
 from mmbeitv2.models.layers import INIT_STD, Block, PatchEmbed, init_layer_, init_normal_
 from mmbeitv2.models.position import Grid, RelativePositionBias, resize_absolute_position
 from mmbeitv2.models.stored_layout import FitsCheckpoints
@@ -48,7 +50,8 @@ class VisionTransformer(FitsCheckpoints, BaseModule):
         init_cfg: mmengine's initialisation config.
 
     Raises:
-        ValueError: a size that does not fit another; the message names both.
+        ValueError: an argument of another type or out of range, or a size that does not fit
+            another; the message names the value and what is allowed.
     """
 
     def __init__(
@@ -75,10 +78,23 @@ class VisionTransformer(FitsCheckpoints, BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-        _check_arguments((height, width), patch_size, embed_dim, num_heads, final_norm)
+        check_layers(
+            *(self, embed_dim, num_heads, depth, mlp_ratio),
+            *(init_values, norm_eps, init_std, recompute),
+        )
+        check_picture(self, img_size, patch_size, in_chans, drop_path_rate, init_cut, final_norm)
+        check_flags(
+            self,
+            use_abs_pos_emb=use_abs_pos_emb,
+            use_shared_rel_pos_bias=use_shared_rel_pos_bias,
+            use_rel_pos_bias=use_rel_pos_bias,
+            use_mask_token=use_mask_token,
+            with_cp=with_cp,
+        )
+        height, width = img_size if isinstance(img_size, Sequence) else (img_size, img_size)
         self.img_size = (height, width)
         self.patch_size = patch_size
+        self.in_chans = in_chans
         self.embed_dim = embed_dim
         self.depth = depth
         self.num_heads = num_heads
@@ -145,13 +161,16 @@ class VisionTransformer(FitsCheckpoints, BaseModule):
             float ``(B, 1 + N, C)`` with [CLS] first, and the grid ``(rows, columns)``.
 
         Raises:
-            ValueError: the mask does not fit the patches.
+            ValueError: no images, or a mask that does not fit their patches or has no token.
         """
+        check_images(self, images, self.in_chans)
         x, grid = self.patch_embed(images)
         # Tokens keep the weights' precision from here on, as in the official code: branches may be
         # computed in less, but what they are added to is rounded in no layer.
         x = x.to(self.cls_token.dtype)
         if mask is not None:
+            if self.mask_token is None:
+                raise InputError('a mask needs a mask token: set use_mask_token=True.')
             if mask.shape != x.shape[:2]:
                 raise InputError(
                     f'the mask has shape {tuple(mask.shape)} but the images give '
@@ -214,24 +233,3 @@ class VisionTransformer(FitsCheckpoints, BaseModule):
         for norm in (self.norm, self.fc_norm):
             x = x if norm is None else norm(x)
         return x, grid
-
-
-def _check_arguments(
-    img_size: tuple[int, int],
-    patch_size: int,
-    embed_dim: int,
-    num_heads: int,
-    final_norm: str | None,
-) -> None:
-    height, width = img_size
-    if height % patch_size or width % patch_size:
-        raise InputError(
-            f'img_size {img_size} must be a multiple of patch_size {patch_size}: choose '
-            f'for instance {(height // patch_size + 1) * patch_size}.'
-        )
-    if embed_dim % num_heads:
-        raise InputError(
-            f'embed_dim {embed_dim} must be a multiple of num_heads {num_heads}: take width / 64.'
-        )
-    if final_norm not in ('norm', 'fc_norm', None):
-        raise InputError(f"final_norm is {final_norm!r}, allowed: 'norm', 'fc_norm', None.")

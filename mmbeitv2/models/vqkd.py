@@ -6,24 +6,21 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel, BaseModule
 from mmengine.structures import BaseDataElement
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmbeitv2.checkpoints.loading import load_exactly
 from mmbeitv2.checkpoints.translation import open_checkpoint, tokenizer_prefix
+from mmbeitv2.checks import check_arguments, check_choice
 from mmbeitv2.errors import InputError
+from mmbeitv2.models.arguments import check_images
 from mmbeitv2.models.float32 import in_float32
-from mmbeitv2.models.layers import init_layer_
+from mmbeitv2.models.layers import init_layer_, task_layer
 from mmbeitv2.models.position import Grid
 from mmbeitv2.models.quantizer import NormEMAQuantizer, count_codes, perplexity
 from mmbeitv2.models.vit import VisionTransformer
 from mmbeitv2.registry import MODELS
 
 PRECISIONS = dict(float16=torch.float16, bfloat16=torch.bfloat16, float32=torch.float32)
-
-
-def task_layer(in_dim: int, out_dim: int) -> nn.Sequential:
-    """Linear – Tanh – Linear head after an encoder or decoder (official ``*_task_layer``)."""
-    return nn.Sequential(nn.Linear(in_dim, in_dim), nn.Tanh(), nn.Linear(in_dim, out_dim))
 
 
 class VQKDEncoder(BaseModule):
@@ -37,6 +34,8 @@ class VQKDEncoder(BaseModule):
 
     def __init__(self, encoder: dict, quantizer: dict, **kwargs) -> None:
         super().__init__(**kwargs)
+        check_arguments(self, 'encoder', encoder, VisionTransformer)
+        check_arguments(self, 'quantizer', quantizer, NormEMAQuantizer)
         self.encoder = VisionTransformer(**encoder, final_norm='fc_norm', init_cut=None)
         self.quantize = NormEMAQuantizer(**quantizer)
         self.encode_task_layer = task_layer(self.encoder.embed_dim, self.quantize.code_dim)
@@ -80,10 +79,7 @@ class VQKDTokenizer(VQKDEncoder):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(encoder, quantizer, init_cfg=init_cfg)
-        if mixed_precision not in PRECISIONS:
-            raise InputError(
-                f'mixed_precision is {mixed_precision!r}, allowed: {", ".join(PRECISIONS)}.'
-            )
+        check_choice(self, 'mixed_precision', mixed_precision, PRECISIONS)
         self.mixed_precision = PRECISIONS[mixed_precision]
         self.requires_grad_(False)
         self.eval()
@@ -120,6 +116,7 @@ class VQKDTokenizer(VQKDEncoder):
 
     def encode(self, images: Tensor, queries: Tensor | None = None) -> tuple[Tensor, Grid]:
         """As :meth:`VQKDEncoder.encode`, in ``mixed_precision`` under autocast."""
+        check_images(self, images, self.encoder.in_chans)
         device = images.device.type
         if not torch.is_autocast_enabled(device):
             return super().encode(images, queries)
@@ -192,6 +189,7 @@ class VQKD(VQKDEncoder, BaseModel):
             data_preprocessor=data_preprocessor or dict(type='mmbeitv2.VQKDDataPreprocessor'),
             init_cfg=init_cfg,
         )
+        check_arguments(self, 'decoder', decoder, VisionTransformer)
         self.decoder = VisionTransformer(
             **decoder,
             img_size=self.encoder.grid,

@@ -54,7 +54,7 @@ def test_features_are_the_normalised_tokens(beitv2, pretrained_file, images):
     (tokens,) = backbone(images)
     assert_close(features['cls_token'], tokens[:, 0], atol=1e-6, rtol=1e-6)
     assert_close(features['patch_tokens'], tokens[:, 1:], atol=1e-6, rtol=1e-6)
-    assert extract_features(model, torch.randn(1, 3, 96, 80))['patch_tokens'].shape[1] == 30
+    assert extract_features(model, torch.rand(1, 3, 96, 80) - 0.5)['patch_tokens'].shape[1] == 30
 
 
 @pytest.mark.parametrize('variant', ['separate head', 'no aggregation'])
@@ -122,3 +122,41 @@ def test_wrong_number_of_heads_is_refused(vqkd_file):
 def test_images_of_another_range_or_shape_are_refused(spoil, message, tokenizer, images):
     with pytest.raises(ValueError, match=message):
         tokenize(tokenizer, spoil(images))
+
+
+NORMALISED = torch.rand(1, 3, 64, 64) - 0.5
+
+
+@pytest.mark.parametrize(
+    ('images', 'message'),
+    [
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), 'of type torch.uint8, expected a float'),
+        ([[0.0]], 'of type list, expected a float tensor'),
+        (NORMALISED[0], r'shape \(3, 64, 64\), expected \(B, 3, H, W\)'),
+        (NORMALISED[:0], r'shape \(0, 3, 64, 64\)'),
+        (NORMALISED * 255, 'reach from -127 to 127, allowed: RGB in'),
+        (NORMALISED / 0, 'reach from -inf to inf'),
+        (NORMALISED.log(), 'reach from nan to nan'),
+    ],
+    ids=['integers', 'list', 'no batch', 'empty', '255', 'infinite', 'no numbers'],
+)
+@pytest.mark.parametrize('use', [tokenize, extract_features])
+def test_images_that_no_model_takes_are_refused(use, images, message, beitv2):
+    with pytest.raises(ValueError, match=message):
+        use(beitv2.target_generator if use is tokenize else beitv2, images)
+
+
+@pytest.mark.parametrize('use', [tokenize, extract_features])
+def test_images_in_0_to_1_get_a_warning(use, beitv2, images):
+    model = beitv2.eval() if use is extract_features else beitv2.target_generator
+    with pytest.warns(UserWarning, match=r'images \* 2 − 1|not normalised'):
+        use(model, torch.rand(1, 3, 64, 64))
+
+
+@pytest.mark.parametrize('precision', [torch.float64, torch.float16], ids=str)
+def test_images_of_another_precision_are_converted(precision, beitv2):
+    images = NORMALISED.to(precision)
+    features = extract_features(beitv2.eval(), images)
+    assert_close(features, extract_features(beitv2, images.float()))
+    codes = tokenize(beitv2.target_generator, images)
+    assert torch.equal(codes, tokenize(beitv2.target_generator, images.float()))

@@ -207,5 +207,5 @@ def test_without_a_deviation_every_magnitude_is_the_mean_as_mmpretrains(crops):
 
 
 def test_negative_deviation_is_refused():
-    with pytest.raises(ValueError, match='magnitude_std is -1, but must be 0 or more'):
+    with pytest.raises(ValueError, match='magnitude_std is -1, but must be a number of at least 0'):
         RandAugment(2, 9, -1, pad_val=PAD)

@@ -80,9 +80,9 @@ def test_impossible_grid_is_refused(grid_size):
         ({'num_masked': 12}, r'min_block=16 must be from 1 to 12'),
         ({'min_block': 0}, r'min_block=0 must be from 1 to 30'),
         ({'max_block': 15}, r'max_block=15 must be at least min_block=16'),
-        ({'aspect': (2.0, 0.5)}, r'aspect=\(2.0, 0.5\)'),
-        ({'aspect': (0.0, 1.0)}, r'aspect=\(0.0, 1.0\)'),
-        ({'tries': 0}, r'tries=0'),
+        ({'aspect': (2.0, 0.5)}, r'aspect is \(2.0, 0.5\)'),
+        ({'aspect': (0.0, 1.0)}, r'aspect is \(0.0, 1.0\)'),
+        ({'tries': 0}, r'tries is 0'),
         ({'grid_size': (1, 64)}, r'RandomMask'),
     ],
 )

@@ -160,3 +160,26 @@ def test_trial_leaves_the_model_as_it_is(runner):
 def test_unknown_device_is_refused():
     with pytest.raises(ValueError, match="device is 'gpu', allowed: cuda, cpu, any, none"):
         CompileHook(device='gpu')
+
+
+@pytest.mark.parametrize('backbone', [dict(use_rel_pos_bias=True)], indirect=True)
+def test_adapted_layers_are_one_graph_with_the_same_numbers(backbone):
+    class Adapted(torch.nn.Module):
+        def __init__(self, layer):
+            super().__init__()
+            self.layer = layer
+            self.scale = torch.nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, x):
+            return self.scale * self.layer(x)
+
+    for block in backbone.blocks:
+        block.attn.qkv = Adapted(block.attn.qkv)
+        block.mlp.fc1.register_forward_hook(lambda module, args, out: out + 1)
+    images = torch.randn(2, 3, 32, 32)
+    (expected,) = backbone(images)
+    compile_layers(backbone, backend='aot_eager', fullgraph=True)
+    (found,) = backbone(images)
+    assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    found.sum().backward()
+    assert backbone.blocks[0].attn.qkv.scale.grad is not None

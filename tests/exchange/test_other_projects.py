@@ -266,7 +266,7 @@ class TestOfficialPretraining:
             logits = model.predict_codes(values['images'], mask, positions)
         assert_close(logits['mim'].flatten(0, 1), values['logits_mim'], atol=1e-5, rtol=1e-5)
         assert_close(logits['cls'].flatten(0, 1), values['logits_cls'], atol=1e-5, rtol=1e-5)
-        assert extract_features(model, values['images'])['cls_token'].shape[1] == 48
+        assert extract_features(model, values['images'] / 4)['cls_token'].shape[1] == 48
 
     def test_loss_needs_a_tokenizer(self, file, images, masked_samples):
         path, _ = file

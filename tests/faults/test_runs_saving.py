@@ -12,9 +12,9 @@ from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
 from torch import nn
 
-from mmbeitv2.checkpoints import writing
+from mmbeitv2.checkpoints import atomic
+from mmbeitv2.checkpoints.atomic import AtomicBackend, write_atomically
 from mmbeitv2.checkpoints.run_folder import damage, newest_whole
-from mmbeitv2.checkpoints.writing import AtomicBackend, write_atomically
 from mmbeitv2.engine import disk_space
 from mmbeitv2.errors import UnreadableFileError
 
@@ -38,7 +38,7 @@ class TestWriting:
         def full(descriptor):
             raise OSError(errno.ENOSPC, 'No space left on device')
 
-        monkeypatch.setattr(writing.os, 'fsync', full)
+        monkeypatch.setattr(atomic.os, 'fsync', full)
         with pytest.raises(UnreadableFileError, match=r'a\.pth, 3 bytes: No space left.*free'):
             write_atomically(path, b'new')
         assert path.read_bytes() == b'old'
@@ -56,7 +56,7 @@ class TestWriting:
         seen = []
         flush = os.fsync
         monkeypatch.setattr(
-            writing.os, 'fsync', lambda d: (seen.append((tmp_path / 'a').exists()), flush(d))
+            atomic.os, 'fsync', lambda d: (seen.append((tmp_path / 'a').exists()), flush(d))
         )
         write_atomically(tmp_path / 'a', b'new')
         assert seen == [False, True]  # the file, then the folder
@@ -176,7 +176,7 @@ class TestRun:
 
         def put(backend, content, path):
             if Path(path).name == 'epoch_2.pth':
-                monkeypatch.setattr(writing.os, 'fsync', _full)
+                monkeypatch.setattr(atomic.os, 'fsync', _full)
             write(backend, content, path)
 
         monkeypatch.setattr(AtomicBackend, 'put', put)

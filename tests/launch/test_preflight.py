@@ -184,3 +184,25 @@ def test_sharded_run_refuses_hooks_that_need_the_whole_model(hooks):
     preflight.check(Config(hooks))
     with pytest.raises(ValueError, match=r'(EMA|Codebook).*ShardedStrategy .* remove the hook'):
         preflight.check(Config({**hooks, 'strategy': {'type': 'mmbeitv2.ShardedStrategy'}}))
+
+
+@pytest.mark.parametrize('phase', ['val', 'test'])
+@pytest.mark.parametrize('quantizer', [{'num_codes': 64}, {}], ids=str)
+@pytest.mark.parametrize('nested', [False, True])
+def test_evaluators_that_count_other_codes_than_the_model_has_are_refused(phase, quantizer, nested):
+    metric = {'type': 'mmbeitv2.TokenizerMetric', 'num_codes': 32}
+    cfg = Config(
+        {
+            'model': {'type': 'mmbeitv2.VQKD', 'quantizer': quantizer},
+            f'{phase}_evaluator': {'metrics': [metric]} if nested else [metric],
+        }
+    )
+    key = f'{phase}_evaluator.metrics.0.' if nested else f'{phase}_evaluator.0.'
+    expected = quantizer.get('num_codes', 8192)
+    with pytest.raises(
+        ValueError, match=rf'{key}num_codes is 32 but the model has {expected} codes: set {key}'
+    ):
+        preflight.check(cfg, (phase,))
+    metric['num_codes'] = expected
+    cfg[f'{phase}_evaluator'] = [metric]
+    preflight.check(cfg, (phase,))

@@ -42,6 +42,19 @@ def test_shape_of_every_output(out_type, shape, images):
     assert [feature.shape for feature in features] == [shape] * 3
 
 
+@pytest.mark.parametrize('out_indices', [[2, 0], [2, 2, 2], [-1, 1, -1], (3,), 0])
+def test_features_come_in_the_order_asked_for_as_often_as_asked_for(out_indices, images):
+    backbone = make_backbone(out_type='raw', out_indices=range(4))
+    features = backbone(images)
+    indices = [out_indices] if isinstance(out_indices, int) else list(out_indices)
+    chosen = make_backbone(out_type='raw', out_indices=out_indices)
+    chosen.load_state_dict(backbone.state_dict())
+    found = chosen(images)
+    assert len(found) == len(indices)
+    for feature, index in zip(found, indices):
+        assert torch.equal(feature, features[index])
+
+
 def test_outputs_are_views_of_the_same_tokens(images):
     backbone = make_backbone(out_type='raw', out_indices=(1, 3))
     raw = backbone(images)
@@ -242,8 +255,8 @@ def test_layer_depth(name, depth):
     [
         (dict(arch='huge'), r"arch is 'huge', allowed"),
         (dict(out_type='tokens'), r"out_type is 'tokens', allowed"),
-        (dict(out_indices=(1, 4)), r'out_indices \[1, 4\] reach outside the 4 layers'),
-        (dict(out_indices=-5), r'allowed are -4 to 3'),
+        (dict(out_indices=(1, 4)), r'out_indices \(1, 4\) reach outside the 4 layers'),
+        (dict(out_indices=-5), r'allowed are whole numbers from -4 to 3'),
         (dict(final_norm='fc_norm'), r"out_type='cls_token' does not return: set"),
     ],
 )

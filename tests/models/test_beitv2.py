@@ -205,9 +205,36 @@ def test_unequal_masks_are_refused(masked_samples):
         masked_positions([masked_samples[0], more])
 
 
+def test_masks_of_another_shape_with_as_many_patches_are_refused(beitv2, masked_samples, views):
+    for sample in masked_samples:
+        sample.set_field(sample.mask.reshape(2, 8), 'mask')
+    with pytest.raises(ValueError, match=r'\(2, 8\) but the images \(4, 4\).*to \(4, 4\)'):
+        beitv2(views, masked_samples, mode='loss')
+    with pytest.raises(ValueError, match=r'\(2, 8\)'):
+        beitv2(views, masked_samples, mode='predict')
+
+
+def test_masks_of_different_shapes_are_refused(masked_samples):
+    masked_samples[1].set_field(masked_samples[1].mask.reshape(2, 8), 'mask')
+    with pytest.raises(ValueError, match=r'\(2, 8\).*to \(4, 4\)'):
+        masked_positions(masked_samples)
+
+
+def test_masks_of_nothing_are_refused(masked_samples):
+    for sample in masked_samples:
+        sample.set_field(torch.zeros(4, 4, dtype=torch.bool), 'mask')
+    with pytest.raises(ValueError, match=r'no patch is masked.*1 or more'):
+        masked_positions(masked_samples)
+
+
+def test_views_of_different_sizes_are_refused(beitv2, masked_samples, views):
+    with pytest.raises(ValueError, match=r'sees \(4, 4\) patches but the tokenizer \(2, 2\)'):
+        beitv2([views[0], views[1][..., :32, :32]], masked_samples, mode='loss')
+
+
 def test_image_size_other_than_the_masks_is_refused(beitv2, masked_samples):
     views = [torch.randn(2, 3, 96, 96), torch.rand(2, 3, 96, 96)]
-    with pytest.raises(ValueError, match=r'\(2, 16\).*\(2, 36\).*mask generator to \(6, 6\)'):
+    with pytest.raises(ValueError, match=r'\(4, 4\).*\(6, 6\).*mask generator to \(6, 6\)'):
         beitv2.loss(views, masked_samples)
 
 
@@ -219,7 +246,7 @@ def test_image_size_other_than_the_masks_is_refused(beitv2, masked_samples):
         ('backbone', dict(use_mask_token=False), 'use_mask_token=True'),
         ('backbone', dict(final_norm='fc_norm'), "final_norm='norm'"),
         ('neck', dict(layer=5), r'layer 5, allowed: 1 to 4'),
-        ('neck', dict(layer=0), r'layer 0, allowed: 1 to 4'),
+        ('neck', dict(layer=0), r'layer is 0, but must be a whole number from 1 on'),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(part, change, message, beitv2_config):

@@ -107,8 +107,8 @@ def test_each_rate_is_the_optimisers(features):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(features=['max']), r"features is \('max',\), allowed"),
-        (dict(features=[]), r'features is \(\), allowed'),
+        (dict(features=['max']), r"features is \['max'\], allowed"),
+        (dict(features=[]), r'features is \[\], allowed'),
         (dict(rates=['0.1']), r"name '0\.1' has a dot"),
     ],
 )

@@ -245,7 +245,7 @@ def test_empty_codebook_in_eval_is_refused(z):
     [
         (dict(num_codes=1), 'num_codes is 1, allowed: 2 or more'),
         (dict(decay=1.0), 'decay is 1.0, allowed: 0 ≤ decay < 1'),
-        (dict(decay=-0.1), 'decay is -0.1, allowed'),
+        (dict(decay=-0.1), 'decay is -0.1, but must be a number of at least 0'),
     ],
 )
 def test_wrong_arguments_are_refused(kwargs, message):

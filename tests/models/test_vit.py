@@ -211,7 +211,7 @@ def test_positions_are_resized_to_another_grid():
     [
         (dict(img_size=60), r'\(60, 60\) must be a multiple of patch_size 16'),
         (dict(embed_dim=50), r'embed_dim 50 must be a multiple of num_heads 4'),
-        (dict(final_norm='layer'), r"final_norm is 'layer', allowed"),
+        (dict(final_norm='layer'), r"final_norm is 'layer', but must be one of"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(kwargs, message):

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmbeitv2.checks import is_count
 from mmbeitv2.errors import InputError
 
 
@@ -24,16 +25,16 @@ def resample_grid(features: Tensor, grid_size: int | tuple[int, int]) -> Tensor:
     Raises:
         ValueError: if a side of ``grid_size`` is not positive.
     """
-    height, width = (grid_size, grid_size) if isinstance(grid_size, int) else grid_size
-    if height < 1 or width < 1:
+    sides = (grid_size, grid_size) if is_count(grid_size) else grid_size
+    if not (isinstance(sides, Sequence) and len(sides) == 2 and all(map(is_count, sides))):
         raise InputError(
-            f'grid_size={grid_size} is not a grid: pass two positive integers (rows, columns), '
+            f'grid_size={grid_size!r} is not a grid: pass two positive integers (rows, columns), '
             'the image size divided by the patch size of the student'
         )
-    if features.shape[-2:] == (height, width):
+    if features.shape[-2:] == tuple(sides):
         return features
     return F.interpolate(
-        features, size=(height, width), mode='bilinear', align_corners=False, antialias=True
+        features, size=tuple(sides), mode='bilinear', align_corners=False, antialias=True
     )
 
 
@@ -48,11 +49,30 @@ def check_model_name(name: str, known: Sequence[str], list_command: str) -> None
     Raises:
         ValueError: if ``name`` is not in ``known``; the message lists the closest known names.
     """
+    if not isinstance(name, str):
+        raise InputError(
+            f'model={name!r}: pass the name of a network; list all with {list_command}'
+        )
     if name in known:
         return
     close = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
     hint = f'close names: {", ".join(close)}; ' if close else ''
     raise InputError(f'unknown teacher model={name!r}; {hint}list all with {list_command}')
+
+
+def check_image_size(image_size: int | None) -> None:
+    """Refuse what is neither a number of pixels nor None.
+
+    Raises:
+        ValueError: with the value.
+    """
+    if image_size is not None and not is_count(image_size):
+        raise InputError(f'image_size={image_size!r}: pass a positive number of pixels or None')
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says first, without the lines that follow."""
+    return str(error).strip().partition('\n')[0] or type(error).__name__
 
 
 class FrozenTeacher(nn.Module):
@@ -84,13 +104,12 @@ class FrozenTeacher(nn.Module):
         image_size: int | None = None,
     ) -> None:
         super().__init__()
-        if image_size is not None and image_size < 1:
-            raise InputError(f'image_size={image_size}: pass a positive number of pixels or None')
+        check_image_size(image_size)
         self.embed_dim = embed_dim
         self.image_size = image_size
         mean = _channel_values('mean', mean)
         std = _channel_values('std', std)
-        if (std < 1).any():
+        if not (std >= 1).all():
             raise InputError(
                 f'std={std.flatten().tolist()}: every value must be at least 1, in 0..255 units '
                 '(0..1 units times 255), and mean likewise'
@@ -158,14 +177,18 @@ class FrozenTeacher(nn.Module):
 
 
 def _channel_values(name: str, value: float | Sequence[float]) -> Tensor:
-    values = torch.as_tensor(value, dtype=torch.float32).flatten()
-    if values.numel() not in (1, 3):
-        raise InputError(f'{name}={value}: pass one number or three, in 0..255 units')
+    try:
+        values = torch.as_tensor(value, dtype=torch.float32).flatten()
+    except (TypeError, ValueError, RuntimeError):  # no numbers, or nested ones
+        values = torch.empty(0)
+    if values.numel() not in (1, 3) or not values.isfinite().all():
+        raise InputError(f'{name}={value!r}: pass one number or three, in 0..255 units')
     return values.reshape(1, -1, 1, 1)
 
 
 def _check_images(images: Tensor) -> None:
-    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+    fits = images.ndim == 4 and images.shape[1] == 3 and images.numel()
+    if not fits or not images.is_floating_point():
         raise InputError(
             f'images of shape {tuple(images.shape)} and type {images.dtype}: '
             'pass floating RGB of shape (B, 3, H, W) in [-1, 1]'

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 from mmbeitv2.checkpoints.soundness import check_numbers
 from mmbeitv2.errors import InputError, MissingFileError
-from mmbeitv2.models.teachers.base import FrozenTeacher, check_model_name
+from mmbeitv2.models.teachers.base import (
+    FrozenTeacher,
+    check_image_size,
+    check_model_name,
+    first_line,
+)
 from mmbeitv2.registry import MODELS
 
 
@@ -65,8 +70,14 @@ class CLIPTeacher(FrozenTeacher):
         mean: float | list[float] | None = None,
         std: float | list[float] | None = None,
     ) -> None:
-        name = model.replace('/', '-')
+        name = model.replace('/', '-') if isinstance(model, str) else model
         check_model_name(name, open_clip.list_models(), 'open_clip.list_models()')
+        if not isinstance(pretrained, str | Path) or not str(pretrained):
+            raise InputError(
+                f'pretrained={pretrained!r}: pass a tag or the path of a weight file; tags: '
+                f'{", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"}'
+            )
+        check_image_size(image_size)
         if Path(pretrained).is_file():
             visual = _from_file(name, pretrained).visual
         else:
@@ -137,10 +148,11 @@ def _from_file(name: str, path: str) -> nn.Module:
         model = open_clip.create_model(name, pretrained=path, weights_only=True)
     except Exception as error:  # the file formats' errors share no type
         raise InputError(
-            f'pretrained={path!r} does not load into the open_clip model {name!r}: {error}\n'
-            'Pass a state dict of that whole model (.pt, .bin or .safetensors), which is read '
-            'weights-only. A TorchScript archive such as the .pt that OpenAI published is '
-            'converted once, if you trust it, by torch.save(open_clip.load_openai_model(path, '
+            f'pretrained={path!r} does not load into the open_clip model {name!r}: '
+            f'{first_line(error)}. Pass a state dict of that whole model (.pt, .bin or '
+            '.safetensors), which is read weights-only. A TorchScript archive such as the .pt that '
+            'OpenAI published is converted once, if you trust it, by '
+            'torch.save(open_clip.load_openai_model(path, '
             "precision='fp32').state_dict(), new_path)"
         ) from error
     check_numbers(model.state_dict(), path)
@@ -175,8 +187,8 @@ def _from_tag(name: str, tag: str) -> nn.Module:
             file_model = f'{name}-quickgelu'
         source = config.get('hf_hub', '').rstrip('/') or 'the open_clip release'
         raise MissingFileError(
-            f'the weights {tag!r} of the CLIP teacher {name!r} could not be downloaded: {error}\n'
-            f'Without a network, place a copy of the weight file of {source} '
+            f'the weights {tag!r} of the CLIP teacher {name!r} could not be downloaded: '
+            f'{first_line(error)}. Without a network, place a copy of the weight file of {source} '
             '(open_clip_model.safetensors) on this machine and set '
             f"model='{file_model}', pretrained='PATH/open_clip_model.safetensors'"
         ) from error

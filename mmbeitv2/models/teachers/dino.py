@@ -43,7 +43,7 @@ class DINOTeacher(TimmTeacher):
         std: float | list[float] | None = None,
         trust: bool = False,
     ) -> None:
-        base = model.partition('.')[0]
+        base = model.partition('.')[0] if isinstance(model, str) else model
         if base in set(timm.list_models()) - set(timm.list_models(module='vision_transformer')):
             raise InputError(
                 f'model={model!r} is not a plain ViT of timm: DINOTeacher takes models such as '

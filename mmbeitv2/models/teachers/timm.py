@@ -1,5 +1,8 @@
 """Any timm network with a feature grid as a teacher."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import timm
 import torch
 from timm.layers import PatchEmbed
@@ -7,8 +10,14 @@ from timm.models import FeatureInfo
 from torch import Tensor, nn
 
 from mmbeitv2.checkpoints.reading import WEIGHT_KEYS, read_state_dict
+from mmbeitv2.checks import is_count, refuse
 from mmbeitv2.errors import InputError, MissingFileError
-from mmbeitv2.models.teachers.base import FrozenTeacher, check_model_name
+from mmbeitv2.models.teachers.base import (
+    FrozenTeacher,
+    check_image_size,
+    check_model_name,
+    first_line,
+)
 from mmbeitv2.models.teachers.weights import load_weights
 from mmbeitv2.registry import MODELS
 
@@ -56,6 +65,13 @@ class TimmTeacher(FrozenTeacher):
         model_args: dict | None = None,
         trust: bool = False,
     ) -> None:
+        check_image_size(image_size)
+        if model_args is not None and not isinstance(model_args, Mapping):
+            raise refuse(self, 'model_args', model_args, 'dict(...) of timm.create_model, or None')
+        if checkpoint is not None and not isinstance(checkpoint, str | Path):
+            raise refuse(
+                self, 'checkpoint', checkpoint, 'the path or URL of a weight file, or None'
+            )
         _check_name(model, needs_tag=checkpoint is None)
         model_args = model_args or {}
         if checkpoint is None:
@@ -101,7 +117,7 @@ class TimmTeacher(FrozenTeacher):
 
 
 def _check_name(name: str, needs_tag: bool) -> None:
-    base, _, tag = name.partition('.')
+    base, _, tag = name.partition('.') if isinstance(name, str) else (name, '', '')
     check_model_name(base, timm.list_models(), 'timm.list_models()')
     tagged = timm.list_pretrained(f'{base}.*') + timm.list_pretrained(base)
     if (tag and name not in tagged) or (needs_tag and not tagged):
@@ -118,18 +134,18 @@ def _download(name: str, model_args: dict) -> nn.Module:
     except Exception as error:  # network clients share no exception type
         source = timm.get_pretrained_cfg(name).hf_hub_id or 'the timm release'
         raise MissingFileError(
-            f'the weights of the teacher model={name!r} could not be downloaded: {error}\n'
-            f'Without a network, place a copy of the weight file of {source} (model.safetensors) '
-            "on this machine and set checkpoint='PATH/model.safetensors'"
+            f'the weights of the teacher model={name!r} could not be downloaded: '
+            f'{first_line(error)}. Without a network, place a copy of the weight file of {source} '
+            "(model.safetensors) on this machine and set checkpoint='PATH/model.safetensors'"
         ) from error
 
 
 def _level(name: str, network: nn.Module, out_index: int | None) -> int:
     strides = [level['reduction'] for level in network.feature_info]
     if out_index is not None:
-        if not -len(strides) <= out_index < len(strides):
+        if not is_count(out_index, least=-len(strides)) or out_index >= len(strides):
             raise InputError(
-                f'out_index={out_index} is not a level of {name!r}: pass -{len(strides)} to '
+                f'out_index={out_index!r} is not a level of {name!r}: pass -{len(strides)} to '
                 f'{len(strides) - 1}; strides by level: {strides}'
             )
         return out_index % len(strides)
