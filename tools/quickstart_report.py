@@ -26,6 +26,7 @@ from quickstart_codes import (
 )
 
 from mmbeitv2.apis import load_pretrained, load_tokenizer
+from mmbeitv2.checkpoints.host_reading import refuse_code_in_checkpoints
 from mmbeitv2.errors import MissingFileError
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.reports import few_shot
@@ -192,6 +193,7 @@ def segment(stage: Path, photos: list[Path]) -> tuple[list[np.ndarray], list[str
 
     config = Config.fromfile(runs.config_file(stage))
     config.test_pipeline = config.test_dataloader.dataset.pipeline
+    refuse_code_in_checkpoints()
     model = init_model(config, str(runs.newest_checkpoint(stage)), device='cpu')
     results = inference_model(model, [str(photo) for photo in photos])
     labels = [r.pred_sem_seg.data[0].numpy().astype(np.uint8) for r in results]

@@ -210,5 +210,6 @@ def _harmless_objects() -> Iterator[None]:
 def _reason(error: Exception) -> str:
     """The line of torch's long message that names what was refused."""
     lines = str(error).splitlines() or ['the file ends too early']
-    line = next((line.strip() for line in lines if 'Unsupported' in line), lines[0].strip())
+    named = (line.strip() for line in lines if 'unsupported' in line.lower())
+    line = next(named, lines[0].strip()).removeprefix('WeightsUnpickler error: ')
     return line if isinstance(error, pickle.UnpicklingError) else f'{type(error).__name__}: {line}'

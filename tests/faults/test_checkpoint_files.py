@@ -1,5 +1,6 @@
 """Files in a checkpoint's place are called what they are, and nothing in them is run."""
 
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -139,6 +140,23 @@ def spoiled(tmp_path):
     content = dict(state_dict=state, extra=Touch(tmp_path / 'touched'))
     torch.save(content, tmp_path / 'spoiled.pth')
     return tmp_path / 'spoiled.pth'
+
+
+class Call:
+    """Object that calls the system when it is unpickled, which torch never allows."""
+
+    def __reduce__(self) -> tuple:
+        return os.system, ('exit',)
+
+
+@pytest.mark.parametrize('content', [Touch(Path('file')), Call(), print, nn.Linear(1, 1)])
+def test_what_would_run_is_named_and_nobody_is_told_to_let_it(content, tmp_path):
+    torch.save(dict(state_dict={}, extra=content), tmp_path / 'file.pth')
+    with pytest.raises(
+        InputError, match=r'weights only \(.*nsupported (global|GLOBAL).*\)'
+    ) as error:
+        read_state_dict(tmp_path / 'file.pth')
+    assert 'weights_only' not in one_line(error)
 
 
 @pytest.fixture
