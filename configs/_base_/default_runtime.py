@@ -14,6 +14,8 @@ default_hooks = dict(
     compile=dict(type='mmbeitv2.CompileHook', device='cuda'),
     # At the end of an epoch, once half an hour has passed since the last one.
     checkpoint=dict(type='mmbeitv2.CheckpointHook', max_keep_ckpts=2),
+    # Where another project's tools run this config, too.
+    refuse_code=dict(type='mmbeitv2.RefuseCodeHook'),
     plain_checkpoint=dict(type='mmbeitv2.PlainCheckpointHook'),
     finite_loss=dict(type='mmbeitv2.FiniteLossHook'),
     sound_weights=dict(type='mmbeitv2.SoundWeightsHook'),

@@ -78,7 +78,10 @@ def sha256(path: str | Path) -> str:
 
 def _file_name(url: str, address: str) -> str:
     """The last part of an address; what it stands for must be a name, not a way to elsewhere."""
-    name = unquote(urlsplit(address).path.rpartition('/')[2])
+    try:
+        name = unquote(urlsplit(address).path.rpartition('/')[2])
+    except ValueError as error:
+        raise InputError(f'{url} is no address ({error}): correct it.') from error
     if not name.strip('. ') or re.search(r'[/\\:\x00-\x1f\x7f]', name) or len(name.encode()) > 200:
         raise InputError(
             f'{url} ends in {name!r}, allowed is the name of a file, of 200 bytes at most and '

@@ -4,6 +4,7 @@ import json
 import pickletools
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,7 +30,10 @@ BEGINNINGS = (
     (b'\x93NUMPY', 'is a NumPy array'),
     (b'\x89HDF', 'is an HDF5 file'),
 )
-MARKUP = (b'<!doctype', b'<html', b'<?xml', b'<head', b'<body')
+MARKUP = (b'<!doctype', b'<!--', b'<html', b'<?xml', b'<head', b'<body', b'<error')
+BYTE_ORDER_MARK = b'\xef\xbb\xbf'
+# In a zip archive's directory; torch leaves the memory of such a member as it is.
+DIRECTORY_ATTRIBUTE = 0x10
 DAMAGED = 'is truncated or damaged: copy or download it again'
 SHOWN = 20
 
@@ -61,7 +65,7 @@ def fault(path: str | Path) -> str | None:
         for magic, name in BEGINNINGS:
             if beginning.startswith(magic):
                 return name if ':' in name else f'{name}, no checkpoint'
-        if beginning.lstrip().lower().startswith(MARKUP):
+        if beginning.removeprefix(BYTE_ORDER_MARK).lstrip().lower().startswith(MARKUP):
             return 'is a web page, not a checkpoint: its address needs a login or leads elsewhere'
         if beginning.startswith(ZIP):
             return _fault_of_archive(path)
@@ -72,8 +76,8 @@ def fault(path: str | Path) -> str | None:
         file.seek(0)
         if _pickle_is_whole(file):
             return None
-    text = beginning[:SHOWN].decode(errors='ignore').splitlines()[0]
-    return f'is a text file that begins with {text!r}, no checkpoint'
+    lines = beginning[:SHOWN].decode(errors='ignore').splitlines() or ['']
+    return f'is a text file that begins with {lines[0]!r}, no checkpoint'
 
 
 def _fault_of_archive(path: Path) -> str | None:
@@ -85,12 +89,21 @@ def _fault_of_archive(path: Path) -> str | None:
             pickles = [name for name in names if name.endswith('data.pkl')]
             if not pickles:
                 return 'is a zip archive without a checkpoint: unpack it'
+            folders = [
+                m.filename for m in archive.infolist() if m.external_attr & DIRECTORY_ATTRIBUTE
+            ]
+            if folders:
+                return f'is damaged ({folders[0]} is marked as a folder): copy it again'
             spoiled = archive.testzip()
             if spoiled is not None:
                 return f'is damaged ({spoiled} does not have its checksum): copy it again'
             with archive.open(pickles[0]) as file:
                 return None if _pickle_is_whole(file) else DAMAGED
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError):
+    # A flipped bit may also spoil a name's encoding (ValueError) or say that data are compressed.
+    except (
+        *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError),
+        *(RuntimeError, ValueError),
+    ):
         return DAMAGED
 
 

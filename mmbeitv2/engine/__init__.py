@@ -16,6 +16,7 @@ from mmbeitv2.engine.photo_hooks import ReplacedImagesHook, SameClassesHook
 from mmbeitv2.engine.plain_checkpoint_hook import PlainCheckpointHook
 from mmbeitv2.engine.precision import choose_precision
 from mmbeitv2.engine.record_hook import RunRecordHook
+from mmbeitv2.engine.refuse_code_hook import RefuseCodeHook
 from mmbeitv2.engine.runtime_info_hook import DeferredRuntimeInfoHook
 from mmbeitv2.engine.segmentation_hook import SegmentationPictureHook
 from mmbeitv2.engine.sound_weights_hook import SoundWeightsHook
@@ -42,6 +43,7 @@ __all__ = [
     'LayerDecayOptimWrapperConstructor',
     'MixedPrecisionOptimWrapper',
     'PlainCheckpointHook',
+    'RefuseCodeHook',
     'ReplacedImagesHook',
     'RunRecordHook',
     'SameClassesHook',

@@ -24,8 +24,7 @@ def vit_architecture(state: dict[str, Tensor], num_heads: int | None = None) -> 
     Raises:
         ValueError: the number of heads can be neither read nor assumed, or the grid is not known.
     """
-    projection = state['patch_embed.proj.weight']
-    embed_dim, in_chans, patch_size, _ = projection.shape
+    embed_dim, in_chans, patch_size, _ = _shape(state, 'patch_embed.proj.weight', 4)
     table = state.get(SHARED_TABLE, state.get(f'blocks.0.attn.{TABLE}'))
     layout = stored_layout(state)
     if layout is not None and layout.num_heads:
@@ -56,7 +55,7 @@ def vit_architecture(state: dict[str, Tensor], num_heads: int | None = None) -> 
 
 def layer_architecture(state: dict[str, Tensor]) -> dict:
     """Arguments ``mlp_ratio`` and ``init_values`` for the tensors of one layer."""
-    hidden, embed_dim = state['mlp.fc1.weight'].shape
+    hidden, embed_dim = _shape(state, 'mlp.fc1.weight', 2)
     gamma = state.get('gamma_1')
     return dict(
         mlp_ratio=hidden / embed_dim,
@@ -76,7 +75,7 @@ def tokenizer_architecture(state: dict[str, Tensor], num_heads: int | None = Non
     """
     encoder = with_prefix(state, 'encoder.')
     check_heads(stored_layout(encoder), num_heads)
-    num_codes, code_dim = state['quantize.embedding.weight'].shape
+    num_codes, code_dim = _shape(state, 'quantize.embedding.weight', 2)
     return dict(
         encoder=vit_architecture(encoder, num_heads),
         quantizer=dict(num_codes=num_codes, code_dim=code_dim),
@@ -108,7 +107,23 @@ def pretraining_architecture(state: dict[str, Tensor]) -> dict:
         head=dict(
             type='mmbeitv2.MIMHead',
             embed_dim=arch['embed_dim'],
-            num_codes=state['head.lm_head.weight'].shape[0],
+            num_codes=_shape(state, 'head.lm_head.weight', 2)[0],
             shared='head.cls_pt_lm_head.weight' not in state,
         ),
     )
+
+
+def _shape(state: dict[str, Tensor], name: str, dimensions: int) -> tuple[int, ...]:
+    """Shape of a tensor that sizes are read off."""
+    if name not in state:
+        raise InputError(
+            f'the checkpoint has no tensor {name}, which every such model has: it is incomplete, '
+            'or of another model.'
+        )
+    shape = tuple(state[name].shape)
+    if len(shape) != dimensions or not state[name].numel():
+        raise InputError(
+            f'{name} has shape {shape} in the checkpoint, allowed: {dimensions} dimensions, none '
+            'of them empty.'
+        )
+    return shape

@@ -1,5 +1,8 @@
 """Build the model that a checkpoint belongs to, its sizes read off the tensors."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from mmbeitv2.checkpoints.loading import load_exactly
 from mmbeitv2.checkpoints.naming import with_prefix
 from mmbeitv2.checkpoints.translation import TOKENIZER_PART, Checkpoint, tokenizer_prefix
@@ -29,7 +32,8 @@ def build_tokenizer(
     """
     prefix = tokenizer_prefix(checkpoint)
     state = with_prefix(checkpoint.state, prefix)
-    tokenizer = VQKDTokenizer(**tokenizer_architecture(state, num_heads))
+    with _named(checkpoint):
+        tokenizer = VQKDTokenizer(**tokenizer_architecture(state, num_heads))
     load_exactly(tokenizer, checkpoint, prefix, report=report)
     return tokenizer
 
@@ -57,10 +61,11 @@ def build_pretrained(
             f'{checkpoint} is no pretraining checkpoint of BEiTV2: it holds '
             f'{", ".join(list(state)[:3])}, …'
         )
-    model = BEiTV2(**pretraining_architecture(state))
     part = with_prefix(state, TOKENIZER_PART)
-    if part and with_tokenizer:
-        model.set_tokenizer(VQKDTokenizer(**tokenizer_architecture(part, num_heads)))
+    with _named(checkpoint):
+        model = BEiTV2(**pretraining_architecture(state))
+        if part and with_tokenizer:
+            model.set_tokenizer(VQKDTokenizer(**tokenizer_architecture(part, num_heads)))
     load_exactly(model, checkpoint, report=report)
     return model.eval()
 
@@ -81,7 +86,8 @@ def build_backbone(
     Raises:
         ValueError: there is no backbone in it, or tensors that do not fit one.
     """
-    vit = vit_architecture(with_prefix(checkpoint.state, 'backbone.'), num_heads)
+    with _named(checkpoint):
+        vit = vit_architecture(with_prefix(checkpoint.state, 'backbone.'), num_heads)
     arch = {k: vit.pop(k) for k in ('embed_dim', 'depth', 'num_heads', 'mlp_ratio')}
     mean = FC_NORM in checkpoint.state
     backbone = BEiTViT(
@@ -92,3 +98,12 @@ def build_backbone(
     )
     load_exactly(backbone, checkpoint, 'backbone.', report=report)
     return backbone.eval()
+
+
+@contextmanager
+def _named(checkpoint: Checkpoint) -> Iterator[None]:
+    """Let errors about tensors say whose they are."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f'{checkpoint}: {error}') from error
