@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from mmengine.config import Config
 
 from mmbeitv2.errors import InputError
-from mmbeitv2.launch.config import load_config
-from mmbeitv2.launch.runner import add_common_arguments
 from mmbeitv2.launch.user_errors import one_line_errors
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -43,15 +41,17 @@ def cpus_per_process(cfg: Config) -> int:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the number for the arguments of train.py or test.py."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config')
-    add_common_arguments(parser)
-    args, _ = parser.parse_known_args(argv)
-    with one_line_errors():
-        # Standard output is the number alone; what reading a config says goes elsewhere.
-        with contextlib.redirect_stdout(sys.stderr):
-            number = cpus_per_process(load_config(args.config, args.cfg_options))
-        print(number)
+    # Standard output is the number alone; what imports and the config say goes elsewhere.
+    with one_line_errors(), contextlib.redirect_stdout(sys.stderr):
+        from mmbeitv2.launch.config import load_config
+        from mmbeitv2.launch.runner import add_common_arguments
+
+        parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+        parser.add_argument('config')
+        add_common_arguments(parser)
+        args, _ = parser.parse_known_args(argv)
+        number = cpus_per_process(load_config(args.config, args.cfg_options))
+    print(number)
 
 
 if __name__ == '__main__':

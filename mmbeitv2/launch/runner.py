@@ -109,6 +109,8 @@ def load_weights(runner: Runner, checkpoint: str) -> None:
     """
     try:
         runner.load_checkpoint(checkpoint, strict=True)
+    except InputError as error:
+        raise InputError(f'{checkpoint}: {error}') from error
     except RuntimeError as error:
         first = ' '.join(str(error).split())
         raise InputError(
