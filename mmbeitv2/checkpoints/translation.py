@@ -225,14 +225,16 @@ def _aggregation_layer_filler(metadata: dict[str, str]) -> Callable[[dict[str, T
     """
 
     def fill(state: dict[str, Tensor]) -> None:
-        if any(name.startswith('neck.cls_pt_layers.') for name in state):
-            noted = metadata.get('layer', num_layers(state, 'backbone.blocks') - 3)
-            if not str(noted).isdecimal():
-                raise InputError(
-                    f'the checkpoint notes layer {noted!r} for patch aggregation, allowed: a '
-                    'number of layers.'
-                )
-            layer = int(noted)
-            state.setdefault(AGGREGATION_LAYER, torch.tensor(layer))
+        if AGGREGATION_LAYER in state or not any(
+            name.startswith('neck.cls_pt_layers.') for name in state
+        ):
+            return
+        noted = metadata.get('layer', num_layers(state, 'backbone.blocks') - 3)
+        if not str(noted).isdecimal():
+            raise InputError(
+                f'the checkpoint notes layer {noted!r} for patch aggregation, allowed: a number of '
+                'layers.'
+            )
+        state[AGGREGATION_LAYER] = torch.tensor(int(noted))
 
     return fill

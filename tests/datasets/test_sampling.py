@@ -204,7 +204,11 @@ def build_runner(model, photos, work_dir, max_epochs, resume=False, **kwargs):
         train_dataloader=dataloader_config(photos),
         train_cfg={'by_epoch': True, 'max_epochs': max_epochs},
         optim_wrapper=OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1)),
-        default_hooks={'checkpoint': {'type': 'CheckpointHook', 'interval': 1}},
+        # A test before may have made this process refuse what mmengine's log history is.
+        default_hooks={
+            'checkpoint': {'type': 'CheckpointHook', 'interval': 1},
+            'plain_checkpoint': {'type': 'mmbeitv2.PlainCheckpointHook'},
+        },
         default_scope='mmpretrain',
         log_level='ERROR',
         resume=resume,
