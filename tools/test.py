@@ -164,7 +164,6 @@ def test(args: argparse.Namespace) -> None:
     runner.logger.info(workers)
     load_weights(runner, args.checkpoint)
     runner.test()
-    leave_processes()
 
 
 def main() -> None:
@@ -172,6 +171,7 @@ def main() -> None:
     args = parse_args()
     with one_line_errors():
         test(args)
+        leave_processes()
 
 
 if __name__ == '__main__':

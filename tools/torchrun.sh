@@ -16,9 +16,12 @@ if [[ "$nodes" != 1 && ( -z "${MASTER_ADDR:-}" || -z "${PORT:-}" || -z "${NODE_R
     echo "NNODES=$nodes also needs NODE_RANK, MASTER_ADDR and PORT, the last two the same on all" >&2
     exit 2
 fi
-if [[ -z "${PORT:-}" ]]; then
-    # A fixed default would make two runs on one machine collide.
-    PORT="$(python -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')"
+if [[ "$nodes" == 1 && -z "${PORT:-}" ]]; then
+    # torchrun opens a free port itself: one found here could be taken by another run meanwhile.
+    rendezvous=(--standalone --local-addr=127.0.0.1)
+else
+    rendezvous=(--nnodes="$nodes" --node_rank="${NODE_RANK:-0}"
+        --master_addr="$address" --master_port="$PORT")
 fi
 if [[ -z "${OMP_NUM_THREADS:-}" ]]; then
     # torchrun's own default of 1 leaves cores idle on a CPU machine.
@@ -28,6 +31,5 @@ fi
 export OMP_NUM_THREADS
 
 PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}" exec python "$tools/torchrun.py" \
-    --nnodes="$nodes" --node_rank="${NODE_RANK:-0}" --nproc_per_node="$processes" \
-    --master_addr="$address" --master_port="$PORT" \
+    "${rendezvous[@]}" --nproc_per_node="$processes" \
     "$tools/$script" "$@" --launcher pytorch

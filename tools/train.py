@@ -110,7 +110,6 @@ def train(args: argparse.Namespace) -> None:
     runner.train()
     if args.test:
         runner.test()
-    leave_processes()
 
 
 def main() -> None:
@@ -119,6 +118,7 @@ def main() -> None:
     # Within training StopHook listens instead.
     with one_line_errors('interrupted outside of training: nothing was saved'):
         train(args)
+        leave_processes()
 
 
 if __name__ == '__main__':

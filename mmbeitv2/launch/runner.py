@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import gc
 import os
 import re
 import subprocess
@@ -122,12 +123,15 @@ def load_weights(runner: Runner, checkpoint: str) -> None:
 def leave_processes() -> None:
     """End this process's part in a distributed run that has come to its end.
 
-    gloo's threads would otherwise be there still when Python ends, which now and then aborts a
-    process whose work was done, and torchrun then calls the whole run failed. Not for runs that end
-    at an error: the other processes may wait within an operation.
+    Call it where nothing refers to the runner any more. gloo's threads end with the last reference
+    to their group, which the runner's wrapped model has too, in a circle that only the garbage
+    collector undoes. A thread that is there still when Python ends, and then lets go of a tensor,
+    aborts the process whose work was done, and torchrun calls the whole run failed. Not for runs
+    that end at an error: the other processes may wait within an operation.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+        gc.collect()
 
 
 def _start_gloo(cfg: Config, launcher: str) -> None:

@@ -1,8 +1,31 @@
 """The end of a distributed run."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tiny_runs
 import torch.distributed as dist
 
 from mmbeitv2.launch.runner import leave_processes
+
+PRINT_THREADS = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tools!r})
+import {tool}
+{tool}.main()
+print('threads:', *(p.read_text().strip() for p in Path('/proc/self/task').glob('*/comm')))
+"""
+needs_proc = pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='names of threads')
+
+
+def group_threads() -> int:
+    names = [path.read_text() for path in Path('/proc/self/task').glob('*/comm')]
+    return sum('gloo' in name for name in names)
 
 
 def test_a_finished_process_leaves_the_group(tmp_path):
@@ -11,6 +34,45 @@ def test_a_finished_process_leaves_the_group(tmp_path):
     dist.new_group([0])
     leave_processes()
     assert not dist.is_initialized()
+
+
+@needs_proc
+def test_no_thread_outlives_a_group_that_a_finished_runner_refers_to(tmp_path):
+    store = f'file://{tmp_path / "store"}'
+    dist.init_process_group('gloo', init_method=store, rank=0, world_size=1)
+    model = SimpleNamespace(process_group=dist.group.WORLD)
+    model.runner = SimpleNamespace(model=model)
+    del model
+    assert group_threads()
+    leave_processes()
+    assert not group_threads()
+
+
+def threads_at_the_end(tool: str, *arguments: str, folder: Path) -> str:
+    """Names of the threads when the tool has done its work as a launched process."""
+    launched = dict(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0', MASTER_ADDR='127.0.0.1')
+    result = subprocess.run(
+        [sys.executable, '-c', PRINT_THREADS.format(tools=str(tiny_runs.ROOT / 'tools'), tool=tool)]
+        + ['segment.py', *arguments],
+        cwd=folder,
+        env={**os.environ, **launched, 'MASTER_PORT': '0', 'CUDA_VISIBLE_DEVICES': ''},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()[-1]
+
+
+@needs_proc
+def test_the_tools_end_without_a_thread_of_the_group(tmp_path, demo_data):
+    tiny_runs.write_project(tmp_path, demo_data)
+    launch = ['--launcher', 'pytorch', '--work-dir', 'run']
+    short = ['--cfg-options', 'train_cfg.max_iters=1', 'train_cfg.val_interval=1']
+    for tool, arguments in (('train', [*launch, *short]), ('test', ['run/iter_1.pth', *launch])):
+        threads = threads_at_the_end(tool, *arguments, folder=tmp_path)
+        assert threads.startswith('threads: ')
+        assert 'gloo' not in threads
 
 
 def test_a_run_of_one_process_has_none_to_leave():
