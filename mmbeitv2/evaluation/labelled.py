@@ -11,6 +11,7 @@ from mmbeitv2.errors import InputError
 from mmbeitv2.evaluation.few_shot import Accuracy, Classifier, ridge_probe
 
 RESAMPLED = 1000
+ALL = 'all'
 
 
 class ProbeAccuracy(NamedTuple):
@@ -65,6 +66,26 @@ def draw_labelled(
         turn = _earlier_photos_of_its_thing(members, groups)
         drawn.append(members[np.argsort(turn, kind='stable')][:count])
     return np.sort(np.concatenate(drawn))
+
+
+def draws_of(
+    labels: Sequence[int], shots: Sequence[int], draws: int, groups: Sequence[str] | None = None
+) -> dict[int | str, list[np.ndarray]]:
+    """Draws of every number of labelled photos a class, of the seeds from 0 on; ``'all'`` is one.
+
+    Args:
+        labels: class of each photo, 0 or more.
+        shots: numbers of labelled photos of a class, 1 or more each.
+        draws: for each of them, 1 or more.
+        groups: what each photo shows, see :func:`draw_labelled`.
+
+    Raises:
+        ValueError: no draws, or no labelled photos.
+    """
+    if draws < 1:
+        raise InputError(f'draws is {draws}, allowed: 1 or more of the labelled photos.')
+    drawn = {k: [draw_labelled(labels, k, seed, groups) for seed in range(draws)] for k in shots}
+    return {**drawn, ALL: [np.arange(len(labels))]}
 
 
 def _earlier_photos_of_its_thing(members: np.ndarray, groups: Sequence[str] | None) -> list[int]:
