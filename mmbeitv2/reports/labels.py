@@ -46,7 +46,7 @@ def section(work_dir: Path, data_root: Path) -> Section:
     """
     seeds = seed_folders(work_dir)
     rows = []
-    if any(seed.glob('labels*/*') for seed in seeds):
+    if any(left for seed in seeds for left in seed.glob('labels*/*')):
         rows = [[_tuned(seeds, data_root, data), _probed(seeds, data)] for data in CLASS_FOLDERS]
     drawn = any(panel for row in rows for panel in row)
     picture = label_curves(rows, work_dir / 'labels.png') if drawn else None

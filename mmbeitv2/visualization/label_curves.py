@@ -69,6 +69,8 @@ def label_curves(rows: Sequence[Sequence[LabelPanel | None]], path: str | Path) 
                     _draw(axes, panel)
         for axes in grid[0]:
             if axes.get_visible():
+                # Room for the legend above the curves of few labels.
+                axes.set_ylim(top=1.25 * axes.get_ylim()[1])
                 axes.legend(fontsize=7.5, labelcolor=MUTED, loc='upper left')
         figure.tight_layout(h_pad=1.6, w_pad=1.8)
         return save_figure(figure, path)
