@@ -59,9 +59,15 @@ def test_power_is_how_often_simulated_experiments_find_the_difference():
     assert power_of_pairs(7, 0.02, 0.02) == pytest.approx(found, abs=0.03)
 
 
+@pytest.mark.parametrize('deviation', [0.0, 1e-17, 1e-9, 1e-4])
+def test_power_is_a_share_however_certain(deviation):
+    assert power_of_pairs(3, deviation, 0.02) == 1
+
+
 def test_number_of_pairs_stays_within_what_can_be_had():
     assert pairs_needed(0.0, 0.02, most=12) == 2
     assert pairs_needed(1e-6, 0.02, most=12) == 2
+    assert pairs_needed(1e-17, 0.02, most=12) == 2
     assert pairs_needed(0.5, 0.02, most=12) == 12
 
 
