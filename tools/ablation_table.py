@@ -24,7 +24,7 @@ HEADER = (
     f'power for {100 * SMALLEST_DIFFERENCE:g} points',
     'verdict',
 )
-NOTHING, NOT_RUN = '–', 'not run yet'
+NOTHING, NOT_RUN, RUNNING, TOO_FEW = '–', 'not run yet', 'running', 'too few pairs'
 
 
 def table(record: Record) -> str:
@@ -50,19 +50,20 @@ def _cells(record: Record, claim: str, measure: str) -> list[str]:
     count, planned = len(pairs.base), planned_pairs(record.figures, claim, record.max_seeds)
     if count == 0:
         return [*[NOTHING] * 5, NOT_RUN]
-    means = [f'{100 * sum(values) / count:.1f} %' for values in pairs]
-    if count == 1:
-        return [*means, NOTHING, f'1 of {planned}', NOTHING, 'running']
-    found = paired_difference(*pairs)
-    power = power_of_pairs(count, deviation_of(pairs.differences), SMALLEST_DIFFERENCE)
     # No verdict before the planned number: whoever looks after every pair finds what is not there.
     final = count >= max(planned, FIRST)
+    waiting = RUNNING if count < planned else TOO_FEW
+    means = [f'{100 * sum(values) / count:.1f} %' for values in pairs]
+    if count == 1:
+        return [*means, NOTHING, f'1 of {planned}', NOTHING, waiting]
+    found = paired_difference(*pairs)
+    power = power_of_pairs(count, deviation_of(pairs.differences), SMALLEST_DIFFERENCE)
     return [
         *means,
         interval(found),
         str(count) if final else f'{count} of {planned}',
         f'{100 * power:.0f} %',
-        f'**{verdict(found)}**' if final else 'running',
+        f'**{verdict(found)}**' if final else waiting,
     ]
 
 
@@ -86,7 +87,7 @@ def origin(record: Record) -> str:
         f'{", ".join(commits) or "unknown"}; {sum(known) / 60:.1f} hours'
     )
     if len(known) < len(runs):
-        text += f' and {len(runs) - len(known)} interrupted runs'
+        text += f', without the time of interrupted runs ({len(runs) - len(known)})'
     changed = sorted({name for run in runs for name in run.changed})
     return f'{text}; changed files: {", ".join(changed)}.' if changed else f'{text}.'
 

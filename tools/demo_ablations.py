@@ -127,12 +127,12 @@ def what_is_left(record: Record, claims: Sequence[str]) -> str:
     """The runs that are left and the hours they take, as far as is known by now."""
     left = remaining(record.figures, claims, record.max_seeds)
     if not left:
-        return f'{len(record.runs)} runs are done, none is left.'
+        return f'No run is left; {len(record.runs)} are in the record.'
     names = ', '.join(f'{variant} {seed}' for variant, seed in left)
     timed = record.typical_minutes()
     hours = len(left) * (timed or USUAL_MINUTES) / 60
     known = 'as long as the runs so far' if timed else 'not timed here yet'
-    return f'{len(left)} runs are left, about {hours:.1f} hours ({known}): {names}'
+    return f'Left to run: {len(left)}, about {hours:.1f} hours ({known}): {names}'
 
 
 if __name__ == '__main__':

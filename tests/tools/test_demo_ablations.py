@@ -283,7 +283,7 @@ class TestWork:
     def test_what_is_left_is_told_with_hours(self, tool, record_of):
         record = record_of('layer-2', [0.31, 0.31], [0.3])
         said = tool.what_is_left(record, ['layer-2'])
-        assert said.startswith('3 runs are left, about 0.2 hours (as long as the runs so far): ')
+        assert said.startswith('Left to run: 3, about 0.2 hours (as long as the runs so far): ')
         assert said.endswith('layer-2 1, base 2, layer-2 2')
 
     def test_runs_of_another_config_are_not_compared(self, record_of, tmp_path):
@@ -387,7 +387,7 @@ def test_a_real_pair_from_the_command_line(tool, records, demo_data, tmp_path, c
     assert set(base.figures) - set(variant.figures) == {'acc_cls'}
     assert base.torch == torch.__version__.split('+')[0]
     assert base.minutes > 0
-    assert '| 1 of 1 | – | running |' in capsys.readouterr().out
+    assert '| 1 of 1 | – | too few pairs |' in capsys.readouterr().out
     first = [json.loads(p.read_text()) for p in sorted(tmp_path.glob('work/*/seed0/*/run.json'))]
     assert len(first) == 3
     tool.main(arguments)
