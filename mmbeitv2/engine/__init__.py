@@ -12,7 +12,6 @@ from mmbeitv2.engine.loops import TestLoop, ValLoop
 from mmbeitv2.engine.loss_hook import FiniteLossHook
 from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
 from mmbeitv2.engine.optim_wrapper import BFloat16OptimWrapper, MixedPrecisionOptimWrapper
-from mmbeitv2.engine.outcomes_hook import PhotoOutcomesHook
 from mmbeitv2.engine.photo_hooks import ReplacedImagesHook, SameClassesHook
 from mmbeitv2.engine.plain_checkpoint_hook import PlainCheckpointHook
 from mmbeitv2.engine.precision import choose_precision
@@ -43,7 +42,6 @@ __all__ = [
     'ImagesPerSecondHook',
     'LayerDecayOptimWrapperConstructor',
     'MixedPrecisionOptimWrapper',
-    'PhotoOutcomesHook',
     'PlainCheckpointHook',
     'RefuseCodeHook',
     'ReplacedImagesHook',
