@@ -23,6 +23,7 @@ from demo_runs import (
     training_job,
 )
 
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.reports.quickstart import KNOWN, UNSEEN, metrics_of
 from mmbeitv2.reports.summary import Measurement
 

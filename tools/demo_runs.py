@@ -19,6 +19,7 @@ import torch
 from mmengine.config import Config
 from tqdm import tqdm
 
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.engine import choose_precision
 from mmbeitv2.errors import MissingFileError
 from mmbeitv2.launch.user_errors import one_line_errors
