@@ -1,7 +1,8 @@
 """The figures of a quick start, read from the work directories of its stages.
 
 Stages lie at ``WORK/vqkd``, ``WORK/seed0/pretrain`` and
-``WORK/seed0/{probe,finetune,segment}_{pretrained,random}``; further seeds beside ``seed0``.
+``WORK/seed0/{probe,finetune,labels_K,segment}_{pretrained,random}``; further seeds beside
+``seed0``.
 """
 
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ COMPARED = (
     ('Fine-tuning, top-1 accuracy', 'finetune', 'accuracy/top1', 0.01),
     ('Segmentation, mIoU', 'segment', 'mIoU', 0.01),
 )
+FEW_LABELS = (('Fine-tuning, 16 labels a class', 'labels_16', 'accuracy/top1', 0.01),)
 CARRIED_OVER = (
     'trained on labels of known objects, asked about unseen ones: a hundred cut-outs hardly show '
     'what, say, birds have in common'
@@ -74,16 +76,19 @@ def _compared(work_dir: Path, data_root: Path, data: str) -> Iterator[Measuremen
     """What training from pretrained weights reaches beside training from random ones."""
     accuracy = majority_share(data_root / CLASS_FOLDERS[data])
     miou = background_miou(data_root / 'ade/annotations' / SEGMENT_FOLDERS[data])
-    for name, stage, key, factor in COMPARED:
+    for name, stage, key, factor in (*COMPARED, *FEW_LABELS):
         starts = [f'{stage}_{start}' for start in ('pretrained', 'random')]
         ours, theirs = (_by_seed(work_dir, start, key, data, factor) for start in starts)
+        note = 'guess: background everywhere' if stage == 'segment' else ''
+        if 'labels' in stage:
+            note = 'one draw of labelled photos, the same for both'
         yield Measurement(
             name,
             data,
             ours,
             theirs,
             baseline=miou if stage == 'segment' else accuracy,
-            note='guess: background everywhere' if stage == 'segment' else '',
+            note=note,
             interval=_interval(work_dir, data, *((start, key) for start in starts)),
             reason=CARRIED_OVER if data == UNSEEN and stage != 'segment' else '',
         )
