@@ -61,6 +61,10 @@ class Job:
         """Whether this very command has been run to its end."""
         return self.finished.is_file() and self.finished.read_text() == shlex.join(self.command())
 
+    def has_begun(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return (self.work_dir / 'last_checkpoint').is_file()
+
 
 def training_job(config: str, work_dir: Path, seed: int, *options: str, length: float = 1.0) -> Job:
     """A run of total batch 64: two processes on a CPU, one on a GPU."""
@@ -107,6 +111,15 @@ def length_options(config: str, length: float) -> tuple[int | None, list[str]]:
     return (wanted if unit == 'max_epochs' else None), options
 
 
+def steps_of(job: Job) -> int:
+    """Epochs or, where the config counts them, iterations of a run."""
+    if job.epochs is not None:
+        return job.epochs
+    unit = 'train_cfg.max_iters='
+    shortened = [option.removeprefix(unit) for option in job.options if option.startswith(unit)]
+    return int((shortened or [Config.fromfile(ROOT / job.config).train_cfg.max_iters])[-1])
+
+
 def last_checkpoint(work_dir: Path) -> str:
     """Newest checkpoint of an earlier stage."""
     marker = work_dir / 'last_checkpoint'
@@ -131,7 +144,7 @@ def run_together(jobs: list[Job]) -> None:
     running = []
     for job in waiting:
         command = job.command()
-        if (job.work_dir / 'last_checkpoint').is_file():
+        if job.has_begun():
             command.append('--resume')
         print(f'  {shlex.join(command)}', flush=True)
         job.work_dir.mkdir(parents=True, exist_ok=True)

@@ -240,7 +240,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
     # What is loaded from where would bury the table.
-    MMLogger.get_instance('report', log_level='WARNING')
+    MMLogger.get_instance('report').setLevel('WARNING')
     work_dir, data_root = args.work_dir, args.data_root
     if not work_dir.is_dir():
         raise MissingFileError(
