@@ -54,7 +54,12 @@ DATA_SAMPLERS = Registry(
 TRANSFORMS = Registry(
     'transform', parent=MMENGINE_TRANSFORMS, scope=SCOPE, locations=['mmbeitv2.datasets']
 )
-HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope=SCOPE, locations=['mmbeitv2.engine'])
+HOOKS = Registry(
+    'hook',
+    parent=MMENGINE_HOOKS,
+    scope=SCOPE,
+    locations=['mmbeitv2.engine', 'mmbeitv2.evaluation'],
+)
 LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope=SCOPE, locations=['mmbeitv2.engine'])
 OPTIM_WRAPPERS = Registry(
     'optim_wrapper',

@@ -22,6 +22,7 @@ from demo_runs import Job, last_checkpoint, run_together, training_job
 from mmengine.config import DictAction
 from torch import Tensor, nn
 
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.engine import choose_precision
 from mmbeitv2.errors import MissingFileError
 from mmbeitv2.launch.config import load_config

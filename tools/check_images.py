@@ -22,6 +22,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.datasets.decoding import check_value_range, read_rgb, reason_of
 from mmbeitv2.datasets.listing import LeftOut, listed_samples, readable_extensions, walk_images
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, UserError

@@ -16,6 +16,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.datasets.segmentation_check import CheckedPair, absent_error, unlabelled_error
 from mmbeitv2.launch import preflight
 from mmbeitv2.launch.config import load_config

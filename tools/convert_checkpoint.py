@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.exchange.conversion import convert
 from mmbeitv2.exchange.exporting import TARGETS
 from mmbeitv2.launch.user_errors import one_line_errors

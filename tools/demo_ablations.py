@@ -24,6 +24,7 @@ from demo_runs import ROOT, end_cleanly
 from list_experiments import update
 from mmengine.logging import MMLogger
 
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.errors import InputError
 
 RECORD = Path('docs/demo_ablations.json')

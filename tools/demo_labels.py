@@ -11,6 +11,7 @@ from demo_runs import ROOT, Job, evaluation_job
 from labelled_photos import shown_by
 from mmengine.config import Config
 
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.errors import MissingFileError
 from mmbeitv2.evaluation.labelled import draw_labelled
 from mmbeitv2.launch.config import load_config

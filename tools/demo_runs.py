@@ -19,6 +19,7 @@ import torch
 from mmengine.config import Config
 from tqdm import tqdm
 
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.engine import choose_precision
 from mmbeitv2.errors import MissingFileError
 from mmbeitv2.launch.user_errors import one_line_errors
@@ -59,6 +60,10 @@ class Job:
     def is_finished(self) -> bool:
         """Whether this very command has been run to its end."""
         return self.finished.is_file() and self.finished.read_text() == shlex.join(self.command())
+
+    def has_begun(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return (self.work_dir / 'last_checkpoint').is_file()
 
 
 def training_job(config: str, work_dir: Path, seed: int, *options: str, length: float = 1.0) -> Job:
@@ -106,6 +111,15 @@ def length_options(config: str, length: float) -> tuple[int | None, list[str]]:
     return (wanted if unit == 'max_epochs' else None), options
 
 
+def steps_of(job: Job) -> int:
+    """Epochs or, where the config counts them, iterations of a run."""
+    if job.epochs is not None:
+        return job.epochs
+    unit = 'train_cfg.max_iters='
+    shortened = [option.removeprefix(unit) for option in job.options if option.startswith(unit)]
+    return int((shortened or [Config.fromfile(ROOT / job.config).train_cfg.max_iters])[-1])
+
+
 def last_checkpoint(work_dir: Path) -> str:
     """Newest checkpoint of an earlier stage."""
     marker = work_dir / 'last_checkpoint'
@@ -130,7 +144,7 @@ def run_together(jobs: list[Job]) -> None:
     running = []
     for job in waiting:
         command = job.command()
-        if (job.work_dir / 'last_checkpoint').is_file():
+        if job.has_begun():
             command.append('--resume')
         print(f'  {shlex.join(command)}', flush=True)
         job.work_dir.mkdir(parents=True, exist_ok=True)

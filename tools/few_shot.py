@@ -31,6 +31,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor
 from tqdm import tqdm
 
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.apis import (
     extract_features,
     for_backbone,

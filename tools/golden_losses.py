@@ -22,6 +22,7 @@ import torch
 from demo_data.make import make_demo_data
 from mmengine.runner import Runner
 
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.user_errors import EXIT_CODE
 

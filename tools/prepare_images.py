@@ -31,6 +31,7 @@ from smaller_photos import (
 )
 from tqdm import tqdm
 
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.datasets import LoadRandomCrop
 from mmbeitv2.datasets.decoding import check_value_range
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError

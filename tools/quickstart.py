@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from demo_labels import EPOCHS, few_label_jobs
@@ -22,8 +23,10 @@ from demo_runs import (
     evaluation_job,
     last_checkpoint,
     run_together,
+    steps_of,
     training_job,
 )
+from stage_times import StageTimes
 
 STAGES = {
     'data': 'compose the demo photos',
@@ -36,6 +39,9 @@ STAGES = {
     'segment': 'train UperNet, pretrained against random initialisation',
     'report': 'draw the report',
 }
+TRAINED = ('tokenizer', 'pretrain', 'probe', 'finetune', 'labels', 'segment')
+# The tokenizer's figures are compared with nothing.
+OUTCOMES = 'default_hooks.outcomes.type=mmbeitv2.PhotoOutcomesHook'
 # What still shows something after half of its training; UperNet gives background everywhere.
 HALVED = ('tokenizer', 'pretrain', 'probe', 'finetune')
 # Training photos of the probe with few labels, a third: their features take about 15 s.
@@ -47,27 +53,45 @@ def main() -> None:
     """Run the stages that the command line names."""
     args = parse_args()
     os.chdir(ROOT)
-    start = time.time()
+    times = StageTimes(args.work_dir, MIXED_PRECISION)
     if not (args.long or MIXED_PRECISION):
         print(f'This CPU has no bfloat16 instructions: {", ".join(HALVED)} train half as long.')
     for number, stage in enumerate(args.stages, 1):
-        print(f'\n[{number}/{len(args.stages)}] {stage}: {STAGES[stage]}', flush=True)
+        jobs = list(jobs_of(stage, args)) if stage in TRAINED else []
+        announced = times.announce(stage, *work_of(stage, jobs, args))
+        head = f'[{number}/{len(args.stages)}] {stage}: {STAGES[stage]}'
+        print(f'\n{head}, {announced}', flush=True)
         stage_start = time.time()
-        if stage == 'data':
-            run_tool('tools/make_demo_data.py')
-        elif stage == 'few-shot':
-            for command in few_shot_commands(args):
-                run_tool(*command)
-        elif stage == 'report':
-            run_tool('tools/quickstart_report.py', '--work-dir', str(args.work_dir))
-        else:
-            for jobs in jobs_of(stage, args):
-                run_together(jobs)
-            if stage == 'labels':
-                for command in label_probe_commands(args):
-                    run_tool(*command)
-        print(f'{stage} took {time.time() - stage_start:.0f} s', flush=True)
-    print(f'\nAll stages took {(time.time() - start) / 60:.1f} minutes.')
+        run_stage(stage, jobs, args)
+        times.finish(announced, time.time() - stage_start)
+    print(f'\n{times.table()}')
+
+
+def work_of(stage: str, jobs: list[list[Job]], args: argparse.Namespace) -> tuple[int, bool, bool]:
+    """How much a stage has to do, whether that is training, and whether some was done before."""
+    if stage in TRAINED:
+        begun = [job.is_finished() or job.has_begun() for together in jobs for job in together]
+        # Runs of one list run at once.
+        return sum(max(map(steps_of, together)) for together in jobs), True, any(begun)
+    if stage == 'few-shot':
+        return len(list(few_shot_commands(args))), False, False
+    return 1, False, stage == 'data' and Path('data/demo/demo_data.json').is_file()
+
+
+def run_stage(stage: str, jobs: list[list[Job]], args: argparse.Namespace) -> None:
+    """Run a stage's own tool, or its ``jobs``."""
+    if stage == 'data':
+        run_tool('tools/make_demo_data.py')
+    elif stage == 'few-shot':
+        for command in few_shot_commands(args):
+            run_tool(*command)
+    elif stage == 'report':
+        run_tool('tools/quickstart_report.py', '--work-dir', str(args.work_dir))
+    for together in jobs:
+        run_together(together)
+    if stage == 'labels':
+        for command in label_probe_commands(args):
+            run_tool(*command)
 
 
 def parse_args() -> argparse.Namespace:
@@ -108,7 +132,18 @@ def length_of_runs(stage: str, long: bool) -> float:
 
 
 def jobs_of(stage: str, args: argparse.Namespace) -> Iterator[list[Job]]:
-    """Lists of runs of a stage; those of one list run side by side."""
+    """Lists of runs of a stage; those of one list run side by side.
+
+    All but the tokenizer's leave what was right on each photo, which the report's intervals need.
+    """
+    for jobs in _jobs_of(stage, args):
+        if stage == 'tokenizer':
+            yield jobs
+        else:
+            yield [replace(job, options=(OUTCOMES, *job.options)) for job in jobs]
+
+
+def _jobs_of(stage: str, args: argparse.Namespace) -> Iterator[list[Job]]:
     long = '_long' if args.long else ''
     length = length_of_runs(stage, args.long)
     if stage == 'tokenizer':

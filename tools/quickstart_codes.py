@@ -12,11 +12,12 @@ from mmengine.config import Config
 from PIL import Image
 from torch import Tensor
 
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.apis import load_tokenizer
 from mmbeitv2.errors import InputError
-from mmbeitv2.evaluation.code_meaning import colour_codes, neighbour_accuracy, told_by_code
+from mmbeitv2.evaluation.code_meaning import colour_codes, told_by_code
 from mmbeitv2.registry import TRANSFORMS, class_name
-from mmbeitv2.reports.quickstart import CLASS_FOLDERS, SEGMENT_FOLDERS, seed_folders
+from mmbeitv2.reports.quickstart import SEGMENT_FOLDERS
 from mmbeitv2.reports.summary import Measurement
 from mmbeitv2.visualization import codes, runs, segmentation, style
 
@@ -61,12 +62,7 @@ def code_figures(work_dir: Path, data_root: Path) -> Iterator[Measurement]:
     if checkpoint is None:
         return
     tokenizer = load_tokenizer(str(checkpoint))
-    configs = [runs.config_file(seed / 'pretrain') for seed in seed_folders(work_dir)]
-    for data, folder in CLASS_FOLDERS.items():
-        for config in list(filter(None, configs))[:1]:
-            photos = sorted((data_root / folder).glob('*/*.jpg'))
-            coded = codes.encode_images(tokenizer, style.read_images(photos))
-            yield neighbour_figure(coded, masks_like(config, len(photos)), data)
+    for data in SEGMENT_FOLDERS:
         photos = segmentation_photos(data_root, data)
         coded = codes.encode_images(tokenizer, style.read_images(photos))
         yield from meaning_figures(coded, class_shares(photos, coded.codes.shape[1:]), data)
@@ -97,22 +93,6 @@ def meaning_figures(coded: codes.CodedImages, shares: Tensor, data: str) -> Iter
         data,
         {'vqkd': told_by_code(found, colour_codes(colours, shares.shape[1]))},
         note='the same, of as many clusters of mean colours as there are classes',
-    )
-
-
-def neighbour_figure(coded: codes.CodedImages, masks: Tensor, data: str) -> Measurement:
-    """How often the code of the nearest visible patch is that of a masked one.
-
-    Args:
-        coded: photos with their codes.
-        masks: bool, a mask for each.
-        data: name of the photos, for the summary.
-    """
-    return Measurement(
-        'Masked codes, copied from the nearest visible patch',
-        data,
-        {'copy': neighbour_accuracy(coded.codes, masks)},
-        note='by the true codes of visible patches, which the model does not see',
     )
 
 

@@ -11,12 +11,15 @@ import datetime
 import json
 import os
 import platform
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.runner import load_checkpoint
 from quickstart_codes import (
     annotations,
     code_figures,
@@ -25,6 +28,7 @@ from quickstart_codes import (
     segmentation_photos,
 )
 
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.apis import load_pretrained, load_tokenizer
 from mmbeitv2.checkpoints.host_reading import refuse_code_in_checkpoints
 from mmbeitv2.errors import MissingFileError
@@ -194,10 +198,16 @@ def segment(stage: Path, photos: list[Path]) -> tuple[list[np.ndarray], list[str
     config = Config.fromfile(runs.config_file(stage))
     config.test_pipeline = config.test_dataloader.dataset.pipeline
     refuse_code_in_checkpoints()
-    model = init_model(config, str(runs.newest_checkpoint(stage)), device='cpu')
+    with warnings.catch_warnings():
+        # Of the loss, which a picture does not need.
+        warnings.filterwarnings('ignore', 'Default ``avg_non_ignore`` is False', UserWarning)
+        model = init_model(config, device='cpu')
+    # With a checkpoint init_model prints where it comes from, whatever the logger.
+    logger = MMLogger.get_current_instance()
+    checkpoint = load_checkpoint(model, str(runs.newest_checkpoint(stage)), 'cpu', logger=logger)
     results = inference_model(model, [str(photo) for photo in photos])
     labels = [r.pred_sem_seg.data[0].numpy().astype(np.uint8) for r in results]
-    return labels, list(model.dataset_meta['classes'])
+    return labels, list(checkpoint['meta']['dataset_meta']['classes'])
 
 
 def facts(work_dir: Path) -> dict[str, str]:
@@ -229,6 +239,8 @@ def facts(work_dir: Path) -> dict[str, str]:
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
+    # What is loaded from where would bury the table.
+    MMLogger.get_instance('report').setLevel('WARNING')
     work_dir, data_root = args.work_dir, args.data_root
     if not work_dir.is_dir():
         raise MissingFileError(

@@ -28,7 +28,8 @@ if [[ -z "${OMP_NUM_THREADS:-}" ]]; then
     OMP_NUM_THREADS="$(python -c "import os; print(max(1, len(os.sched_getaffinity(0)) // $processes) \
 if hasattr(os, 'sched_getaffinity') else max(1, os.cpu_count() // $processes))")"
 fi
-export OMP_NUM_THREADS
+# As MKL does by default; where it is not set, mmengine sets 1 and warns of it in every process.
+export OMP_NUM_THREADS MKL_NUM_THREADS="${MKL_NUM_THREADS:-$OMP_NUM_THREADS}"
 
 PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}" exec python "$tools/torchrun.py" \
     "${rendezvous[@]}" --nproc_per_node="$processes" \

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from mmengine.config import Config
 
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.launch import preflight
 from mmbeitv2.launch.batch import num_processes, settle_total_batch
 from mmbeitv2.launch.config import load_config

@@ -43,28 +43,27 @@ def colour_codes(colours: Tensor, num_codes: int) -> Tensor:
     return torch.from_numpy(nearest).long()
 
 
-def neighbour_accuracy(codes: Tensor, mask: Tensor) -> float:
-    """Accuracy of giving every masked patch the code of the nearest visible one.
+def copied_right(codes: Tensor, mask: Tensor) -> Tensor:
+    """How right the code of the nearest visible patch is for each masked one of a photo.
 
-    Beyond it a model knows more than that things are larger than patches.
+    Beyond the mean of it a model knows more than that things are larger than patches.
 
     Args:
-        codes: int64 ``(B, h, w)``.
-        mask: bool ``(B, h, w)``, True for masked; at least one patch of an image is not.
+        codes: int64 ``(h, w)``.
+        mask: bool ``(h, w)``, True for masked.
 
     Returns:
-        0 to 1, over all masked patches. Of several nearest patches each counts its share.
+        floating ``(M,)``, 0 to 1, in row-major order: of several nearest patches each counts its
+        share. All 0 where no patch is visible.
     """
-    rows, columns = codes.shape[1:]
-    places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).float()
-    distances = torch.cdist(places, places)
-    shares = []
-    for code, masked in zip(codes.flatten(1), mask.flatten(1)):
-        to_visible = distances[masked][:, ~masked]
-        nearest = to_visible == to_visible.amin(1, keepdim=True)
-        same = code[masked][:, None] == code[~masked]
-        shares.append((same & nearest).sum(1) / nearest.sum(1))
-    return torch.cat(shares).mean().item()
+    places = torch.cartesian_prod(*(torch.arange(side) for side in codes.shape)).float()
+    code, masked = codes.flatten(), mask.flatten()
+    if masked.all():
+        return torch.zeros(len(code))
+    to_visible = torch.cdist(places[masked], places[~masked])
+    nearest = to_visible == to_visible.amin(1, keepdim=True)
+    same = code[masked][:, None] == code[~masked]
+    return (same & nearest).sum(1) / nearest.sum(1)
 
 
 def _entropy(values: Tensor) -> float:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from mmbeitv2.evaluation.code_meaning import copied_right
 from mmbeitv2.models.quantizer import perplexity
 from mmbeitv2.registry import METRICS
 
@@ -91,25 +92,30 @@ class MaskedCodeMetric(BaseMetric):
 
     ``acc_mim`` and, with patch aggregation, ``acc_cls`` (0 to 1); ``acc_majority``: the share of
     the most frequent code among these masked patches, the best that a constant guess can reach.
+    Where samples have the codes of all patches, also ``acc_neighbour``: of giving every masked
+    patch the code of the nearest visible one, see :func:`copied_right`.
     """
 
     default_prefix = 'masked_codes'
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep true and predicted codes of every image."""
+        """Keep true and predicted codes of every image, and how right its neighbours' are."""
         for sample in data_samples:
-            self.results.append(
-                {
-                    name: value.cpu()
-                    for name, value in sample.items()
-                    if name == 'masked_codes' or name.startswith('pred_codes_')
-                }
-            )
+            kept = {
+                name: value.cpu()
+                for name, value in sample.items()
+                if name == 'masked_codes' or name.startswith('pred_codes_')
+            }
+            if 'codes' in sample:
+                kept['copied'] = copied_right(sample['codes'].cpu(), sample['mask'].cpu())
+            self.results.append(kept)
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Accuracies over all masked patches."""
         codes = torch.cat([r['masked_codes'] for r in results])
         metrics = dict(acc_majority=codes.bincount().max().item() / codes.numel())
+        if 'copied' in results[0]:
+            metrics['acc_neighbour'] = torch.cat([r['copied'] for r in results]).mean().item()
         for name in results[0]:
             if name.startswith('pred_codes_'):
                 predicted = torch.cat([r[name] for r in results])

@@ -170,15 +170,17 @@ class BEiTV2(BaseSelfSupervisor):
     def predict(self, inputs: list[Tensor], data_samples: list[DataSample]) -> list[DataSample]:
         """Predict the masked codes of held-out images.
 
-        Every sample gets ``masked_codes`` int64 ``(M,)``, the tokenizer's, and for each branch
+        Every sample gets ``codes`` int64 ``(h, w)``, the tokenizer's of all patches,
+        ``masked_codes`` int64 ``(M,)``, those of the masked ones, and for each branch
         ``pred_codes_mim``, ``pred_codes_cls`` int64 ``(M,)``.
         """
         mask, positions = self._masks(inputs, data_samples)
-        codes = self._codes(inputs[1], positions)
+        grids = self._tokenizer().tokenize(inputs[1])
         for name, logits in self.predict_codes(inputs[0], mask, positions).items():
             for sample, predicted in zip(data_samples, logits.argmax(-1)):
                 sample.set_field(predicted, f'pred_codes_{name}')
-        for sample, code in zip(data_samples, codes):
+        for sample, grid, code in zip(data_samples, grids, grids.flatten(1).gather(1, positions)):
+            sample.set_field(grid, 'codes')
             sample.set_field(code, 'masked_codes')
         return data_samples
 
@@ -195,12 +197,15 @@ class BEiTV2(BaseSelfSupervisor):
         return masked_positions(data_samples, inputs[0].device, grids[0])
 
     def _codes(self, images: Tensor, positions: Tensor) -> Tensor:
+        return self._tokenizer().tokenize_at(images, positions)
+
+    def _tokenizer(self) -> VQKDTokenizer:
         if self.target_generator is None:
             raise InputError(
                 'this model has no tokenizer to compute codes with: set target_generator in its '
                 'config, or load it by load_pretrained(checkpoint, tokenizer=FILE).'
             )
-        return self.target_generator.tokenize_at(images, positions)
+        return self.target_generator
 
 
 def masked_positions(

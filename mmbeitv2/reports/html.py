@@ -60,11 +60,13 @@ dd { margin: 0; overflow-wrap: anywhere; }
 .fine { font-size: .85rem; margin: 0; }
 """
 HOW_TO_READ = (
-    '± is the standard deviation over seeds, where several were run; beside a gain of one seed '
-    'it is half of the 95 % interval over photos, or over draws of the labelled ones. Green and '
-    'red gains are beyond it, grey ones within. Random init: the same network, trained or probed '
-    'in the same way, from random weights. Constant guess: the best prediction that ignores the '
-    'image.'
+    'A gain is over random weights or, where there is no such figure, over the simple guess. ± is '
+    'the standard deviation over seeds, where several were run. In brackets beside a gain of one '
+    'seed is its 95 % interval: over other test photos of the kind, the same ones for both sides '
+    '(paired bootstrap), or over draws of the few labelled ones; it does not say what training '
+    'once more would change. Green and red gains are beyond the noise, grey ones within. Random '
+    'init: the same network, trained or probed in the same way, from random weights. Simple guess: '
+    'the best prediction that ignores the image, or what a row names.'
 )
 
 
@@ -137,7 +139,7 @@ def _table(data: str, measurements: Sequence[Measurement]) -> str:
 
 def _row(measurement: Measurement) -> str:
     name, *cells = (escape(cell) for cell in measurement.row())
-    note = f'<small>{escape(measurement.note)}</small>' if measurement.note else ''
+    note = f'<small>{escape(measurement.remark)}</small>' if measurement.remark else ''
     kind = 'missing' if cells[0] == NOT_RUN else 'value'
     kinds = [kind, '', '', {GAIN: 'gain', LOSS: 'loss'}.get(measurement.verdict, 'noise')]
     kinds = ['nothing' if cell == NOTHING else kind for kind, cell in zip(kinds, cells)]

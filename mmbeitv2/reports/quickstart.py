@@ -12,7 +12,8 @@ from mmengine.config import Config
 
 from mmbeitv2.reports import few_shot
 from mmbeitv2.reports.baselines import background_miou, majority_share
-from mmbeitv2.reports.summary import Measurement, accuracy_interval
+from mmbeitv2.reports.outcomes import Judged, gain_interval
+from mmbeitv2.reports.summary import Measurement
 from mmbeitv2.visualization import runs
 
 KNOWN, UNSEEN = 'known objects, unseen backgrounds', 'unseen objects, unseen backgrounds'
@@ -30,9 +31,19 @@ CARRIED_OVER = (
     'trained on labels of known objects, asked about unseen ones: a hundred cut-outs hardly show '
     'what, say, birds have in common'
 )
+PHASES = {KNOWN: 'val', UNSEEN: 'test'}
 MASKED = (
     ('Masked codes, last layer', 'masked_codes/acc_mim'),
     ('Masked codes, from [CLS]', 'masked_codes/acc_cls'),
+)
+# Added to the name, key of the metric, what it is.
+GUESSES = (
+    ('', 'masked_codes/acc_majority', 'guess: the most frequent code'),
+    (
+        ', beside copying',
+        'masked_codes/acc_neighbour',
+        'guess: the true code of the nearest visible patch, which the model does not see',
+    ),
 )
 
 
@@ -54,47 +65,54 @@ def measure(work_dir: Path, data_root: Path) -> list[Measurement]:
 
 
 def _measure(work_dir: Path, data_root: Path, data: str) -> Iterator[Measurement]:
-    seeds = seed_folders(work_dir)
+    results = few_shot.read(seed_folders(work_dir), Path(CLASS_FOLDERS[data]).name)
+    yield from few_shot.measurements(results, data)
+    yield from _compared(work_dir, data_root, data)
+    yield from _masked_codes(work_dir, data)
+    yield from _tokenizer(work_dir, data)
+
+
+def _compared(work_dir: Path, data_root: Path, data: str) -> Iterator[Measurement]:
+    """What training from pretrained weights reaches beside training from random ones."""
     accuracy = majority_share(data_root / CLASS_FOLDERS[data])
     miou = background_miou(data_root / 'ade/annotations' / SEGMENT_FOLDERS[data])
-
-    def by_seed(stage: str, key: str, factor: float = 1) -> dict[str, float]:
-        found = {seed.name: metrics_of(seed / stage, data).get(key) for seed in seeds}
-        return {name: factor * value for name, value in found.items() if value is not None}
-
-    results = few_shot.read(seeds, Path(CLASS_FOLDERS[data]).name)
-    yield from few_shot.measurements(results, data)
-    photos = sum(1 for _ in (data_root / CLASS_FOLDERS[data]).glob('*/*'))
     for name, stage, key, factor in (*COMPARED, *FEW_LABELS):
-        ours = by_seed(f'{stage}_pretrained', key, factor)
-        theirs = by_seed(f'{stage}_random', key, factor)
-        interval = None
-        if ours and theirs and stage != 'segment':
-            first = next(iter(ours.values())), next(iter(theirs.values()))
-            interval = accuracy_interval(*first, photos)
-        notes = ['guess: background everywhere'] if stage == 'segment' else []
-        notes += ['one draw of labelled photos, the same for both'] if 'labels' in stage else []
-        notes += [CARRIED_OVER] if data == UNSEEN and stage != 'segment' else []
+        starts = [f'{stage}_{start}' for start in ('pretrained', 'random')]
+        ours, theirs = (_by_seed(work_dir, start, key, data, factor) for start in starts)
+        note = 'guess: background everywhere' if stage == 'segment' else ''
+        if 'labels' in stage:
+            note = 'one draw of labelled photos, the same for both'
         yield Measurement(
             name,
             data,
             ours,
             theirs,
             baseline=miou if stage == 'segment' else accuracy,
-            note='; '.join(notes),
-            interval=interval,
+            note=note,
+            interval=_interval(work_dir, data, *((start, key) for start in starts)),
+            reason=CARRIED_OVER if data == UNSEEN and stage != 'segment' else '',
         )
+
+
+def _masked_codes(work_dir: Path, data: str) -> Iterator[Measurement]:
+    """What both branches predict behind the masks, beside each guess."""
     num_codes = codebook_size(work_dir)
-    majority = by_seed('pretrain', 'masked_codes/acc_majority').values()
+    at_random = f'; at random {100 / num_codes:.1f} %' if num_codes else ''
     for name, key in MASKED:
-        yield Measurement(
-            name,
-            data,
-            by_seed('pretrain', key),
-            baseline=max(majority, default=None),
-            note='guess: the most frequent code'
-            + (f'; at random {100 / num_codes:.1f} %' if num_codes else ''),
-        )
+        for addition, guess, note in GUESSES:
+            yield Measurement(
+                name + addition,
+                data,
+                _by_seed(work_dir, 'pretrain', key, data),
+                baseline=max(_by_seed(work_dir, 'pretrain', guess, data).values(), default=None),
+                note=note + at_random * (not addition),
+                interval=_interval(work_dir, data, ('pretrain', key), ('pretrain', guess)),
+                over_guess=True,
+            )
+
+
+def _tokenizer(work_dir: Path, data: str) -> Iterator[Measurement]:
+    num_codes = codebook_size(work_dir)
     tokenizer = metrics_of(work_dir / 'vqkd', data)
     losses = runs.series(runs.read_scalars(work_dir / 'vqkd'), 'loss_rec')[1]
     for name, key, percent, note in (
@@ -115,6 +133,23 @@ def _measure(work_dir: Path, data_root: Path, data: str) -> Iterator[Measurement
     ):
         values = {'vqkd': tokenizer[key]} if key in tokenizer else {}
         yield Measurement(name, data, values, percent=percent, note=note)
+
+
+def _by_seed(
+    work_dir: Path, stage: str, key: str, data: str, factor: float = 1
+) -> dict[str, float]:
+    seeds = seed_folders(work_dir)
+    found = {seed.name: metrics_of(seed / stage, data).get(key) for seed in seeds}
+    return {name: factor * value for name, value in found.items() if value is not None}
+
+
+def _interval(work_dir: Path, data: str, *compared: tuple[str, str]) -> tuple[float, float] | None:
+    """Of a stage's metric and another's; of several seeds the spread counts, not the photos."""
+    seeds = [set(_by_seed(work_dir, stage, key, data)) for stage, key in compared]
+    if len(seeds[0]) != 1 or seeds[0] != seeds[1]:
+        return None
+    folder = work_dir / seeds[0].pop()
+    return gain_interval(*(Judged(folder / s, key) for s, key in compared), PHASES[data])
 
 
 def seed_folders(work_dir: Path) -> list[Path]:

@@ -21,8 +21,11 @@ class Measurement:
         baseline: of a prediction that ignores the image, such as always the most frequent class.
         percent: whether values are shares (0 to 1) that are shown as percentages.
         note: a few words on the baseline or the unit.
-        interval: half of the 95 % interval of the gain, from the photos or labels it was measured
-            with; None where it is not known.
+        interval: lower and upper end of the 95 % interval of the gain, from the photos or labels it
+            was measured with; None where it is not known.
+        over_guess: whether the baseline is what it has to beat, where random weights have no such
+            figure.
+        reason: why there is no gain, said only where there is none.
     """
 
     name: str
@@ -32,48 +35,64 @@ class Measurement:
     baseline: float | None = None
     percent: bool = True
     note: str = ''
-    interval: float | None = None
+    interval: tuple[float, float] | None = None
+    over_guess: bool = False
+    reason: str = ''
 
     @property
     def gain(self) -> float | None:
-        """Mean minus mean of the random initialisation, None if either is missing."""
-        if not self.values or not self.random:
+        """Mean minus mean of the random initialisation, or minus the guess; None without either."""
+        others = list(self.random.values())
+        if self.over_guess and self.baseline is not None:
+            others = [self.baseline]
+        if not self.values or not others:
             return None
-        return statistics.fmean(self.values.values()) - statistics.fmean(self.random.values())
+        return statistics.fmean(self.values.values()) - statistics.fmean(others)
 
     @property
     def uncertainty(self) -> float | None:
-        """What a gain has to exceed: the larger spread over seeds or, of one seed, the interval."""
-        spreads = [spread(list(v.values())) for v in (self.values, self.random)]
-        return self.interval if None in spreads else max(spreads)
+        """The larger spread over seeds, which a gain has to exceed; None of one seed."""
+        compared = [self.values] if self.over_guess else [self.values, self.random]
+        spreads = [spread(list(v.values())) for v in compared]
+        return None if None in spreads else max(spreads)
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """Where the gain lies: within the spread over seeds or, of one seed, the interval."""
+        if self.gain is None or self.uncertainty is None:
+            return None if self.gain is None else self.interval
+        return self.gain - self.uncertainty, self.gain + self.uncertainty
 
     @property
     def verdict(self) -> str | None:
-        """``GAIN``, ``LOSS`` or ``NOISE``; None without a comparison or a spread."""
-        if self.gain is None or self.uncertainty is None:
+        """``GAIN``, ``LOSS`` or ``NOISE``; None without a comparison or its range."""
+        if self.range is None:
             return None
-        if abs(self.gain) <= self.uncertainty:
+        low, high = self.range
+        if low <= 0 <= high:
             return NOISE
-        return GAIN if self.gain > 0 else LOSS
+        return GAIN if low > 0 else LOSS
+
+    @property
+    def remark(self) -> str:
+        """The note and, where nothing is gained, a sentence that says so and why."""
+        other = 'the guess' if self.over_guess else 'random weights'
+        said = {
+            LOSS: f'the other way: {other} did better, by more than chance',
+            NOISE: f'within the noise: chance alone makes such differences from {other}',
+        }.get(self.verdict)
+        return '; '.join(filter(None, (self.note, said, said and self.reason)))
 
     def row(self) -> list[str]:
         """Cells of the summary table: name, value, random initialisation, baseline, gain."""
         show = self._show
-        gain = NOTHING
-        if self.gain is not None:
-            gain = f'{100 * self.gain:+.1f}' if self.percent else f'{self.gain:+.3f}'
-            noise = self.uncertainty
-            if noise is not None:
-                gain += f' ± {100 * noise:.1f}' if self.percent else f' ± {noise:.3f}'
-            # A hyphen is hardly seen.
-            gain = gain.replace('-', '−') + ' points' * self.percent
         baseline = NOTHING if self.baseline is None else show([self.baseline])
         return [
             self.name,
             show(list(self.values.values())) if self.values else NOT_RUN,
             show(list(self.random.values())) if self.random else NOTHING,
             baseline,
-            gain,
+            NOTHING if self.gain is None else self._show_gain(),
         ]
 
     def as_json(self) -> dict:
@@ -88,6 +107,19 @@ class Measurement:
             )
         return {**result, 'gain': self.gain, 'verdict': self.verdict}
 
+    def _show_gain(self) -> str:
+        factor, digits = (100, 1) if self.percent else (1, 3)
+        text = f'{factor * self.gain:+.{digits}f}'
+        if self.uncertainty is not None:
+            text += f' ± {factor * self.uncertainty:.{digits}f}'
+        text += ' points' * self.percent
+        if self.uncertainty is None and self.interval is not None:
+            text += ' ({:+.{d}f} to {:+.{d}f})'.format(
+                *(factor * x for x in self.interval), d=digits
+            )
+        # A hyphen is hardly seen.
+        return text.replace('-', '−')
+
     def _show(self, numbers: Sequence[float]) -> str:
         factor, digits = (100, 1) if self.percent else (1, 3 if max(numbers) < 10 else 1)
         text = f'{factor * statistics.fmean(numbers):.{digits}f}'
@@ -97,7 +129,7 @@ class Measurement:
         return f'{text} %' if self.percent else text
 
 
-HEADER = ['', 'trained / pretrained', 'random init', 'constant guess', 'gain over random']
+HEADER = ['', 'trained / pretrained', 'random init', 'simple guess', 'gain']
 
 
 def spread(numbers: Sequence[float]) -> float | None:
@@ -105,22 +137,9 @@ def spread(numbers: Sequence[float]) -> float | None:
     return statistics.stdev(numbers) if len(numbers) > 1 else None
 
 
-def accuracy_interval(accuracy: float, other: float, count: int) -> float:
-    """Half of the 95 % interval of the difference of two accuracies on ``count`` photos each.
-
-    Args:
-        accuracy: 0 to 1.
-        other: 0 to 1.
-        count: photos, 1 or more. They count as drawn anew for each, which overstates the interval
-            where both were asked about the same ones.
-    """
-    variance = sum(share * (1 - share) / count for share in (accuracy, other))
-    return 1.96 * variance**0.5
-
-
 def in_words(measurements: Sequence[Measurement]) -> str:
-    """The summary as one or two sentences."""
-    judged = [m for m in measurements if m.verdict is not None]
+    """The summary in a few sentences."""
+    judged = [m for m in measurements if m.verdict is not None and not m.over_guess]
     if not judged:
         return 'Nothing has been compared with random initialisation yet.'
     by = {kind: [m for m in judged if m.verdict == kind] for kind in (GAIN, LOSS, NOISE)}
@@ -131,7 +150,15 @@ def in_words(measurements: Sequence[Measurement]) -> str:
     if by[LOSS]:
         names = '; '.join(f'“{m.name}” ({m.data}), {m.row()[-1]}' for m in by[LOSS])
         text += f'. It lowers {len(by[LOSS])}: {names}'
-    return f'{text}. {len(by[NOISE])} lie within the noise.'
+    text += f'. {len(by[NOISE])} lie{"s" * (len(by[NOISE]) == 1)} within the noise.'
+    guessed = [m for m in measurements if m.verdict is not None and m.over_guess]
+    if guessed:
+        better = sum(m.verdict == GAIN for m in guessed)
+        text += (
+            f' Hidden patches are told better than by a simple guess in {better} of {len(guessed)} '
+            'comparisons.'
+        )
+    return text
 
 
 def grouped(measurements: Sequence[Measurement]) -> list[Measurement]:

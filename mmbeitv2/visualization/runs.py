@@ -2,7 +2,8 @@
 
 A work directory has one folder ``TIMESTAMP`` for each start. ``vis_data/scalars.json`` below it has
 one record a line: of training with ``iter``, of validation with the metrics. A test leaves its
-metrics in ``TIMESTAMP/TIMESTAMP.json`` (``LoggerHook.after_test_epoch``).
+metrics in ``TIMESTAMP/TIMESTAMP.json`` (``LoggerHook.after_test_epoch``), and ``PhotoOutcomesHook``
+what was right on each photo in ``TIMESTAMP/outcomes_{val,test}.json``.
 """
 
 import json
@@ -57,14 +58,29 @@ def read_test_metrics(work_dir: str | Path) -> Record:
     Returns:
         Numbers by name; empty if the newest training has not been tested.
     """
-    for folder in reversed(_starts(work_dir)):
-        file = folder / f'{folder.name}.json'
-        if file.is_file():
-            metrics = json.loads(file.read_text())
-            return {name: value for name, value in metrics.items() if _is_number(value)}
-        if any('lr' in record for record in _read_start(folder)):
-            break
-    return {}
+    file = _newest_test(work_dir)
+    metrics = {} if file is None else json.loads(file.read_text())
+    return {name: value for name, value in metrics.items() if _is_number(value)}
+
+
+def read_outcomes(work_dir: str | Path, phase: str) -> dict | None:
+    """What was right on each photo, of the evaluation whose metrics are shown.
+
+    Args:
+        work_dir: of a run.
+        phase: ``'val'``, the newest validation, or ``'test'``, the test after the newest training.
+
+    Returns:
+        As ``PhotoOutcomesHook`` wrote it; None if the run had no such hook.
+    """
+    if phase == 'test':
+        tested = _newest_test(work_dir)
+        folders = [] if tested is None else [tested.parent]
+    else:
+        folders = reversed(_starts(work_dir))
+    files = (folder / f'outcomes_{phase}.json' for folder in folders)
+    file = next((file for file in files if file.is_file()), None)
+    return None if file is None else json.loads(file.read_text())
 
 
 def newest_checkpoint(work_dir: str | Path) -> Path | None:
@@ -87,6 +103,17 @@ def config_file(work_dir: str | Path) -> Path | None:
 
 def _starts(work_dir: str | Path) -> list[Path]:
     return sorted(p for p in Path(work_dir).glob('*') if re.fullmatch(r'\d{8}_\d{6}', p.name))
+
+
+def _newest_test(work_dir: str | Path) -> Path | None:
+    """Metrics of the test after the newest training, None if it has not been tested."""
+    for folder in reversed(_starts(work_dir)):
+        file = folder / f'{folder.name}.json'
+        if file.is_file():
+            return file
+        if any('lr' in record for record in _read_start(folder)):
+            return None
+    return None
 
 
 def _read_start(folder: Path) -> list[Record]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmbeitv2.evaluation.code_meaning import colour_codes, neighbour_accuracy, told_by_code
+from mmbeitv2.evaluation.code_meaning import colour_codes, copied_right, told_by_code
 
 
 @pytest.fixture
@@ -41,16 +41,20 @@ def test_colour_codes_are_clusters():
 
 
 def test_a_neighbours_copy_is_right_where_things_are_large():
-    codes = torch.zeros(1, 4, 4, dtype=torch.int64)
-    codes[..., 2:] = 1
-    mask = torch.zeros(1, 4, 4, dtype=torch.bool)
-    mask[0, :, 0] = True
-    assert neighbour_accuracy(codes, mask) == 1
-    mask[0, :, 1] = True
-    assert neighbour_accuracy(codes, mask) == 0
+    codes = torch.zeros(4, 4, dtype=torch.int64)
+    codes[:, 2:] = 1
+    mask = torch.zeros(4, 4, dtype=torch.bool)
+    mask[:, 0] = True
+    assert copied_right(codes, mask).tolist() == [1] * 4
+    mask[:, 1] = True
+    assert copied_right(codes, mask).tolist() == [0] * 8
 
 
 def test_of_equally_near_neighbours_each_counts_its_share():
-    codes = torch.tensor([[[0, 0, 1]]])
-    mask = torch.tensor([[[False, True, False]]])
-    assert neighbour_accuracy(codes, mask) == 0.5
+    codes = torch.tensor([[0, 0, 1]])
+    assert copied_right(codes, torch.tensor([[False, True, False]])).tolist() == [0.5]
+
+
+def test_where_nothing_is_visible_nothing_is_copied():
+    codes = torch.zeros(2, 2, dtype=torch.int64)
+    assert copied_right(codes, torch.ones(2, 2, dtype=torch.bool)).tolist() == [0] * 4

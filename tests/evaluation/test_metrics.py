@@ -65,6 +65,17 @@ def test_masked_code_metric_without_aggregation():
     assert set(found) == {'masked_codes/acc_majority', 'masked_codes/acc_mim'}
 
 
+def test_masked_code_metric_beside_a_copy_of_the_neighbour():
+    """Left and middle column are visible; the right one has the middle's codes once in two."""
+    sample = dict(
+        masked_codes=torch.tensor([4, 5]),
+        pred_codes_mim=torch.tensor([1, 1]),
+        codes=torch.tensor([[9, 4, 4], [9, 4, 5]]),
+        mask=torch.tensor([[False, False, True], [False, False, True]]),
+    )
+    assert evaluate(MaskedCodeMetric(), [sample])['masked_codes/acc_neighbour'] == 0.5
+
+
 def test_linear_probe_metric_of_every_feature():
     def image(label, cls, avg):
         return dict(
@@ -92,6 +103,7 @@ def test_metrics_take_what_the_models_predict(vqkd, beitv2, images, masked_sampl
     pretraining.process(samples)
     assert set(pretraining.evaluate(2)) == {
         'masked_codes/acc_majority',
+        'masked_codes/acc_neighbour',
         'masked_codes/acc_mim',
         'masked_codes/acc_cls',
     }

@@ -10,7 +10,7 @@ from PIL import Image
 from mmbeitv2.reports.baselines import background_miou, majority_share
 from mmbeitv2.reports.html import Section, render_report
 from mmbeitv2.reports.quickstart import KNOWN, UNSEEN, measure
-from mmbeitv2.reports.summary import Measurement, accuracy_interval, in_words, text_table
+from mmbeitv2.reports.summary import Measurement, in_words, text_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,11 +110,15 @@ def test_masked_codes_stand_beside_the_most_frequent_code(work_dir, data_root):
         ((0.5, 0.7), (0.55, 0.56), None, 'within noise'),
         ((0.6, 0.61), (0.55, 0.56), None, 'gain'),
         ((0.5, 0.51), (0.55, 0.56), None, 'loss'),
+        # The spread over seeds counts where it is known.
+        ((0.5, 0.7), (0.55, 0.56), (0.01, 0.09), 'within noise'),
         # One seed shows no spread.
         ((0.9,), (0.1,), None, None),
-        ((0.9,), (0.1,), 0.1, 'gain'),
-        ((0.15,), (0.1,), 0.1, 'within noise'),
-        ((0.9,), (), 0.1, None),
+        ((0.9,), (0.1,), (0.7, 0.9), 'gain'),
+        ((0.15,), (0.1,), (-0.05, 0.15), 'within noise'),
+        ((0.1,), (0.15,), (-0.08, -0.02), 'loss'),
+        ((0.1,), (0.1,), (0.0, 0.0), 'within noise'),
+        ((0.9,), (), (0.7, 0.9), None),
     ],
 )
 def test_a_gain_counts_beyond_the_noise_only(ours, random, interval, verdict):
@@ -122,23 +126,116 @@ def test_a_gain_counts_beyond_the_noise_only(ours, random, interval, verdict):
     assert Measurement('x', 'd', values, others, interval=interval).verdict == verdict
 
 
-def test_interval_of_two_accuracies_covers_chance():
-    rng = np.random.default_rng(0)
-    gaps = rng.binomial(400, 0.3, 4000) / 400 - rng.binomial(400, 0.2, 4000) / 400
-    inside = np.abs(gaps - 0.1) <= accuracy_interval(0.3, 0.2, 400)
-    assert inside.mean() == pytest.approx(0.95, abs=0.015)
+@pytest.mark.parametrize(
+    ('values', 'interval', 'verdict'),
+    [
+        ({'a': 0.3}, (0.05, 0.15), 'gain'),
+        ({'a': 0.1}, (-0.15, -0.05), 'loss'),
+        ({'a': 0.1}, None, None),
+        ({'a': 0.3, 'b': 0.32}, None, 'gain'),
+        ({'a': 0.15, 'b': 0.3}, None, 'within noise'),
+    ],
+)
+def test_where_random_weights_have_no_figure_the_guess_is_to_be_beaten(values, interval, verdict):
+    row = Measurement('x', 'd', values, baseline=0.2, interval=interval, over_guess=True)
+    assert row.verdict == verdict
+    # Any other row's baseline is there to be looked at.
+    assert Measurement('x', 'd', values, baseline=0.2, interval=interval).verdict is None
+
+
+def test_only_a_row_without_gain_says_why():
+    def remark(interval):
+        row = Measurement('x', 'd', {'a': 0.3}, {'a': 0.3}, None, True, 'note', interval)
+        row.reason = 'since birds are few'
+        return row.remark
+
+    assert remark((0.1, 0.2)) == 'note'
+    assert remark((-0.1, 0.2)).startswith('note; within the noise: chance alone')
+    assert remark((-0.1, 0.2)).endswith('; since birds are few')
+    assert remark((-0.2, -0.1)).startswith('note; the other way: random weights did better')
+    assert remark(None) == 'note'
 
 
 def test_summary_in_words_says_what_rises_and_what_falls():
-    better = Measurement('probe', 'known', {'a': 0.5}, {'a': 0.3}, interval=0.1)
-    worse = Measurement('tuning', 'unseen', {'a': 0.2}, {'a': 0.3}, interval=0.05)
-    same = Measurement('mean', 'known', {'a': 0.31}, {'a': 0.3}, interval=0.05)
-    assert in_words([better, worse, same]) == (
+    better = Measurement('probe', 'known', {'a': 0.5}, {'a': 0.3}, interval=(0.1, 0.31))
+    worse = Measurement('tuning', 'unseen', {'a': 0.2}, {'a': 0.3}, interval=(-0.15, -0.05))
+    same = Measurement('mean', 'known', {'a': 0.31}, {'a': 0.3}, interval=(-0.04, 0.06))
+    masked = [
+        Measurement('m', 'd', {'a': 0.3}, baseline=0.2, interval=interval, over_guess=True)
+        for interval in ((0.05, 0.15), (-0.05, 0.05))
+    ]
+    said = (
         'Pretraining raises 1 of 3 figures by more than the noise, most of all “probe” (known), '
-        '+20.0 ± 10.0 points. It lowers 1: “tuning” (unseen), −10.0 ± 5.0 points. '
-        '1 lie within the noise.'
+        '+20.0 points (+10.0 to +31.0). It lowers 1: “tuning” (unseen), −10.0 points '
+        '(−15.0 to −5.0). 1 lies within the noise.'
+    )
+    assert in_words([better, worse, same]) == said
+    assert in_words([better, worse, same, *masked]) == (
+        f'{said} Hidden patches are told better than by a simple guess in 1 of 2 comparisons.'
     )
     assert in_words([Measurement('x', 'd')]).startswith('Nothing has been compared')
+
+
+def write_outcomes(stage: Path, photos: list[str], **outcomes: tuple[list, list]) -> None:
+    (start,) = stage.glob('2026*')
+    record = {k: dict(right=right, asked=asked) for k, (right, asked) in outcomes.items()}
+    for phase in ('val', 'test'):
+        text = json.dumps(dict(photos=photos, outcomes=record))
+        (start / f'outcomes_{phase}.json').write_text(text)
+
+
+@pytest.fixture
+def paired(tmp_path) -> Path:
+    """One seed: segmentation finds 30 % of two classes and 10 % from random weights."""
+    work = tmp_path / 'paired'
+    rng = np.random.default_rng(0)
+    asked = rng.integers(50, 500, (60, 2))
+    photos = [f'{i}.jpg' for i in range(60)]
+    for start, share in (('pretrained', 0.3), ('random', 0.1)):
+        stage = work / 'seed0' / f'segment_{start}'
+        write_stage(stage, dict(mIoU=100 * share), dict(mIoU=100 * share))
+        right = rng.binomial(asked, share)
+        write_outcomes(stage, photos, mIoU=(right.tolist(), asked.tolist()))
+    key = 'masked_codes/acc_'
+    stage = work / 'seed0/pretrain'
+    shares = {f'{key}mim': 0.3, f'{key}majority': 0.1, f'{key}neighbour': 0.6}
+    write_stage(stage, shares)
+    asked = np.full((60, 1), 14)
+    found = {name: rng.binomial(asked, share).tolist() for name, share in shares.items()}
+    write_outcomes(stage, photos, **{k: (right, asked.tolist()) for k, right in found.items()})
+    return work
+
+
+def test_segmentation_has_an_interval_over_the_photos(paired, data_root):
+    for data in (KNOWN, UNSEEN):
+        row = find(measure(paired, data_root), 'Segmentation', data)
+        low, high = row.interval
+        assert 0.18 < low < 0.2 < high < 0.22
+        assert row.verdict == 'gain'
+
+
+def test_masked_codes_are_judged_against_both_guesses(paired, data_root):
+    rows = [m for m in measure(paired, data_root) if m.name.startswith('Masked codes, last')]
+    known = [row for row in rows if row.data == KNOWN]
+    assert [row.verdict for row in known] == ['gain', 'loss']
+    assert known[1].baseline == 0.6
+    assert 'nearest visible patch' in known[1].remark
+    assert 'the guess did better' in known[1].remark
+
+
+def test_runs_without_outcomes_have_no_verdict(paired, data_root):
+    for file in (paired / 'seed0/segment_random').rglob('outcomes_*.json'):
+        file.unlink()
+    row = find(measure(paired, data_root), 'Segmentation')
+    assert row.gain == pytest.approx(0.2)
+    assert row.verdict is None
+
+
+def test_runs_on_different_photos_are_not_compared(paired, data_root):
+    outcome = ([[1.0]], [[1.0]])
+    write_outcomes(paired / 'seed0/segment_random', ['other.jpg'], mIoU=outcome)
+    with pytest.raises(ValueError, match='evaluated on different photos'):
+        measure(paired, data_root)
 
 
 def test_few_labels_stand_beside_colours_and_the_teacher(work_dir, data_root):
@@ -156,7 +253,7 @@ def test_few_labels_stand_beside_colours_and_the_teacher(work_dir, data_root):
     figure = find(figures, '5 labels a class, other photos', UNSEEN)
     assert figure.row()[1:4] == ['45.0 %', '20.0 %', '25.0 %']
     assert figure.note.endswith('mean colours 30.0 %; the teacher 90.0 %')
-    assert figure.interval == pytest.approx(1.96 * 0.05)
+    assert figure.interval == pytest.approx((0.25 - 1.96 * 0.05, 0.25 + 1.96 * 0.05))
     assert find(figures, '5 labels a class, photos of other', UNSEEN).values == {}
     assert find(figures, '5 labels a class', KNOWN).values == {}
 
@@ -165,11 +262,11 @@ def test_text_table_shows_spread_only_for_several_seeds():
     table = text_table(
         [
             Measurement('several', 'd', {'a': 0.5, 'b': 0.7}),
-            Measurement('one', 'd', {'a': 0.5}, {'a': 0.4}, 0.1),
+            Measurement('one', 'd', {'a': 0.5}, {'a': 0.4}, 0.1, interval=(0.02, 0.181)),
         ]
     )
     assert '60.0 ± 14.1 %' in table
-    assert re.search(r'one +50.0 % +40.0 % +10.0 % +\+10.0 points', table)
+    assert re.search(r'one +50.0 % +40.0 % +10.0 % +\+10.0 points \(\+2.0 to \+18.1\)', table)
 
 
 def test_baselines_of_data(data_root, tmp_path):

@@ -112,7 +112,7 @@ def test_few_labels_are_those_of_the_seed_and_the_same_for_both_starts(labelled_
     for job in labelled_runs(long=True):
         _, count, start = job.work_dir.name.split('_')
         seed = job.work_dir.parent.name
-        assert job.options[0] == f'randomness.seed={seed[4:]}'
+        assert f'randomness.seed={seed[4:]}' in job.options
         ends = dict(pretrained=f'{seed}/pretrain/epoch_1.pth', random='init_cfg=None')
         assert job.options[-1].endswith(ends[start])
         drawn[seed, int(count), start] = options_of(job)['train_dataloader.dataset.indices']
@@ -161,6 +161,13 @@ def test_labels_of_training_photos_are_probed_on_both_sets_at_once(
         assert '--train data/demo/imagenet/train' in text
         assert '--shots 1 4 16' in text
         assert f'--json {trained.work_dir}/seed{seed}/labels/probe.json' in text
+
+
+def test_all_that_is_compared_leaves_what_was_right_on_each_photo(quickstart, trained):
+    hook = 'default_hooks.outcomes.type=mmbeitv2.PhotoOutcomesHook'
+    for stage in ('tokenizer', 'pretrain', 'probe', 'finetune', 'segment'):
+        for jobs in quickstart.jobs_of(stage, trained):
+            assert all((hook in job.command()) == (stage != 'tokenizer') for job in jobs)
 
 
 @pytest.mark.parametrize(('long', 'count'), [(False, 2), (True, 6)])
