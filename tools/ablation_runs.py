@@ -109,7 +109,8 @@ def make_run(variant: str, seed: int, place: Place) -> Run:
 def tokenizer_job(variant: str, seed: int, place: Place) -> Job:
     """The training of a variant's tokenizer: one for each seed, or its luck would not count."""
     config = path_of(VARIANTS[variant].tokenizer)
-    return training_job(config, place.tokenizer_folder(variant, seed), seed, *place.options)
+    folder = place.tokenizer_folder(variant, seed)
+    return training_job(config, folder, seed, *place.options, processes=2)
 
 
 def pretraining_job(variant: str, seed: int, place: Place) -> Job:

@@ -26,8 +26,8 @@ WARM_UP = 0.25
 SOURCES = Path('data/demo/sources.csv')
 
 
-def few_label_jobs(folder: Path, seed: int, starts: Mapping[str, str]) -> Iterator[list[Job]]:
-    """Runs of each number of labels; those of one list run side by side.
+def few_label_jobs(folder: Path, seed: int, starts: Mapping[str, str]) -> Iterator[Job]:
+    """Runs of each number of labels and each start.
 
     Args:
         folder: of the seed.
@@ -38,19 +38,10 @@ def few_label_jobs(folder: Path, seed: int, starts: Mapping[str, str]) -> Iterat
     labels, groups = labelled_photos(config)
     full = config.train_cfg.max_epochs
     for count, epochs in EPOCHS.items():
-        drawn = draw_labelled(labels, count, seed, groups)
-        options = few_label_options(drawn.tolist(), epochs)
-        yield [
-            evaluation_job(
-                CONFIG,
-                folder / f'labels_{count}_{name}',
-                seed,
-                *options,
-                start,
-                length=epochs / full,
-            )
-            for name, start in starts.items()
-        ]
+        options = few_label_options(draw_labelled(labels, count, seed, groups).tolist(), epochs)
+        for name, start in starts.items():
+            place = folder / f'labels_{count}_{name}'
+            yield evaluation_job(CONFIG, place, seed, *options, start, length=epochs / full)
 
 
 def labelled_photos(config: Config) -> tuple[list[int], list[str]]:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from mmbeitv2.launch.user_errors import one_line_errors
 ROOT = Path(__file__).resolve().parents[1]
 # Where matrices are multiplied in bfloat16, training takes about half the time.
 MIXED_PRECISION = choose_precision().dtype != torch.float32
+# Characters of an option; the indices of a hundred photos take six times as many.
+LONGEST_SHOWN = 120
 PROGRESS = re.compile(r'(?:Epoch|Iter)\(train\)\s*(?:\[\s*(\d+)\])?\[\s*(\d+)/\s*(\d+)\]')
 
 
@@ -66,15 +68,23 @@ class Job:
         return (self.work_dir / 'last_checkpoint').is_file()
 
 
-def training_job(config: str, work_dir: Path, seed: int, *options: str, length: float = 1.0) -> Job:
-    """A run of total batch 64: two processes on a CPU, one on a GPU."""
-    if torch.cuda.is_available():
-        return _job(config, work_dir, 1, seed, length, 'train_dataloader.batch_size=64', *options)
-    return _job(config, work_dir, 2, seed, length, *options)
+def training_job(
+    config: str,
+    work_dir: Path,
+    seed: int,
+    *options: str,
+    length: float = 1.0,
+    processes: int = 1,
+) -> Job:
+    """A run on so many processes of a CPU; on a GPU one process takes the batches of all."""
+    if processes > 1 and torch.cuda.is_available():
+        batch = processes * Config.fromfile(ROOT / config).train_dataloader.batch_size
+        options, processes = (f'train_dataloader.batch_size={batch}', *options), 1
+    return _job(config, work_dir, processes, seed, length, *options)
 
 
 def evaluation_job(name: str, work_dir: Path, seed: int, *options: str, length: float = 1.0) -> Job:
-    """A run in one process, since its twin runs beside it."""
+    """A run in one process, since others run beside it."""
     return _job(f'configs/demo/{name}_demo.py', work_dir, 1, seed, length, *options)
 
 
@@ -129,8 +139,12 @@ def last_checkpoint(work_dir: Path) -> str:
     return os.path.relpath(marker.read_text().strip(), ROOT)
 
 
-def run_together(jobs: list[Job]) -> None:
-    """Run jobs side by side with one progress bar; finished ones are skipped."""
+def run_together(jobs: Sequence[Job]) -> None:
+    """Run jobs in this order, as many at once as there are cores; finished ones are skipped.
+
+    Small models gain little from a second core: two runs side by side take half the time that they
+    take one after the other on both.
+    """
     waiting = []
     for job in jobs:
         if job.is_finished():
@@ -139,56 +153,104 @@ def run_together(jobs: list[Job]) -> None:
             waiting.append(job)
     if not waiting:
         return
-    threads = max(1, len(os.sched_getaffinity(0)) // sum(job.processes for job in waiting))
+    cores = len(os.sched_getaffinity(0))
+    threads = max(1, cores // sum(job.processes for job in waiting))
     env = {**os.environ, 'OMP_NUM_THREADS': str(threads), 'PYTHONPATH': str(ROOT)}
-    running = []
-    for job in waiting:
-        command = job.command()
-        if job.has_begun():
-            command.append('--resume')
-        print(f'  {shlex.join(command)}', flush=True)
-        job.work_dir.mkdir(parents=True, exist_ok=True)
-        log = (job.work_dir / 'log.txt').open('a')
-        # A session of its own, so that an interrupt can end the workers too.
-        process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=env, start_new_session=True
-        )
-        running.append((job, process, log))
+    runs = [Run(job) for job in waiting]
     try:
-        follow(running)
+        follow(runs, cores, env)
     finally:
-        for _, process, log in running:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
-                process.wait()
-            log.close()
-    for job, process, _ in running:
-        if process.returncode:
-            tail = (job.work_dir / 'log.txt').read_text(errors='replace').splitlines()[-25:]
-            print('\n'.join(tail), file=sys.stderr)
-            sys.exit(f'{job.work_dir} failed; the whole output is in {job.work_dir}/log.txt')
-        job.finished.write_text(shlex.join(job.command()))
+        for run in runs:
+            run.end()
 
 
-def follow(running: list[tuple]) -> None:
-    """Show how far the runs are until all have ended."""
-    offsets = [log.tell() for _, _, log in running]
+@dataclass
+class Run:
+    """A job that waits, runs or has ended."""
+
+    job: Job
+    process: subprocess.Popen | None = None
+    offset: int = 0
+
+    @property
+    def is_running(self) -> bool:
+        """Started, and not at its end."""
+        return self.process is not None and self.process.poll() is None
+
+    def start(self, env: Mapping[str, str]) -> None:
+        """Start it where it stopped, in a session of its own, so that its workers end with it."""
+        command = self.job.command()
+        if self.job.has_begun():
+            command.append('--resume')
+        tqdm.write(f'  {shlex.join(shortened(command))}')
+        self.job.work_dir.mkdir(parents=True, exist_ok=True)
+        with (self.job.work_dir / 'log.txt').open('a') as log:
+            self.offset = log.tell()
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, env=env, start_new_session=True
+            )
+
+    def settle(self) -> None:
+        """Take down that it has come to its end.
+
+        Raises:
+            SystemExit: it has failed; the end of its output is printed.
+        """
+        if self.process.returncode:
+            log = self.job.work_dir / 'log.txt'
+            print('\n'.join(log.read_text(errors='replace').splitlines()[-25:]), file=sys.stderr)
+            sys.exit(f'{self.job.work_dir} failed; the whole output is in {log}')
+        self.job.finished.write_text(shlex.join(self.job.command()))
+
+    def end(self) -> None:
+        """End it if it still runs."""
+        if self.is_running:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            self.process.wait()
+
+
+def shortened(command: Sequence[str]) -> list[str]:
+    """A command line whose long lists do not bury it."""
+    return [
+        part if len(part) <= LONGEST_SHOWN else f'{part[: LONGEST_SHOWN - 1]}…' for part in command
+    ]
+
+
+def follow(runs: Sequence[Run], cores: int, env: Mapping[str, str]) -> None:
+    """Start runs as cores come free, and show how far they are, until all have ended."""
+    waiting = list(runs)
     with tqdm(
         total=1.0,
         bar_format='  {l_bar}{bar:30}| {elapsed}<{remaining}{postfix}',
         # A file or a pipe keeps every line that a terminal would overwrite.
         mininterval=1 if sys.stderr.isatty() else 30,
     ) as bar:
-        while any(process.poll() is None for _, process, _ in running):
+        while waiting or any(run.is_running for run in runs):
+            busy = sum(run.job.processes for run in runs if run.is_running)
+            while waiting and (not busy or busy + waiting[0].job.processes <= cores):
+                waiting[0].start(env)
+                busy += waiting.pop(0).job.processes
             time.sleep(1)
-            progress = [
-                done(job, offset) for (job, _, _), offset in zip(running, offsets, strict=True)
-            ]
+            settle_ended(runs)
+            progress = [share_of(run) for run in runs]
             losses = ', '.join(loss for _, loss in progress if loss)
             bar.set_postfix_str(losses, refresh=False)
-            bar.update(max(0.0, sum(p for p, _ in progress) / len(progress) - bar.n))
-        if not any(process.returncode for _, process, _ in running):
-            bar.update(1 - bar.n)
+            bar.update(max(0.0, sum(share for share, _ in progress) / len(runs) - bar.n))
+        bar.update(1 - bar.n)
+
+
+def settle_ended(runs: Sequence[Run]) -> None:
+    """Take down which runs have ended since the last time."""
+    for run in runs:
+        if run.process is not None and not run.is_running and not run.job.is_finished():
+            run.settle()
+
+
+def share_of(run: Run) -> tuple[float, str]:
+    """How far a run is, 0 to 1, and its last loss while it runs."""
+    if run.is_running:
+        return done(run.job, run.offset)
+    return float(run.process is not None), ''
 
 
 def done(job: Job, offset: int) -> tuple[float, str]:

@@ -6,11 +6,12 @@ of the stage. A finished stage is not run again, an interrupted one is resumed.
 """
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +40,10 @@ STAGES = {
     'segment': 'train UperNet, pretrained against random initialisation',
     'report': 'draw the report',
 }
-TRAINED = ('tokenizer', 'pretrain', 'probe', 'finetune', 'labels', 'segment')
+# Runs on what was pretrained and on random weights, as many at once as there are cores.
+EVALUATIONS = ('segment', 'finetune', 'probe', 'labels')
+TRAINED = ('tokenizer', 'pretrain', *EVALUATIONS)
+RANDOM = 'model.backbone.init_cfg=None'
 # The tokenizer's figures are compared with nothing.
 OUTCOMES = 'default_hooks.outcomes.type=mmbeitv2.PhotoOutcomesHook'
 # What still shows something after half of its training; UperNet gives background everywhere.
@@ -56,40 +60,64 @@ def main() -> None:
     times = StageTimes(args.work_dir, MIXED_PRECISION)
     if not (args.long or MIXED_PRECISION):
         print(f'This CPU has no bfloat16 instructions: {", ".join(HALVED)} train half as long.')
-    for number, stage in enumerate(args.stages, 1):
-        jobs = list(jobs_of(stage, args)) if stage in TRAINED else []
-        announced = times.announce(stage, *work_of(stage, jobs, args))
-        head = f'[{number}/{len(args.stages)}] {stage}: {STAGES[stage]}'
-        print(f'\n{head}, {announced}', flush=True)
+    steps = together(args.stages)
+    for number, stages in enumerate(steps, 1):
+        jobs = [job for stage in stages for job in jobs_of(stage, args)]
+        announced = times.announce(', '.join(stages), *work_of(stages, jobs, args))
+        print(f'\n[{number}/{len(steps)}] {title(stages)}, {announced}', flush=True)
         stage_start = time.time()
-        run_stage(stage, jobs, args)
+        run_stages(stages, jobs, args)
         times.finish(announced, time.time() - stage_start)
     print(f'\n{times.table()}')
 
 
-def work_of(stage: str, jobs: list[list[Job]], args: argparse.Namespace) -> tuple[int, bool, bool]:
-    """How much a stage has to do, whether that is training, and whether some was done before."""
-    if stage in TRAINED:
-        begun = [job.is_finished() or job.has_begun() for together in jobs for job in together]
-        # Runs of one list run at once.
-        return sum(max(map(steps_of, together)) for together in jobs), True, any(begun)
-    if stage == 'few-shot':
+def together(stages: Sequence[str]) -> list[list[str]]:
+    """Stages as they are run: evaluations that follow one another are one step.
+
+    Of these the longest comes first, so that the others fill the remaining cores.
+    """
+    steps = []
+    for evaluates, group in itertools.groupby(stages, lambda stage: stage in EVALUATIONS):
+        group = list(group)
+        steps += [sorted(group, key=EVALUATIONS.index)] if evaluates else [[s] for s in group]
+    return steps
+
+
+def title(stages: Sequence[str]) -> str:
+    """Names of stages that are run at once, and what they do."""
+    if len(stages) == 1:
+        return f'{stages[0]}: {STAGES[stages[0]]}'
+    return f'{", ".join(stages)}: what pretraining is worth'
+
+
+def work_of(
+    stages: Sequence[str], jobs: Sequence[Job], args: argparse.Namespace
+) -> tuple[float, bool, bool]:
+    """How much there is to do, whether that is training, and whether some was done before."""
+    if stages[0] in TRAINED:
+        seeds = 1 if stages == ['tokenizer'] else len(seed_folders(args))
+        # Those from random weights were done beside pretraining.
+        own = [job for job in jobs if RANDOM not in job.options]
+        begun = any(job.is_finished() or job.has_begun() for job in own)
+        if stages[0] in EVALUATIONS:
+            return seeds, True, begun
+        return seeds * steps_of(own[0]), True, begun
+    if stages == ['few-shot']:
         return len(list(few_shot_commands(args))), False, False
-    return 1, False, stage == 'data' and Path('data/demo/demo_data.json').is_file()
+    return 1, False, stages == ['data'] and Path('data/demo/demo_data.json').is_file()
 
 
-def run_stage(stage: str, jobs: list[list[Job]], args: argparse.Namespace) -> None:
-    """Run a stage's own tool, or its ``jobs``."""
-    if stage == 'data':
+def run_stages(stages: Sequence[str], jobs: Sequence[Job], args: argparse.Namespace) -> None:
+    """Run a stage's own tool, or the ``jobs`` of one or more stages."""
+    if stages == ['data']:
         run_tool('tools/make_demo_data.py')
-    elif stage == 'few-shot':
+    elif stages == ['few-shot']:
         for command in few_shot_commands(args):
             run_tool(*command)
-    elif stage == 'report':
+    elif stages == ['report']:
         run_tool('tools/quickstart_report.py', '--work-dir', str(args.work_dir))
-    for together in jobs:
-        run_together(together)
-    if stage == 'labels':
+    run_together(jobs)
+    if 'labels' in stages:
         for command in label_probe_commands(args):
             run_tool(*command)
 
@@ -131,42 +159,66 @@ def length_of_runs(stage: str, long: bool) -> float:
     return 0.5 if stage in HALVED and not (long or MIXED_PRECISION) else 1.0
 
 
-def jobs_of(stage: str, args: argparse.Namespace) -> Iterator[list[Job]]:
-    """Lists of runs of a stage; those of one list run side by side.
+def jobs_of(stage: str, args: argparse.Namespace) -> Iterator[Job]:
+    """Runs of a stage; beside pretraining, those of later stages that need no pretrained weights.
 
     All but the tokenizer's leave what was right on each photo, which the report's intervals need.
     """
-    for jobs in _jobs_of(stage, args):
-        if stage == 'tokenizer':
-            yield jobs
-        else:
-            yield [replace(job, options=(OUTCOMES, *job.options)) for job in jobs]
-
-
-def _jobs_of(stage: str, args: argparse.Namespace) -> Iterator[list[Job]]:
-    long = '_long' if args.long else ''
-    length = length_of_runs(stage, args.long)
     if stage == 'tokenizer':
-        config = f'configs/demo/vqkd_demo{long}.py'
-        yield [training_job(config, args.work_dir / 'vqkd', 0, length=length)]
-        return
-    for seed in range(3 if args.long else 1):
-        folder = args.work_dir / f'seed{seed}'
+        yield tokenizer_job(args)
+    for seed, folder in enumerate(seed_folders(args)):
         if stage == 'pretrain':
-            tokenizer = f'tokenizer_checkpoint={last_checkpoint(args.work_dir / "vqkd")}'
-            config = f'configs/demo/beitv2_demo{long}.py'
-            yield [training_job(config, folder / 'pretrain', seed, tokenizer, length=length)]
-            continue
-        start = f'model.backbone.init_cfg.checkpoint={last_checkpoint(folder / "pretrain")}'
-        starts = dict(pretrained=start, random='model.backbone.init_cfg=None')
-        if stage == 'labels':
-            yield from few_label_jobs(folder, seed, starts)
-            continue
-        config = {'probe': 'linear_probe', 'finetune': 'finetune', 'segment': 'upernet'}[stage]
-        yield [
-            evaluation_job(config, folder / f'{stage}_{name}', seed, option, length=length)
-            for name, option in starts.items()
-        ]
+            yield with_outcomes(pretraining_job(folder, seed, args))
+        elif stage in EVALUATIONS:
+            start = f'model.backbone.init_cfg.checkpoint={last_checkpoint(folder / "pretrain")}'
+            starts = dict(pretrained=start, random=RANDOM)
+            yield from evaluation_jobs(stage, folder, seed, starts, args)
+    if stage == 'pretrain':
+        for later in EVALUATIONS:
+            for seed, folder in enumerate(seed_folders(args) if later in args.stages else ()):
+                yield from evaluation_jobs(later, folder, seed, dict(random=RANDOM), args)
+
+
+def tokenizer_job(args: argparse.Namespace) -> Job:
+    """The training of the tokenizer, which all seeds share."""
+    config = f'configs/demo/vqkd_demo{"_long" * args.long}.py'
+    length = length_of_runs('tokenizer', args.long)
+    return training_job(config, args.work_dir / 'vqkd', 0, length=length, processes=2)
+
+
+def pretraining_job(folder: Path, seed: int, args: argparse.Namespace) -> Job:
+    """The pretraining of a seed."""
+    tokenizer = f'tokenizer_checkpoint={last_checkpoint(args.work_dir / "vqkd")}'
+    config = f'configs/demo/beitv2_demo{"_long" * args.long}.py'
+    length = length_of_runs('pretrain', args.long)
+    return training_job(config, folder / 'pretrain', seed, tokenizer, length=length)
+
+
+def evaluation_jobs(
+    stage: str, folder: Path, seed: int, starts: Mapping[str, str], args: argparse.Namespace
+) -> Iterator[Job]:
+    """Runs of an evaluation by what they start from.
+
+    Args:
+        stage: one of ``EVALUATIONS``.
+        folder: of the seed.
+        seed: of the training.
+        starts: by name, the option that sets what training starts from.
+        args: of the command line.
+    """
+    if stage == 'labels':
+        yield from map(with_outcomes, few_label_jobs(folder, seed, starts))
+        return
+    config = {'probe': 'linear_probe', 'finetune': 'finetune', 'segment': 'upernet'}[stage]
+    length = length_of_runs(stage, args.long)
+    for name, start in starts.items():
+        place = folder / f'{stage}_{name}'
+        yield with_outcomes(evaluation_job(config, place, seed, start, length=length))
+
+
+def with_outcomes(job: Job) -> Job:
+    """A run that leaves what was right on each photo."""
+    return replace(job, options=(OUTCOMES, *job.options))
 
 
 def few_shot_commands(args: argparse.Namespace) -> Iterator[list[str]]:

@@ -1,13 +1,14 @@
 """A small BEiT v2 on the demo photos: 96 pixels, ViT of width 128, the codes of ``vqkd_demo``.
 
-    tools/dist_train.sh configs/demo/beitv2_demo.py 2
+    python tools/train.py configs/demo/beitv2_demo.py
 
-Total batch 32 = 2 processes × 16: on so few photos many small steps learn more than few large ones.
+Total batch 32 in one process: many small steps learn more than few large ones, and a second core
+would make them hardly faster.
 """
 
 _base_ = '../beitv2_vit-b16_300e.py'
 
-tokenizer_checkpoint = 'work_dirs/quickstart/vqkd/epoch_4.pth'
+tokenizer_checkpoint = 'work_dirs/quickstart/vqkd/epoch_3.pth'
 
 image_size = 96
 grid_size = image_size // 16
@@ -65,7 +66,7 @@ val_pipeline = [
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=32,
     num_workers=1,
     pin_memory=False,
     dataset=dict(data_root=data_root, pipeline=train_pipeline),

@@ -1,6 +1,6 @@
 """The demo's pretraining without patch aggregation.
 
-tools/dist_train.sh configs/demo/beitv2_demo_no-aggregation.py 2
+python tools/train.py configs/demo/beitv2_demo_no-aggregation.py
 """
 
 _base_ = 'beitv2_demo.py'

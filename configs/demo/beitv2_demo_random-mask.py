@@ -1,6 +1,6 @@
 """The demo's pretraining with masks of single random patches instead of blocks.
 
-tools/dist_train.sh configs/demo/beitv2_demo_random-mask.py 2
+python tools/train.py configs/demo/beitv2_demo_random-mask.py
 """
 
 _base_ = 'beitv2_demo.py'

@@ -1,6 +1,6 @@
 """The demo's pretraining with a head and a norm of its own for patch aggregation.
 
-tools/dist_train.sh configs/demo/beitv2_demo_separate-head.py 2
+python tools/train.py configs/demo/beitv2_demo_separate-head.py
 """
 
 _base_ = 'beitv2_demo.py'

@@ -74,9 +74,9 @@ val_evaluator = dict(num_codes=num_codes)
 test_evaluator = val_evaluator
 
 auto_scale_lr = dict(base_batch_size=64)
-max_epochs = 4
+max_epochs = 3
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
-train_cfg = dict(max_epochs=max_epochs, val_interval=2)
+train_cfg = dict(max_epochs=max_epochs, val_interval=1)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-9, end=1, convert_to_iter_based=True),
     dict(
