@@ -43,12 +43,12 @@ def trained(tmp_path):
         stage = tmp_path / folder
         stage.mkdir(parents=True)
         (stage / 'last_checkpoint').write_text(str(stage / 'epoch_1.pth'))
-    return Namespace(work_dir=tmp_path, long=False)
+    return Namespace(work_dir=tmp_path, long=False, stages=[])
 
 
 def all_jobs(quickstart, args):
     stages = ('tokenizer', 'pretrain', 'probe', 'finetune', 'segment')
-    return [job for stage in stages for jobs in quickstart.jobs_of(stage, args) for job in jobs]
+    return [job for stage in stages for job in quickstart.jobs_of(stage, args)]
 
 
 @pytest.mark.parametrize('long', [False, True])
@@ -81,8 +81,7 @@ def options_of(job):
 
 
 def test_every_evaluation_runs_from_random_weights_too(quickstart, trained):
-    (jobs,) = quickstart.jobs_of('probe', trained)
-    pretrained, random = (job.command() for job in jobs)
+    pretrained, random = (job.command() for job in quickstart.jobs_of('probe', trained))
     assert pretrained[-1].endswith('seed0/pretrain/epoch_1.pth')
     assert random[-1] == 'model.backbone.init_cfg=None'
     assert pretrained[: pretrained.index('--work-dir')] == random[: random.index('--work-dir')]
@@ -97,7 +96,7 @@ def labelled_runs(quickstart, trained, demo_data, monkeypatch):
 
     def jobs(**changes):
         args = Namespace(**{**vars(trained), **changes})
-        return [job for jobs in quickstart.jobs_of('labels', args) for job in jobs]
+        return list(quickstart.jobs_of('labels', args))
 
     return jobs
 
@@ -166,8 +165,8 @@ def test_labels_of_training_photos_are_probed_on_both_sets_at_once(
 def test_all_that_is_compared_leaves_what_was_right_on_each_photo(quickstart, trained):
     hook = 'default_hooks.outcomes.type=mmbeitv2.PhotoOutcomesHook'
     for stage in ('tokenizer', 'pretrain', 'probe', 'finetune', 'segment'):
-        for jobs in quickstart.jobs_of(stage, trained):
-            assert all((hook in job.command()) == (stage != 'tokenizer') for job in jobs)
+        for job in quickstart.jobs_of(stage, trained):
+            assert (hook in job.command()) == (stage != 'tokenizer')
 
 
 @pytest.mark.parametrize(('long', 'count'), [(False, 2), (True, 6)])
@@ -183,15 +182,33 @@ def test_few_shot_asks_both_validation_sets_of_every_seed(quickstart, trained, l
 def test_long_has_three_seeds_on_one_tokenizer(quickstart, trained):
     trained.long = True
     assert len(list(quickstart.jobs_of('tokenizer', trained))) == 1
-    jobs = [job for jobs in quickstart.jobs_of('pretrain', trained) for job in jobs]
+    jobs = list(quickstart.jobs_of('pretrain', trained))
     assert len(jobs) == 3
     for seed, job in enumerate(jobs):
         assert f'randomness.seed={seed}' in job.options
 
 
+def test_comparisons_from_random_weights_run_beside_pretraining(quickstart, trained):
+    trained.stages = ['pretrain', 'probe', 'segment']
+    first, *beside = quickstart.jobs_of('pretrain', trained)
+    assert first.work_dir.name == 'pretrain'
+    assert [job.work_dir.name for job in beside] == ['segment_random', 'probe_random']
+    # Later they are found finished, by the same commands.
+    later = [job for stage in ('probe', 'segment') for job in quickstart.jobs_of(stage, trained)]
+    assert {shlex.join(job.command()) for job in beside} == {
+        shlex.join(job.command()) for job in later if job.work_dir.name.endswith('random')
+    }
+
+
+def test_evaluations_that_follow_one_another_are_one_step(quickstart):
+    stages = ['data', 'probe', 'segment', 'report', 'labels']
+    steps = [['data'], ['segment', 'probe'], ['report'], ['labels']]
+    assert quickstart.together(stages) == steps
+
+
 def test_a_stage_before_its_input_names_the_stage_to_run(quickstart, tmp_path):
     with pytest.raises(FileNotFoundError, match="run the stage 'tokenizer' first"):
-        list(quickstart.jobs_of('pretrain', Namespace(work_dir=tmp_path, long=False)))
+        list(quickstart.jobs_of('pretrain', Namespace(work_dir=tmp_path, long=False, stages=[])))
 
 
 def test_a_job_is_finished_only_by_its_own_command(demo_runs, tmp_path):
@@ -216,6 +233,51 @@ def test_progress_of_a_run_that_counts_iterations(demo_runs, tmp_path):
     job = demo_runs.Job('configs/demo/upernet_demo.py', tmp_path, 1, (), None)
     (tmp_path / 'log.txt').write_text('INFO - Iter(train) [ 30/120]  loss: 1.5\n')
     assert demo_runs.done(job, 0) == (0.25, 'loss 1.5')
+
+
+@pytest.fixture
+def sleeper(demo_runs, tmp_path, monkeypatch):
+    """Jobs that write when they start and end, on a machine of two cores."""
+    monkeypatch.setattr(demo_runs.os, 'sched_getaffinity', lambda _: {0, 1})
+    times = tmp_path / 'times.txt'
+    code = 'import sys, time; f = open(sys.argv[1], "a", buffering=1)\n'
+    code += 'print("start", sys.argv[2], file=f); time.sleep(1); print("end", sys.argv[2], file=f)'
+
+    class Sleeper(demo_runs.Job):
+        def command(self):
+            return [sys.executable, '-c', code, str(times), self.work_dir.name]
+
+    def run(*processes):
+        jobs = [Sleeper('', tmp_path / str(i), n, (), 1) for i, n in enumerate(processes)]
+        demo_runs.run_together(jobs)
+        assert all(job.is_finished() for job in jobs)
+        return [line.split() for line in times.read_text().splitlines()]
+
+    return run
+
+
+def test_as_many_runs_as_cores_are_under_way_and_in_order(sleeper):
+    log = sleeper(1, 1, 1, 2)
+    under_way, most = set(), []
+    for _, name in log:
+        under_way ^= {name}
+        most.append(len(under_way))
+    assert max(most) == 2
+    assert [name for what, name in log if what == 'start'] in (list('0123'), list('1023'))
+    # The last takes both cores.
+    assert log[-2:] == [['start', '3'], ['end', '3']]
+
+
+def test_a_run_that_needs_more_cores_than_there_are_has_them_all(sleeper):
+    assert [name for what, name in sleeper(4, 1) if what == 'start'] == ['0', '1']
+
+
+def test_long_options_do_not_bury_the_command(demo_runs):
+    shown = demo_runs.shortened(['python', 'indices=[' + '1,' * 200 + '2]'])
+    assert shown[0] == 'python'
+    assert shown[1].startswith('indices=[1,1')
+    assert shown[1].endswith('…')
+    assert len(shown[1]) == demo_runs.LONGEST_SHOWN
 
 
 def test_a_failed_run_shows_its_log_and_ends_the_quick_start(demo_runs, tmp_path, capsys):

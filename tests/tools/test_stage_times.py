@@ -108,7 +108,8 @@ def test_the_machine_is_measured(tools):
 
 def test_kept_times_are_of_stages_and_of_a_machine_that_was_measured(tools):
     kept = json.loads(tools.times.REFERENCE.read_text())
-    assert set(kept['stages']) <= set(tools.quickstart.STAGES)
+    steps = tools.quickstart.together(list(tools.quickstart.STAGES))
+    assert set(kept['stages']) == {', '.join(step) for step in steps}
     assert {'seconds', 'cores', 'mixed_precision'} == set(kept['machine'])
 
 
@@ -121,12 +122,19 @@ def test_work_of_a_run_is_its_epochs_or_iterations(tools, tmp_path):
     assert tools.runs.steps_of(job('upernet_demo', None)) > 120
 
 
-def test_runs_side_by_side_are_work_once_and_begun_ones_are_known(tools, tmp_path):
-    runs = [
-        tools.runs.Job('configs/demo/finetune_demo.py', tmp_path / name, 1, (), epochs)
-        for name, epochs in (('a', 4), ('b', 3), ('c', 2))
-    ]
-    assert tools.quickstart.work_of('finetune', [runs[:2], runs[2:]], None) == (6, True, False)
-    runs[1].work_dir.mkdir()
-    (runs[1].work_dir / 'last_checkpoint').write_text('epoch_1.pth')
-    assert tools.quickstart.work_of('finetune', [runs[:2], runs[2:]], None) == (6, True, True)
+@pytest.mark.parametrize(('long', 'seeds'), [(False, 1), (True, 3)])
+def test_begun_runs_are_known_and_those_ahead_do_not_count(tools, tmp_path, long, seeds):
+    args = SimpleNamespace(work_dir=tmp_path, long=long)
+
+    def job(name, *options):
+        return tools.runs.Job('configs/demo/finetune_demo.py', tmp_path / name, 1, options, 4)
+
+    pretrained, random = job('a'), job('b', tools.quickstart.RANDOM)
+    random.work_dir.mkdir()
+    (random.work_dir / 'last_checkpoint').write_text('epoch_1.pth')
+    work_of = tools.quickstart.work_of
+    assert work_of(['finetune'], [pretrained, random], args) == (seeds, True, False)
+    assert work_of(['pretrain'], [pretrained, random], args) == (4 * seeds, True, False)
+    pretrained.work_dir.mkdir()
+    (pretrained.work_dir / 'last_checkpoint').write_text('epoch_1.pth')
+    assert work_of(['finetune'], [pretrained, random], args) == (seeds, True, True)
