@@ -48,15 +48,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def read_json(path: Path) -> dict:
+def read_json(work_dir: Path, name: str) -> dict:
     """Content of a file that a stage has written.
+
+    Args:
+        work_dir: of the example.
+        name: of the file in it.
 
     Raises:
         MissingFileError: the stage has not run.
     """
+    path = work_dir / name
     if not path.is_file():
         raise MissingFileError(
-            f'no {path}: run `bash tools/example_fashion_mnist.sh {path.parents[2]}` first.'
+            f'no {path}: run `bash tools/example_fashion_mnist.sh {work_dir}` first.'
         )
     return json.loads(path.read_text())
 
@@ -197,8 +202,8 @@ def curve_table(draws: Draws) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the tool."""
     work_dir = parse_args(argv).work_dir
-    found = read_json(work_dir / SEED / 'few_shot/test.json')[QUESTION]
-    counts = read_json(work_dir / 'photos' / MANIFEST)['parameters']
+    found = read_json(work_dir, f'{SEED}/few_shot/test.json')[QUESTION]
+    counts = read_json(work_dir, f'photos/{MANIFEST}')['parameters']
     draws, classes = found['features'], found['classes']
     out = work_dir / 'report'
     out.mkdir(exist_ok=True)
