@@ -207,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     draws, classes = found['features'], found['classes']
     out = work_dir / 'report'
     out.mkdir(exist_ok=True)
-    data = f'Fashion-MNIST, {counts["test"]:,} test photos of {classes} classes'
+    data = f'{counts["test"]:,} test photos of {classes} classes'
     measurements = [
         *few_shot_measurements(draws, classes, data),
         *training_measurements(work_dir, data),
@@ -231,7 +231,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     results = dict(made_with=made, figures=[m.as_json() for m in measurements], curve=found)
     (out / 'results.json').write_text(json.dumps(results, indent=2, ensure_ascii=False) + '\n')
     (out / 'report.html').write_text(page)
-    summary = f'{data}\n{curve_table(draws)}\n\n{verdict}\nreport: {out / "report.html"}\n'
+    summary = (
+        f'Fashion-MNIST, {data}\n{curve_table(draws)}\n\n{verdict}\nreport: {out / "report.html"}\n'
+    )
     (out / 'summary.txt').write_text(summary)
     print(summary)
 

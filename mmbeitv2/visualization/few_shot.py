@@ -60,7 +60,7 @@ def few_shot_curves(panels: Sequence[FewShotPanel], path: str | Path) -> Path:
             axes.set_visible(False)
         for axes, panel in zip(grid.flat, panels):
             _draw(axes, panel)
-        grid.flat[0].legend(fontsize=7.5, labelcolor=MUTED, loc='upper left')
+        grid.flat[0].legend(fontsize=7.5, labelcolor=MUTED, loc='best')
         figure.tight_layout(h_pad=1.6, w_pad=1.8)
         return save_figure(figure, path)
 
