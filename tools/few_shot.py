@@ -9,18 +9,23 @@ weights, 4 × 4 mean colours, and, given its config, the tokenizer's teacher.
 
 With --groups, a table that says what each photo shows (which individual, object, patient, place), a
 second question is asked: labelled and asked photos then show different ones.
+
+    python tools/few_shot.py CHECKPOINT FOLDER [FOLDER ...] --train FOLDER --shots 1 4 16
+
+takes the labels from other photos, those of a training set: k of each class, drawn 40 times, and
+all of them. With --groups the k photos show different things. All photos of the other folders are
+asked about.
 """
 
 import argparse
-import csv
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from labelled_photos import find_photos, some_of_each
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch import Tensor
@@ -33,9 +38,9 @@ from mmbeitv2.apis import (
     load_pretrained,
     read_photos,
 )
-from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
-from mmbeitv2.errors import InputError, MissingFileError
+from mmbeitv2.errors import InputError
 from mmbeitv2.evaluation.few_shot import Accuracy, draw_episodes, few_shot_accuracy
+from mmbeitv2.evaluation.labelled import ProbeAccuracy, draws_of, probe_accuracy
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.models import BEiTV2
@@ -47,22 +52,18 @@ PRETRAINED, RANDOM = 'pretrained', 'random weights'
 COLOURS, TEACHER = 'mean colours, 4 × 4', 'teacher'
 OTHER_PHOTOS, OTHER_THINGS = 'other photos', 'photos of other things'
 
-Accuracies = dict[str, dict[int, Accuracy]]
+Accuracies = dict[str, dict[int | str, Accuracy | ProbeAccuracy]]
 
 
 class Answer(NamedTuple):
-    """Accuracies by features and number of labelled photos, of so many classes."""
+    """Accuracies by features and number of labelled photos, of so many classes.
+
+    ``training`` is the number of photos a class that all labels are, where others are asked about.
+    """
 
     classes: int
     features: Accuracies
-
-
-class Photos(NamedTuple):
-    """Files with their classes and, if known, what they show."""
-
-    paths: list[Path]
-    classes: list[str]
-    groups: list[str] | None
+    training: float | None = None
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -71,7 +72,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('checkpoint', help='of pretraining')
-    parser.add_argument('folder', type=Path, help='with a folder of photos for each class')
+    parser.add_argument(
+        'folders', type=Path, nargs='+', metavar='FOLDER', help='with photos in a folder per class'
+    )
     parser.add_argument('--shots', type=int, nargs='+', default=[1, 2, 5, 10, 20], metavar='K')
     parser.add_argument('--draws', type=int, default=40)
     parser.add_argument(
@@ -81,40 +84,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='first column: photo, relative to the table; last column: what it shows',
     )
     parser.add_argument(
+        '--train', type=Path, metavar='FOLDER', help='the labels come from these photos instead'
+    )
+    parser.add_argument(
+        '--train-photos', type=int, metavar='N', help='use so many of them (default: all)'
+    )
+    parser.add_argument(
         '--config', help='of pretraining: how its random weights are drawn (else as the paper’s)'
     )
     parser.add_argument('--teacher', metavar='CONFIG', help='of VQ-KD, whose teacher is compared')
     parser.add_argument('--json', type=Path, help='write the accuracies of every draw here too')
     return parser.parse_args(argv)
-
-
-def find_photos(folder: Path, groups: Path | None) -> Photos:
-    """Photos of the class folders below ``folder``.
-
-    Raises:
-        UserError: no such folder, fewer than two classes, or a photo that ``groups`` lacks.
-    """
-    if not folder.is_dir():
-        raise MissingFileError(f'no folder {folder}: it is to hold a folder of photos per class.')
-    left_out = LeftOut()
-    names = sorted(walk_images(folder, readable_extensions(), left_out))
-    if left_out.names:
-        print(f'{folder}: {left_out}')
-    paths = [folder / name for name in names if name.count(os.sep) == 1]
-    classes = [path.parent.name for path in paths]
-    if len(set(classes)) < 2:
-        raise InputError(
-            f'{folder} has photos of {len(set(classes))} classes, needed are 2 or more: one folder '
-            'for each, with files that Pillow reads.'
-        )
-    if groups is None:
-        return Photos(paths, classes, None)
-    with groups.open(newline='') as file:
-        shown = {(groups.parent / row[0]).resolve(): row[-1] for row in csv.reader(file) if row}
-    missing = [path for path in paths if path.resolve() not in shown]
-    if missing:
-        raise InputError(f'{groups} does not say what {missing[0]} shows: add a row for it.')
-    return Photos(paths, classes, [shown[path.resolve()] for path in paths])
 
 
 def networks(args: argparse.Namespace) -> dict[str, BEiTV2]:
@@ -187,11 +167,13 @@ def evaluate(
 
 def ask(args: argparse.Namespace) -> dict[str, Answer]:
     """Ask one question, or two where it is known what photos show; print each as a table."""
-    photos = find_photos(args.folder, args.groups)
-    teacher = None if args.teacher is None else load_config(args.teacher)
-    features = features_of(photos.paths, networks(args), teacher)
+    if len(args.folders) > 1 or args.train_photos is not None:
+        raise InputError('more folders than one, and --train-photos, need --train FOLDER.')
+    folder = args.folders[0]
+    photos = find_photos(folder, args.groups)
+    features = features_of(photos.paths, networks(args), teacher_of(args))
     results = {OTHER_PHOTOS: evaluate(features, photos.classes, args.shots, args.draws)}
-    print(table(f'{args.folder}, {OTHER_PHOTOS}', results[OTHER_PHOTOS]))
+    print(table(f'{folder}, {OTHER_PHOTOS}', results[OTHER_PHOTOS]))
     if photos.groups is None:
         return results
     things = {c: set() for c in photos.classes}
@@ -203,11 +185,54 @@ def ask(args: argparse.Namespace) -> dict[str, Answer]:
         raise InputError(f'{args.groups}: fewer than 2 classes show more than one thing.')
     features = {name: values[kept] for name, values in features.items()}
     results[OTHER_THINGS] = evaluate(features, classes, args.shots, args.draws, groups)
-    print(table(f'{args.folder}, {OTHER_THINGS}', results[OTHER_THINGS]))
+    print(table(f'{folder}, {OTHER_THINGS}', results[OTHER_THINGS]))
     left_out = sorted(set(photos.classes) - set(classes))
     if left_out:
         print(f'left out, for they show one thing only: {", ".join(left_out)}')
     return results
+
+
+def ask_others(args: argparse.Namespace) -> dict[str, Answer]:
+    """Label training photos, ask about all photos of every folder; print each as a table.
+
+    Raises:
+        UserError: a class that the training photos lack, and what the parts refuse.
+    """
+    training = find_photos(args.train, args.groups)
+    if args.train_photos is not None:
+        training = some_of_each(training, args.train_photos)
+    names = sorted(set(training.classes))
+    asked = [find_photos(folder, None) for folder in args.folders]
+    for folder, photos in zip(args.folders, asked):
+        if unknown := set(photos.classes) - set(names):
+            raise InputError(
+                f'{folder} asks about {min(unknown)!r}, but {args.train} has no photo of it: '
+                f'allowed are {", ".join(names)}.'
+            )
+    sets = [training, *asked]
+    labels = [[names.index(name) for name in photos.classes] for photos in sets]
+    drawn = draws_of(labels[0], args.shots, args.draws, training.groups)
+    paths = [path for photos in sets for path in photos.paths]
+    features = features_of(paths, networks(args), teacher_of(args))
+    features = {k: v.split([len(s.paths) for s in sets]) for k, v in features.items()}
+    results = {}
+    for number, folder in enumerate(args.folders, 1):
+        accuracies = {
+            name: {
+                k: probe_accuracy((values[0], labels[0]), (values[number], labels[number]), draws)
+                for k, draws in drawn.items()
+            }
+            for name, values in features.items()
+        }
+        answer = Answer(len(names), accuracies, len(training.paths) / len(names))
+        results[folder.name] = answer
+        print(table(f'{folder}, labels of {args.train}', answer))
+    return results
+
+
+def teacher_of(args: argparse.Namespace) -> Config | None:
+    """The config whose teacher is compared, if any."""
+    return None if args.teacher is None else load_config(args.teacher)
 
 
 def table(title: str, answer: Answer) -> str:
@@ -226,17 +251,23 @@ def table(title: str, answer: Answer) -> str:
 
 
 def as_json(results: Mapping[str, Answer]) -> dict:
-    """Accuracy of every draw, by question, features and number of labelled photos."""
-    return {
-        question: dict(
-            classes=answer.classes,
-            features={
-                name: {str(k): accuracy.draws.tolist() for k, accuracy in by_shots.items()}
+    """Accuracy of every draw, by question, features and number of labelled photos.
+
+    Asked about other photos, with the number of training photos a class and the intervals.
+    """
+    found = {}
+    for question, answer in results.items():
+        tables = {'features': lambda a: a.draws.tolist()}
+        if answer.training is not None:
+            tables['intervals'] = lambda a: a.interval
+        found[question] = dict(classes=answer.classes, training_photos_a_class=answer.training) | {
+            key: {
+                name: {str(k): value(accuracy) for k, accuracy in by_shots.items()}
                 for name, by_shots in answer.features.items()
-            },
-        )
-        for question, answer in results.items()
-    }
+            }
+            for key, value in tables.items()
+        }
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -245,7 +276,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # The initial values of every parameter would bury the tables.
     MMLogger.get_instance('few-shot', log_level='WARNING')
     with one_line_errors():
-        results = ask(args)
+        results = ask(args) if args.train is None else ask_others(args)
         if args.json is not None:
             args.json.parent.mkdir(parents=True, exist_ok=True)
             args.json.write_text(json.dumps(as_json(results)) + '\n')

@@ -10,9 +10,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from demo_labels import EPOCHS, few_label_jobs
 from demo_runs import (
     MIXED_PRECISION,
     ROOT,
@@ -31,11 +32,15 @@ STAGES = {
     'few-shot': 'classify with a few labels on frozen features',
     'probe': 'linear probe, pretrained against random initialisation',
     'finetune': 'fine-tune for classification, pretrained against random initialisation',
+    'labels': 'fine-tune and probe with 1, 4 and 16 labelled photos a class',
     'segment': 'train UperNet, pretrained against random initialisation',
     'report': 'draw the report',
 }
 # What still shows something after half of its training; UperNet gives background everywhere.
 HALVED = ('tokenizer', 'pretrain', 'probe', 'finetune')
+# Training photos of the probe with few labels, a third: their features take about 15 s.
+PROBED_PHOTOS = 2000
+PROBE_DRAWS = 20
 
 
 def main() -> None:
@@ -58,6 +63,9 @@ def main() -> None:
         else:
             for jobs in jobs_of(stage, args):
                 run_together(jobs)
+            if stage == 'labels':
+                for command in label_probe_commands(args):
+                    run_tool(*command)
         print(f'{stage} took {time.time() - stage_start:.0f} s', flush=True)
     print(f'\nAll stages took {(time.time() - start) / 60:.1f} minutes.')
 
@@ -114,9 +122,12 @@ def jobs_of(stage: str, args: argparse.Namespace) -> Iterator[list[Job]]:
             config = f'configs/demo/beitv2_demo{long}.py'
             yield [training_job(config, folder / 'pretrain', seed, tokenizer, length=length)]
             continue
-        config = {'probe': 'linear_probe', 'finetune': 'finetune', 'segment': 'upernet'}[stage]
         start = f'model.backbone.init_cfg.checkpoint={last_checkpoint(folder / "pretrain")}'
         starts = dict(pretrained=start, random='model.backbone.init_cfg=None')
+        if stage == 'labels':
+            yield from few_label_jobs(folder, seed, starts)
+            continue
+        config = {'probe': 'linear_probe', 'finetune': 'finetune', 'segment': 'upernet'}[stage]
         yield [
             evaluation_job(config, folder / f'{stage}_{name}', seed, option, length=length)
             for name, option in starts.items()
@@ -125,19 +136,41 @@ def jobs_of(stage: str, args: argparse.Namespace) -> Iterator[list[Job]]:
 
 def few_shot_commands(args: argparse.Namespace) -> Iterator[list[str]]:
     """Command lines for both validation sets of every seed."""
-    long = '_long' if args.long else ''
-    for seed in range(3 if args.long else 1):
-        folder = args.work_dir / f'seed{seed}'
+    for folder in seed_folders(args):
         for split in ('val', 'val_unseen'):
-            yield [
-                'tools/few_shot.py',
-                last_checkpoint(folder / 'pretrain'),
-                f'data/demo/imagenet/{split}',
-                *('--groups', 'data/demo/sources.csv'),
-                *('--config', f'configs/demo/beitv2_demo{long}.py'),
-                *('--teacher', f'configs/demo/vqkd_demo{long}.py'),
-                *('--json', str(folder / 'few_shot' / f'{split}.json')),
-            ]
+            json = folder / 'few_shot' / f'{split}.json'
+            yield few_shot_command(args.long, folder, [split], json)
+
+
+def label_probe_commands(args: argparse.Namespace) -> Iterator[list[str]]:
+    """Command lines that probe with few labels of the training photos, for every seed."""
+    for folder in seed_folders(args):
+        yield [
+            *few_shot_command(
+                args.long, folder, ['val', 'val_unseen'], folder / 'labels' / 'probe.json'
+            ),
+            *('--train', 'data/demo/imagenet/train', '--train-photos', str(PROBED_PHOTOS)),
+            *('--shots', *map(str, EPOCHS), '--draws', str(PROBE_DRAWS)),
+        ]
+
+
+def few_shot_command(long: bool, folder: Path, splits: Sequence[str], json: Path) -> list[str]:
+    """Command line that asks a seed's features about validation sets."""
+    length = '_long' if long else ''
+    return [
+        'tools/few_shot.py',
+        last_checkpoint(folder / 'pretrain'),
+        *(f'data/demo/imagenet/{split}' for split in splits),
+        *('--groups', 'data/demo/sources.csv'),
+        *('--config', f'configs/demo/beitv2_demo{length}.py'),
+        *('--teacher', f'configs/demo/vqkd_demo{length}.py'),
+        *('--json', str(json)),
+    ]
+
+
+def seed_folders(args: argparse.Namespace) -> list[Path]:
+    """One folder, or with ``--long`` three."""
+    return [args.work_dir / f'seed{seed}' for seed in range(3 if args.long else 1)]
 
 
 def run_tool(*command: str) -> None:

@@ -29,7 +29,7 @@ from mmbeitv2.apis import load_pretrained, load_tokenizer
 from mmbeitv2.checkpoints.host_reading import refuse_code_in_checkpoints
 from mmbeitv2.errors import MissingFileError
 from mmbeitv2.launch.user_errors import one_line_errors
-from mmbeitv2.reports import few_shot
+from mmbeitv2.reports import few_shot, labels
 from mmbeitv2.reports.html import Section, render_report
 from mmbeitv2.reports.quickstart import (
     CLASS_FOLDERS,
@@ -241,6 +241,7 @@ def main(argv: list[str] | None = None) -> None:
         raise MissingFileError(str(error)) from error
     sections = [
         draw_few_shot(work_dir),
+        labels.section(work_dir, data_root),
         *draw_codes(work_dir, data_root),
         draw_masking(work_dir, data_root),
         draw_segmentation(work_dir, data_root),

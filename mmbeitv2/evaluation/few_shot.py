@@ -61,9 +61,17 @@ def ridge_probe(support: Tensor, labels: Tensor, query: Tensor, penalty: float =
     support, query = ((x - mean) / (scale * x.shape[1] ** 0.5) for x in (support, query))
     targets = F.one_hot(labels).double()
     targets = targets - targets.mean(0)
-    # The dual form: there are fewer labelled photos than features as a rule.
-    products = support @ support.T + penalty * torch.eye(len(support), dtype=support.dtype)
-    return (query @ support.T @ torch.linalg.solve(products, targets)).argmax(1)
+    # Either form has the same weights; the smaller system of equations is that of the photos or of
+    # the features, whichever are fewer.
+    if len(support) < support.shape[1]:
+        weights = support.T @ torch.linalg.solve(_penalised(support @ support.T, penalty), targets)
+    else:
+        weights = torch.linalg.solve(_penalised(support.T @ support, penalty), support.T @ targets)
+    return (query @ weights).argmax(1)
+
+
+def _penalised(products: Tensor, penalty: float) -> Tensor:
+    return products + penalty * torch.eye(len(products), dtype=products.dtype)
 
 
 def nearest_centroid(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:

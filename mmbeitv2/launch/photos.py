@@ -206,12 +206,18 @@ def check_enough_images(cfg: Config, processes: int) -> None:
     if 'type' not in dataset or infinite or not loader.get('drop_last', False):
         return
     photos = photo_folder(dataset, 'train_dataloader')
-    if photos is None or dataset.get('indices') is not None:
+    if photos is None:
         return
     batch = loader.get('batch_size', 1)
-    # No further: a folder of millions takes minutes to walk. Each process gets a share, rounded up.
     needed = processes * (batch - 1) + 1
-    found = sum(1 for _ in islice(photos.images(), needed))
+    chosen = dataset.get('indices')
+    if chosen is None:
+        # No further: a folder of millions takes minutes to walk.
+        found = sum(1 for _ in islice(photos.images(), needed))
+    else:
+        # Positions, or how many from the start (from the end if negative).
+        found = abs(chosen) if isinstance(chosen, int) else len(chosen)
+    # Each process gets a share, rounded up.
     if found < needed:
         each = -(-found // processes)
         raise InputError(

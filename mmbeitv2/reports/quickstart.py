@@ -1,7 +1,8 @@
 """The figures of a quick start, read from the work directories of its stages.
 
 Stages lie at ``WORK/vqkd``, ``WORK/seed0/pretrain`` and
-``WORK/seed0/{probe,finetune,segment}_{pretrained,random}``; further seeds beside ``seed0``.
+``WORK/seed0/{probe,finetune,labels_K,segment}_{pretrained,random}``; further seeds beside
+``seed0``.
 """
 
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ COMPARED = (
     ('Fine-tuning, top-1 accuracy', 'finetune', 'accuracy/top1', 0.01),
     ('Segmentation, mIoU', 'segment', 'mIoU', 0.01),
 )
+FEW_LABELS = (('Fine-tuning, 16 labels a class', 'labels_16', 'accuracy/top1', 0.01),)
 CARRIED_OVER = (
     'trained on labels of known objects, asked about unseen ones: a hundred cut-outs hardly show '
     'what, say, birds have in common'
@@ -63,7 +65,7 @@ def _measure(work_dir: Path, data_root: Path, data: str) -> Iterator[Measurement
     results = few_shot.read(seeds, Path(CLASS_FOLDERS[data]).name)
     yield from few_shot.measurements(results, data)
     photos = sum(1 for _ in (data_root / CLASS_FOLDERS[data]).glob('*/*'))
-    for name, stage, key, factor in COMPARED:
+    for name, stage, key, factor in (*COMPARED, *FEW_LABELS):
         ours = by_seed(f'{stage}_pretrained', key, factor)
         theirs = by_seed(f'{stage}_random', key, factor)
         interval = None
@@ -71,6 +73,7 @@ def _measure(work_dir: Path, data_root: Path, data: str) -> Iterator[Measurement
             first = next(iter(ours.values())), next(iter(theirs.values()))
             interval = accuracy_interval(*first, photos)
         notes = ['guess: background everywhere'] if stage == 'segment' else []
+        notes += ['one draw of labelled photos, the same for both'] if 'labels' in stage else []
         notes += [CARRIED_OVER] if data == UNSEEN and stage != 'segment' else []
         yield Measurement(
             name,

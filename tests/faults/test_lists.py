@@ -169,3 +169,12 @@ class TestFewerImagesThanABatch:
         (root / 'list.txt').write_text('0.png 0\n\n1.png 1\n')
         with pytest.raises(UserError, match=r"2 images in '.*list\.txt'"):
             check_enough_images(config(root), processes=1)
+
+    @pytest.mark.parametrize('indices', [[0, 2], 2, -2])
+    def test_chosen_images_are_counted(self, cfg, indices):
+        cfg.train_dataloader.update(batch_size=2)
+        cfg.train_dataloader.dataset.indices = indices
+        check_enough_images(cfg, processes=1)
+        cfg.train_dataloader.batch_size = 3
+        with pytest.raises(UserError, match=r'2 images in .* takes 3'):
+            check_enough_images(cfg, processes=1)

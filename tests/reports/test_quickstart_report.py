@@ -183,7 +183,7 @@ def test_baselines_of_data(data_root, tmp_path):
 def test_report_of_unfinished_work_marks_what_is_missing(report_tool, work_dir, data_root, capsys):
     report_tool.main(['--work-dir', str(work_dir), '--data-root', str(data_root)])
     page = (work_dir / 'report.html').read_text()
-    assert page.count('not run: this stage') == 6
+    assert page.count('not run: this stage') == 7
     assert page.count('data:image/png;base64,') == 2
     assert '65.0 ± 7.1 %' in page
     assert '<script' not in page

@@ -30,10 +30,11 @@ def run(tool, checkpoint, demo_data, tmp_path, capsys, monkeypatch):
     load = tool.load_pretrained
     monkeypatch.setattr(tool, 'load_pretrained', lambda path: load(path, num_heads=4))
 
-    def run(*arguments, folder='imagenet/train'):
+    def run(*arguments, folders=('imagenet/train',)):
         result = tmp_path / 'result.json'
         options = ['--shots', '1', '3', '--draws', '4', '--json', str(result)]
-        tool.main([str(checkpoint), str(demo_data / folder), *options, *arguments])
+        asked = [str(demo_data / folder) for folder in folders]
+        tool.main([str(checkpoint), *asked, *options, *arguments])
         return json.loads(result.read_text()), capsys.readouterr().out
 
     return run
@@ -95,3 +96,64 @@ def test_a_photo_that_the_groups_lack_is_named(run, tmp_path, capsys):
     with pytest.raises(SystemExit, match='2'):
         run('--groups', str(table))
     assert 'does not say what' in capsys.readouterr().err
+
+
+def test_labels_of_training_photos_are_asked_about_other_folders(run, demo_data):
+    results, printed = run(
+        *('--train', str(demo_data / 'imagenet/train')),
+        *('--groups', str(demo_data / 'sources.csv')),
+        folders=('imagenet/val', 'imagenet/val_unseen'),
+    )
+    assert list(results) == ['val', 'val_unseen']
+    for found in results.values():
+        assert found['classes'] == found['training_photos_a_class'] == 8
+        assert len(found['features']) == 5
+        for by_shots in found['features'].values():
+            assert {k: len(draws) for k, draws in by_shots.items()} == {'1': 4, '3': 4, 'all': 1}
+            assert all(0 <= a <= 1 for draws in by_shots.values() for a in draws)
+        assert found['intervals'].keys() == found['features'].keys()
+    colours = results['val']['features']['mean colours, 4 × 4']['all'][0]
+    interval = results['val']['intervals']['mean colours, 4 × 4']['all']
+    assert f'{100 * colours:.1f} ± {100 * interval:.1f}' in printed
+
+
+def test_labels_of_the_very_photos_that_are_asked_about_are_learnt(run, demo_data):
+    folder = demo_data / 'imagenet/train'
+    results, _ = run('--train', str(folder), '--train-photos', '17', '--shots', '2')
+    found = results['train']
+    # Two of each class, and so are all labels of the 17.
+    assert found['training_photos_a_class'] == 2
+    colours = found['features']['mean colours, 4 × 4']
+    assert set(colours['2']) == {colours['all'][0]}
+    everything = run('--train', str(folder))[0]['train']['features']['mean colours, 4 × 4']
+    assert everything['all'][0] > colours['all'][0]
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--train-photos', '7'], '7 training photos are asked for, allowed: 8'),
+        (['--draws', '0'], 'draws is 0, allowed: 1 or more'),
+        (['--shots', '0'], 'count is 0, allowed: 1 or more'),
+    ],
+)
+def test_labels_that_cannot_be_drawn_are_one_line(run, demo_data, options, message, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        run('--train', str(demo_data / 'imagenet/train'), *options, folders=['imagenet/val'])
+    assert message in capsys.readouterr().err
+
+
+def test_a_class_without_training_photos_is_named(run, demo_data, tmp_path, capsys):
+    train = tmp_path / 'train'
+    train.mkdir()
+    for name in ('bird', 'fish'):
+        (train / name).symlink_to(demo_data / 'imagenet/train' / name)
+    with pytest.raises(SystemExit, match='2'):
+        run('--train', str(train), folders=['imagenet/val'])
+    assert "asks about 'flower', but" in capsys.readouterr().err
+
+
+def test_several_folders_need_training_photos(run, demo_data, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        run(folders=('imagenet/val', 'imagenet/train'))
+    assert 'more folders than one, and --train-photos, need --train' in capsys.readouterr().err

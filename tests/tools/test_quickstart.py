@@ -94,6 +94,81 @@ def test_every_evaluation_runs_from_random_weights_too(quickstart, trained):
     assert pretrained[: pretrained.index('--work-dir')] == random[: random.index('--work-dir')]
 
 
+@pytest.fixture
+def labelled_runs(quickstart, trained, demo_data, monkeypatch):
+    """Runs with few labels by seed, number of labels and start, of the tests' own demo photos."""
+    labels = sys.modules['demo_labels']
+    monkeypatch.setattr(labels, 'SOURCES', demo_data / 'sources.csv')
+    monkeypatch.setattr(labels, 'load_config', lambda path: with_data(load_config(path), demo_data))
+
+    def jobs(**changes):
+        args = Namespace(**{**vars(trained), **changes})
+        return [job for jobs in quickstart.jobs_of('labels', args) for job in jobs]
+
+    return jobs
+
+
+def with_data(cfg, folder):
+    cfg.train_dataloader.dataset.data_root = str(folder / 'imagenet')
+    return cfg
+
+
+def test_few_labels_are_those_of_the_seed_and_the_same_for_both_starts(labelled_runs, demo_data):
+    drawn = {}
+    for job in labelled_runs(long=True):
+        _, count, start = job.work_dir.name.split('_')
+        seed = job.work_dir.parent.name
+        assert job.options[0] == f'randomness.seed={seed[4:]}'
+        ends = dict(pretrained=f'{seed}/pretrain/epoch_1.pth', random='init_cfg=None')
+        assert job.options[-1].endswith(ends[start])
+        drawn[seed, int(count), start] = options_of(job)['train_dataloader.dataset.indices']
+    seeds = [f'seed{i}' for i in range(3)]
+    assert {key[:2] for key in drawn} == {(seed, k) for seed in seeds for k in (1, 4, 16)}
+    for seed in seeds:
+        one, four, all_eight = (drawn[seed, k, 'random'] for k in (1, 4, 16))
+        assert [drawn[seed, k, 'pretrained'] for k in (1, 4, 16)] == [one, four, all_eight]
+        assert set(one) < set(four) < set(all_eight)
+        # The tests' own photos are eight of each class.
+        assert [len(x) for x in (one, four, all_eight)] == [8, 32, 64]
+    assert drawn['seed0', 1, 'random'] != drawn['seed1', 1, 'random']
+
+
+def test_few_labels_train_sixty_steps_are_evaluated_and_saved_once(
+    labelled_runs, demo_data, monkeypatch
+):
+    monkeypatch.setitem(sys.modules['demo_labels'].EPOCHS, 16, 60)
+    for job in labelled_runs():
+        options = options_of(job)
+        cfg = load_config(ROOT / job.config, options)
+        dataset = cfg.train_dataloader.dataset
+        assert len(dataset.indices) // cfg.train_dataloader.batch_size * job.epochs == 60
+        warm_up, cosine = cfg.param_scheduler
+        assert warm_up.end == cosine.begin == 15
+        assert cfg.train_cfg.val_interval == cfg.train_cfg.max_epochs == cosine.end == job.epochs
+        assert cfg.default_hooks.checkpoint.interval == -1
+
+
+def test_few_labels_before_the_photos_name_the_stage_to_run(quickstart, trained, tmp_path):
+    config = with_data(load_config(ROOT / 'configs/demo/finetune_demo.py'), tmp_path)
+    with pytest.raises(FileNotFoundError, match="run the stage 'data' first"):
+        sys.modules['demo_labels'].labelled_photos(config)
+
+
+@pytest.mark.parametrize(('long', 'count'), [(False, 1), (True, 3)])
+def test_labels_of_training_photos_are_probed_on_both_sets_at_once(
+    quickstart, trained, long, count
+):
+    trained.long = long
+    commands = list(quickstart.label_probe_commands(trained))
+    assert len(commands) == count
+    for seed, command in enumerate(commands):
+        text = shlex.join(command)
+        assert f'seed{seed}/pretrain/epoch_1.pth data/demo/imagenet/val data/demo/' in text
+        assert '--train data/demo/imagenet/train' in text
+        assert '--shots 1 4 16' in text
+        assert f'--json {trained.work_dir}/seed{seed}/labels/probe.json' in text
+
+
 @pytest.mark.parametrize(('long', 'count'), [(False, 2), (True, 6)])
 def test_few_shot_asks_both_validation_sets_of_every_seed(quickstart, trained, long, count):
     trained.long = long

@@ -1,0 +1,81 @@
+"""Photos of class folders, and what a table says that each of them shows."""
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
+from mmbeitv2.errors import InputError, MissingFileError
+from mmbeitv2.evaluation.labelled import draw_labelled
+
+
+class Photos(NamedTuple):
+    """Files with their classes and, if known, what they show."""
+
+    paths: list[Path]
+    classes: list[str]
+    groups: list[str] | None
+
+    def some(self, positions: Sequence[int]) -> 'Photos':
+        """Those at these positions."""
+        columns = ([column[i] for i in positions] for column in (self.paths, self.classes))
+        return Photos(*columns, self.groups and [self.groups[i] for i in positions])
+
+
+def find_photos(folder: Path, groups: Path | None) -> Photos:
+    """Photos of the class folders below ``folder``.
+
+    Raises:
+        UserError: no such folder, fewer than two classes, or a photo that ``groups`` lacks.
+    """
+    if not folder.is_dir():
+        raise MissingFileError(f'no folder {folder}: it is to hold a folder of photos per class.')
+    left_out = LeftOut()
+    names = sorted(walk_images(folder, readable_extensions(), left_out))
+    if left_out.names:
+        print(f'{folder}: {left_out}')
+    paths = [folder / name for name in names if name.count(os.sep) == 1]
+    classes = [path.parent.name for path in paths]
+    if len(set(classes)) < 2:
+        raise InputError(
+            f'{folder} has photos of {len(set(classes))} classes, needed are 2 or more: one folder '
+            'for each, with files that Pillow reads.'
+        )
+    return Photos(paths, classes, None if groups is None else shown_by(paths, groups))
+
+
+def shown_by(paths: Sequence[Path], table: Path) -> list[str]:
+    """What each photo shows: the last column of ``table``, whose first is relative to it.
+
+    Raises:
+        UserError: no such table, or a photo that it lacks.
+    """
+    if not table.is_file():
+        raise MissingFileError(f'no table {table}: it is to say what each photo shows.')
+    with table.open(newline='') as file:
+        shown = {(table.parent / row[0]).resolve(): row[-1] for row in csv.reader(file) if row}
+    missing = [path for path in paths if path.resolve() not in shown]
+    if missing:
+        raise InputError(f'{table} does not say what {missing[0]} shows: add a row for it.')
+    return [shown[path.resolve()] for path in paths]
+
+
+def some_of_each(photos: Photos, count: int) -> Photos:
+    """``count`` photos, as many of each class.
+
+    They are drawn, of different things first: photos at equal distances may show a few things again
+    and again.
+
+    Raises:
+        UserError: fewer photos than classes.
+    """
+    names = sorted(set(photos.classes))
+    if count < len(names):
+        raise InputError(
+            f'{count} training photos are asked for, allowed: {len(names)}, one for each class, or '
+            'more.'
+        )
+    labels = [names.index(name) for name in photos.classes]
+    return photos.some(draw_labelled(labels, count // len(names), groups=photos.groups))
