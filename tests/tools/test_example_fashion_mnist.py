@@ -253,7 +253,7 @@ class TestStages:
 
         args = few_shot.parse_args(sys_argv)
         assert (ROOT / args.checkpoint).resolve() == trained / 'seed0/pretrain/epoch_1.pth'
-        assert args.folder == trained / 'photos/test'
+        assert args.folders == [trained / 'photos/test']
         assert (args.config, args.teacher) == (tools.BEITV2, tools.VQKD)
         assert args.json == trained / 'seed0/few_shot/test.json'
 
