@@ -1,124 +1,138 @@
-"""Ablate the demo: aggregation, masks and teacher, each over several seeds, in about an hour.
+"""Ask of the paper's choices, on the demo photos, which of them show: paired over enough seeds.
 
     bash tools/quickstart.sh data
     python tools/demo_ablations.py
+    python tools/demo_ablations.py --table docs/experiments.md
 
-Pretrains the demo's model as it is and with one thing changed, probes every backbone with the same
-linear probe, and prints the table of docs/experiments.md; ``ablations.json`` in the work directory
-has the figures of every seed. A finished run is not run again, an interrupted one is resumed.
+Pretrains the demo's model as it is and with one thing changed, both from the same tokenizer, first
+weights and order of photos. Three pairs of each claim show how much their differences spread; from
+that follows how many pairs find a difference of two points with a power of 80 %, and so many are
+run, at most --max-seeds. Every finished run is added to --record at once. The tool can be stopped
+and started again at any time: it goes on where it stopped, within a run too.
 """
 
 import argparse
-import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from demo_runs import (
-    ROOT,
-    Job,
-    end_cleanly,
-    evaluation_job,
-    last_checkpoint,
-    run_together,
-    training_job,
-)
+from ablation_record import Record, Run, read_record, write_record
+from ablation_runs import Place, make_run
+from ablation_table import BEGIN, END, table
+from demo_claims import BASE, CLAIMS, remaining
+from demo_runs import ROOT, end_cleanly
+from list_experiments import update
+from mmengine.logging import MMLogger
 
-from mmbeitv2.reports.quickstart import KNOWN, UNSEEN, metrics_of
-from mmbeitv2.reports.summary import Measurement
+from mmbeitv2.errors import InputError
 
-# What is changed, the config of the pretraining and that of its tokenizer.
-VARIANTS = {
-    'none': ('beitv2_demo', 'vqkd_demo'),
-    'no aggregation': ('beitv2_demo_no-aggregation', 'vqkd_demo'),
-    'random masks': ('beitv2_demo_random-mask', 'vqkd_demo'),
-    'low-level teacher': ('beitv2_demo_low-level', 'vqkd_demo_low-level'),
-}
-FIGURES = {
-    'probe of [CLS]': ('probe', 'probe/top1_cls'),
-    'probe of the mean': ('probe', 'probe/top1_avg'),
-    'masked codes': ('pretrain', 'masked_codes/acc_mim'),
-    'most frequent code': ('pretrain', 'masked_codes/acc_majority'),
-}
+RECORD = Path('docs/demo_ablations.json')
+MAX_SEEDS = 12
+# On two cores with bfloat16, as long as no run has been timed.
+USUAL_MINUTES = 5.0
 
 
-def main() -> None:
-    """Run all variants and print the table."""
-    args = parse_args()
-    os.chdir(ROOT)
-    for config in dict.fromkeys(tokenizer for _, tokenizer in VARIANTS.values()):
-        run_together([training_job(f'configs/demo/{config}.py', args.work_dir / config, 0)])
-    for seed in range(args.seeds):
-        for variant in VARIANTS:
-            run_together([pretraining(variant, seed, args.work_dir)])
-        probes = [probe(variant, seed, args.work_dir) for variant in VARIANTS]
-        for pair in (probes[:2], probes[2:]):
-            run_together(pair)
-    rows = [row for data in (KNOWN, UNSEEN) for row in measure(args.work_dir, args.seeds, data)]
-    result = args.work_dir / 'ablations.json'
-    result.write_text(json.dumps([m.as_json() for m in rows], indent=2, ensure_ascii=False) + '\n')
-    print(table(rows))
-
-
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--claims', nargs='+', choices=list(CLAIMS), default=list(CLAIMS), metavar='NAME',
+        help=f'what is changed: {", ".join(CLAIMS)} (default: all)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--max-seeds',
+        type=int,
+        help=f'pairs of a claim at most; default: as the record says, {MAX_SEEDS} at first',
+    )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/ablations'))
-    parser.add_argument('--seeds', type=int, default=3, help='number of seeds, 2 or more')
-    args = parser.parse_args()
-    if args.seeds < 2:
-        parser.error(f'--seeds is {args.seeds}, but a spread takes 2 or more')
-    if not Path(ROOT, 'data/demo').is_dir():
-        parser.error('no demo data in data/demo: run `bash tools/quickstart.sh data` first')
+    parser.add_argument('--data', type=Path, default=Path('data/demo'), help='the demo photos')
+    parser.add_argument('--record', type=Path, help=f'default: {RECORD}')
+    parser.add_argument('--left', action='store_true', help='print what is left to run, and end')
+    parser.add_argument(
+        '--table',
+        nargs='?',
+        const='-',
+        metavar='PAGE.md',
+        help='print the table of the record, or write it into this page, and end',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='for tokenizers and pretraining alike; needs a --record of its own',
+    )
+    args = parser.parse_args(argv)
+    if args.max_seeds is not None and args.max_seeds < 1:
+        parser.error(f'--max-seeds is {args.max_seeds}, allowed: 1 or more')
     return args
 
 
-def stage_folder(variant: str, seed: int, work_dir: Path) -> Path:
-    """Folder of a variant's runs with one seed."""
-    return work_dir / VARIANTS[variant][0] / f'seed{seed}'
-
-
-def pretraining(variant: str, seed: int, work_dir: Path) -> Job:
-    """The pretraining of a variant on the codes of its tokenizer."""
-    config, tokenizer = VARIANTS[variant]
-    codes = f'tokenizer_checkpoint={last_checkpoint(work_dir / tokenizer)}'
-    folder = stage_folder(variant, seed, work_dir) / 'pretrain'
-    return training_job(f'configs/demo/{config}.py', folder, seed, codes)
-
-
-def probe(variant: str, seed: int, work_dir: Path) -> Job:
-    """The linear probe of a variant's backbone."""
-    folder = stage_folder(variant, seed, work_dir)
-    start = f'model.backbone.init_cfg.checkpoint={last_checkpoint(folder / "pretrain")}'
-    return evaluation_job('linear_probe', folder / 'probe', seed, start)
-
-
-def measure(work_dir: Path, seeds: int, data: str) -> list[Measurement]:
-    """Every figure of every variant on one validation set."""
-    return [
-        Measurement(
-            figure,
-            data,
-            {
-                f'seed{seed}': metrics_of(stage_folder(variant, seed, work_dir) / stage, data)[key]
-                for seed in range(seeds)
-            },
-            note=variant,
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(argv)
+    os.chdir(ROOT)
+    if args.record is None and (args.cfg_options or args.data != Path('data/demo')):
+        raise InputError(
+            f'{RECORD} is of the configs as they are on data/demo: with --cfg-options or --data '
+            'give another file by --record.'
         )
-        for variant in VARIANTS
-        for figure, (stage, key) in FIGURES.items()
-    ]
+    path = args.record or RECORD
+    record = read_record(path, MAX_SEEDS)
+    if args.table is not None:
+        write_table(record, args.table)
+        return
+    if args.max_seeds is not None:
+        record.max_seeds = args.max_seeds
+    if args.left:
+        print(what_is_left(record, args.claims))
+    else:
+        # The initial values of every parameter would bury the rest.
+        MMLogger.get_instance('ablations', log_level='WARNING')
+        place = Place(args.work_dir, args.data, tuple(args.cfg_options))
+        for variant in (BASE, *args.claims):
+            record.check_digest(variant, place.variant_digest(variant), path)
+        work_through(record, args.claims, path, lambda *run: make_run(*run, place))
+        print(table(record))
 
 
-def table(rows: list[Measurement]) -> str:
-    """Markdown: one block of columns for each validation set, one line for each variant."""
-    lines = []
-    for data in (KNOWN, UNSEEN):
-        lines += [f'| {data}; changed: | ' + ' | '.join(FIGURES) + ' |', '| --- ' * 5 + '|']
-        for variant in VARIANTS:
-            cells = [m.row()[1] for m in rows if m.data == data and m.note == variant]
-            lines.append(f'| {variant} | ' + ' | '.join(cells) + ' |')
-        lines.append('')
-    return '\n'.join(lines)
+def write_table(record: Record, page: str) -> None:
+    """Print the table, or write it into a page."""
+    if page == '-':
+        print(table(record))
+    else:
+        update(Path(page), table(record), BEGIN, END)
+
+
+def work_through(
+    record: Record, claims: Sequence[str], path: Path, make: Callable[[str, int], Run]
+) -> None:
+    """Do every run that is left, and write the record after each.
+
+    Args:
+        record: of what is done; grows.
+        claims: keys of ``CLAIMS``.
+        path: of the record.
+        make: the run of a variant and a seed.
+    """
+    while left := remaining(record.figures, claims, record.max_seeds):
+        print(what_is_left(record, claims), flush=True)
+        record.runs.append(make(*left[0]))
+        write_record(record, path)
+
+
+def what_is_left(record: Record, claims: Sequence[str]) -> str:
+    """The runs that are left and the hours they take, as far as is known by now."""
+    left = remaining(record.figures, claims, record.max_seeds)
+    if not left:
+        return f'No run is left; {len(record.runs)} are in the record.'
+    names = ', '.join(f'{variant} {seed}' for variant, seed in left)
+    timed = record.typical_minutes()
+    hours = len(left) * (timed or USUAL_MINUTES) / 60
+    known = 'as long as the runs so far' if timed else 'not timed here yet'
+    return f'Left to run: {len(left)}, about {hours:.1f} hours ({known}): {names}'
 
 
 if __name__ == '__main__':

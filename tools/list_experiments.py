@@ -70,18 +70,18 @@ def table(rows: Sequence[Experiment]) -> str:
     return '\n'.join(lines)
 
 
-def update(page: Path, content: str) -> None:
+def update(page: Path, content: str, begin: str = BEGIN, end: str = END) -> None:
     """Replace what stands between the two markers of a Markdown page.
 
     Raises:
         ValueError: the page lacks the markers.
     """
     text = page.read_text(encoding='utf-8')
-    if BEGIN not in text or END not in text:
-        raise InputError(f'{page} has no place for the table: add the lines {BEGIN} and {END}.')
-    before, rest = text.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    page.write_text(f'{before}{BEGIN}\n{content}\n{END}{after}', encoding='utf-8')
+    if begin not in text or end not in text:
+        raise InputError(f'{page} has no place for the table: add the lines {begin} and {end}.')
+    before, rest = text.split(begin, 1)
+    after = rest.split(end, 1)[1]
+    page.write_text(f'{before}{begin}\n{content}\n{end}{after}', encoding='utf-8')
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -2,8 +2,9 @@
 
     python tools/train.py configs/demo/finetune_demo.py
 
-Total batch 64. With ``--cfg-options model.backbone.init_cfg=None`` it trains the same model from
-random initialisation.
+As in the paper colours are jittered and layers dropped, so that colours alone do not tell objects
+apart. Total batch 64. With ``--cfg-options model.backbone.init_cfg=None`` it trains the same model
+from random initialisation.
 """
 
 _base_ = [
@@ -15,7 +16,7 @@ _base_ = [
 model = dict(
     backbone=dict(
         img_size=_base_.image_size,
-        drop_path_rate=0.0,
+        drop_path_rate=0.1,
         use_rel_pos_bias=True,
         final_norm='fc_norm',
         out_type='avg_featmap',
@@ -28,6 +29,23 @@ model = dict(
         init_cfg=dict(type='TruncNormal', layer='Linear', std=2e-5),
     ),
 )
+train_pipeline = [
+    dict(
+        type='mmbeitv2.SampleSeeded',
+        transforms=[
+            dict(
+                type='mmbeitv2.LoadRandomCrop',
+                size=_base_.image_size,
+                scale=(0.4, 1.0),
+                interpolation='bicubic',
+                flip_prob=0.5,
+            ),
+            dict(type='mmbeitv2.JitterCrop', brightness=0.4, contrast=0.4, saturation=0.4),
+        ],
+    ),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_evaluator = dict(type='Accuracy', topk=(1,))
 test_evaluator = val_evaluator
 

@@ -45,9 +45,10 @@ model = dict(
         init_values=1.0,
         init_std=0.08,
         drop_path_rate=0.0,
+        recompute=False,
         out_indices=(1, 2, 3, 5),
         init_cfg=dict(
-            type='Pretrained', checkpoint='work_dirs/quickstart/seed0/pretrain/epoch_8.pth'
+            type='Pretrained', checkpoint='work_dirs/quickstart/seed0/pretrain/epoch_12.pth'
         ),
     ),
     neck=dict(embed_dim=width),

@@ -1,7 +1,6 @@
 """The quick start's own work: which runs a stage has, which are finished, how far they are."""
 
 import importlib.util
-import json
 import shlex
 import subprocess
 import sys
@@ -35,11 +34,6 @@ def quickstart():
 @pytest.fixture(scope='module')
 def demo_runs(quickstart):
     return sys.modules['demo_runs']
-
-
-@pytest.fixture(scope='module')
-def ablations():
-    return load('demo_ablations')
 
 
 @pytest.fixture
@@ -238,32 +232,3 @@ def test_unknown_stage_lists_the_stages():
     )
     assert result.returncode == 2
     assert "unknown stage 'paint', allowed: data, tokenizer, pretrain" in result.stderr
-
-
-def test_every_ablation_starts_from_the_tokenizer_of_its_teacher(ablations, tmp_path):
-    for variant, (config, tokenizer) in ablations.VARIANTS.items():
-        (tmp_path / tokenizer).mkdir(exist_ok=True)
-        (tmp_path / tokenizer / 'last_checkpoint').write_text(str(tmp_path / tokenizer / '3.pth'))
-        job = ablations.pretraining(variant, 1, tmp_path)
-        assert job.epochs == load_config(ROOT / job.config).train_cfg.max_epochs
-        assert job.work_dir == tmp_path / config / 'seed1' / 'pretrain'
-        assert job.command()[-1].endswith(f'{tokenizer}/3.pth')
-
-
-def test_table_of_ablations_has_mean_and_spread_of_the_seeds(ablations, tmp_path):
-    for number, variant in enumerate(ablations.VARIANTS):
-        for seed in range(2):
-            for stage, key in ablations.FIGURES.values():
-                start = ablations.stage_folder(variant, seed, tmp_path) / stage / '20260101_000000'
-                (start / 'vis_data').mkdir(parents=True, exist_ok=True)
-                with (start / 'vis_data/scalars.json').open('a') as file:
-                    file.write(json.dumps({key: (10 * number + 2 * seed) / 100}) + '\n')
-                (start / '20260101_000000.json').write_text(
-                    json.dumps({k: 0.5 for _, k in ablations.FIGURES.values()})
-                )
-    rows = [
-        r for d in (ablations.KNOWN, ablations.UNSEEN) for r in ablations.measure(tmp_path, 2, d)
-    ]
-    lines = ablations.table(rows).splitlines()
-    assert lines[3] == '| no aggregation | ' + ' | '.join(['11.0 ± 1.4 %'] * 4) + ' |'
-    assert lines[9] == '| none | ' + ' | '.join(['50.0 ± 0.0 %'] * 4) + ' |'

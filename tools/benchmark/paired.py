@@ -18,6 +18,7 @@ from costs import Step, peak_bytes
 from mmengine.logging import MMLogger
 
 from mmbeitv2.errors import InputError
+from mmbeitv2.launch.processor import processor_name
 
 OURS = 'ours'
 PACKAGES = ('torch', 'timm', 'mmengine', 'mmpretrain', 'mmsegmentation', 'vector-quantize-pytorch')
@@ -193,14 +194,6 @@ def machine(device: str) -> dict[str, str | int]:
         Python=platform.python_version(),
         **{name: found for name in PACKAGES if (found := installed_version(name))},
     )
-
-
-def processor_name() -> str:
-    """Model name of the processor."""
-    info = Path('/proc/cpuinfo')
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(':')[1].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor()
 
 
 def installed_version(name: str) -> str | None:

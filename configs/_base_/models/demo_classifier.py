@@ -9,8 +9,9 @@ model = dict(
         init_values=1.0,
         init_std=0.08,
         use_abs_pos_emb=False,
+        recompute=False,
         init_cfg=dict(
-            type='Pretrained', checkpoint='work_dirs/quickstart/seed0/pretrain/epoch_8.pth'
+            type='Pretrained', checkpoint='work_dirs/quickstart/seed0/pretrain/epoch_12.pth'
         ),
     ),
 )

@@ -1,0 +1,36 @@
+"""What the workers of a run's data loader do at a signal."""
+
+import signal
+from types import SimpleNamespace
+
+import pytest
+from torch.utils.data import DataLoader, Dataset
+
+from mmbeitv2.engine.stop_hook import _let_workers_outlive
+
+needs_origin = pytest.mark.skipif(
+    not hasattr(signal, 'sigwaitinfo'), reason='who has sent a signal'
+)
+
+
+class Numbers(Dataset):
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+@needs_origin
+def test_a_worker_that_its_reader_ends_has_not_crashed():
+    loader = DataLoader(
+        Numbers(), num_workers=1, persistent_workers=True, multiprocessing_context='fork'
+    )
+    _let_workers_outlive(SimpleNamespace(train_dataloader=loader))
+    batches = iter(loader)
+    next(batches)
+    (worker,) = batches._workers
+    # As Python does when it ends; another code than 0 would raise here, as a crash does.
+    worker.terminate()
+    worker.join()
+    assert worker.exitcode == 0
