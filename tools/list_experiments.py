@@ -33,14 +33,15 @@ def experiments(configs: Path = CONFIGS) -> Iterator[Experiment]:
     """Yield a row for each config that can be started, in the order of their paths.
 
     Args:
-        configs: folder of configs; those below ``_base_`` and ``demo`` are left out.
+        configs: folder of configs; those below ``_base_``, ``demo`` and ``example`` are left
+            out.
 
     Raises:
         ValueError: a config without a docstring.
     """
     for path in sorted(configs.rglob('*.py'), key=lambda p: (p.parent, p.name)):
         relative = path.relative_to(configs)
-        if relative.parts[0] in ('_base_', 'demo'):
+        if relative.parts[0] in ('_base_', 'demo', 'example'):
             continue
         docstring = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8')))
         if docstring is None:

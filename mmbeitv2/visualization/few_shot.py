@@ -45,21 +45,22 @@ def few_shot_curves(panels: Sequence[FewShotPanel], path: str | Path) -> Path:
     """Accuracy over labels a class, with the 95 % interval over draws of the labelled photos.
 
     Args:
-        panels: one or more, drawn in two columns.
+        panels: one or more, drawn in two columns (a single one in one).
         path: of the PNG.
 
     Returns:
         The path.
     """
-    rows = -(-len(panels) // 2)
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
     with styled():
-        figure = new_figure(7.8, 2.9 * rows)
-        grid = figure.subplots(rows, 2, squeeze=False)
+        figure = new_figure(7.8, (2.9 if columns == 2 else 3.8) * rows)
+        grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
         for axes, panel in zip(grid.flat, panels):
             _draw(axes, panel)
-        grid.flat[0].legend(fontsize=7.5, labelcolor=MUTED, loc='upper left')
+        grid.flat[0].legend(fontsize=7.5, labelcolor=MUTED, loc='best')
         figure.tight_layout(h_pad=1.6, w_pad=1.8)
         return save_figure(figure, path)
 

@@ -16,8 +16,8 @@ from mmbeitv2.launch.config import load_config
 from mmbeitv2.models import TimmViT
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-# Tested by the demo's chain and by the segmentation tests.
-ELSEWHERE = ('_base_', 'demo', 'segmentation')
+# Tested by the demo's chain, the example's tests and the segmentation tests.
+ELSEWHERE = ('_base_', 'demo', 'example', 'segmentation')
 
 
 def test_every_config_is_in_the_table():

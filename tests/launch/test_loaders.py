@@ -151,7 +151,7 @@ def test_too_little_shared_memory_is_refused(monkeypatch, tmp_path, pinned, proc
     check_loaders(cfg, processes)
 
 
-@pytest.mark.parametrize('config', ['segmentation', 'demo'])
+@pytest.mark.parametrize('config', ['segmentation', 'demo', 'example'])
 def test_every_kind_of_config_can_be_checked(config):
     for path in sorted((ROOT / 'configs' / config).glob('*.py')):
         cfg = load_config(path)
