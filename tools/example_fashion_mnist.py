@@ -161,7 +161,7 @@ def job_of(stage: str, work_dir: Path) -> Job:
     data = f'data_root={work_dir / "photos"}/'
     seed = work_dir / 'seed0'
     if stage == 'tokenizer':
-        return training_job(VQKD, work_dir / 'vqkd', 0, data, length=length)
+        return training_job(VQKD, work_dir / 'vqkd', 0, data, length=length, processes=2)
     if stage == 'pretrain':
         tokenizer = f'tokenizer_checkpoint={last_checkpoint(work_dir / "vqkd")}'
         return training_job(BEITV2, seed / 'pretrain', 0, data, tokenizer, length=length)

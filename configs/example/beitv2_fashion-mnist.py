@@ -2,7 +2,7 @@
 
     bash tools/example_fashion_mnist.sh
 
-Total batch 64 = 2 processes × 32.
+Total batch 32 in one process.
 """
 
 _base_ = '../demo/beitv2_demo.py'

@@ -1,4 +1,4 @@
-"""The demo's tokenizer for Fashion-MNIST: 28 pixels, 7 × 7 patches, a deeper level of the teacher.
+"""The demo's tokenizer for Fashion-MNIST: 28 pixels, 7 × 7 patches, photos enlarged for the teacher.
 
     bash tools/example_fashion_mnist.sh
 
@@ -15,9 +15,8 @@ data_root = 'work_dirs/example_fashion_mnist/photos/'
 model = dict(
     encoder=dict(img_size=image_size, patch_size=patch_size),
     quantizer=dict(num_codes=num_codes),
-    # Its deepest features tell what a photo shows. At 28 pixels a stride of 32 would leave one
-    # vector; enlarged to 160, an object has the size of those the network was trained on.
-    teacher=dict(out_index=4, image_size=160),
+    # At its stride of 16 the teacher then has one feature for each patch.
+    teacher=dict(image_size=112),
 )
 data_preprocessor = dict(image_size=image_size)
 
