@@ -1,4 +1,4 @@
-"""The demo's tokenizer for Fashion-MNIST: 28 pixels, 7 × 7 patches, photos enlarged for the teacher.
+"""The demo's tokenizer for Fashion-MNIST: 28 pixels, 7 × 7 patches; the teacher sees larger photos.
 
     bash tools/example_fashion_mnist.sh
 
