@@ -15,10 +15,11 @@ import numpy as np
 from fashion_mnist import LICENCE, MANIFEST, ORIGIN
 from quickstart_report import facts
 
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.apis import load_tokenizer
 from mmbeitv2.errors import MissingFileError
 from mmbeitv2.launch.user_errors import one_line_errors
-from mmbeitv2.reports.few_shot import CLS, COLOURS, RANDOM_CLS, TEACHER
+from mmbeitv2.reports.few_shot import CLS, COLOURS, RANDOM_CLS, TEACHER, mean_interval
 from mmbeitv2.reports.html import Section, render_report
 from mmbeitv2.reports.quickstart import MASKED, codebook_size
 from mmbeitv2.reports.summary import Measurement, in_words
@@ -77,8 +78,6 @@ def few_shot_measurements(draws: Draws, classes: int, data: str) -> Iterator[Mea
     for name, (ours, random) in COMPARED.items():
         for shots in IN_TABLE:
             both = [np.array(draws[features][shots]) for features in (ours, random)]
-            # The same labelled photos for both, hence the interval of the difference.
-            interval = 1.96 * (both[0] - both[1]).std(ddof=1) / len(both[0]) ** 0.5
             others = {'mean greys, 4 × 4': draws[COLOURS], 'the teacher': draws[TEACHER]}
             yield Measurement(
                 f'{shots} label{"s" * (shots != "1")} a class, {name}',
@@ -87,7 +86,8 @@ def few_shot_measurements(draws: Draws, classes: int, data: str) -> Iterator[Mea
                 {SEED: float(both[1].mean())},
                 baseline=1 / classes,
                 note='; '.join(f'{k} {100 * np.mean(v[shots]):.1f} %' for k, v in others.items()),
-                interval=float(interval),
+                # The same labelled photos for both, hence the interval of the difference.
+                interval=mean_interval(both[0] - both[1]),
             )
 
 

@@ -46,7 +46,7 @@ def measurements(results: Results, data: str) -> Iterator[Measurement]:
         ours, random = _draws(asked, CLS), _draws(asked, RANDOM_CLS)
         # The same labelled photos for both, hence the interval of the difference.
         gaps = [ours[name] - random[name] for name in ours]
-        interval = _interval(gaps[0]) if gaps else None
+        interval = mean_interval(gaps[0]) if gaps else None
         others = {'mean colours': _draws(asked, COLOURS), 'the teacher': _draws(asked, TEACHER)}
         shown = [f'{name} {100 * _mean(draws):.1f} %' for name, draws in others.items() if draws]
         yield Measurement(
@@ -87,7 +87,12 @@ def _draws(asked: Mapping[str, dict], features: str) -> dict[str, np.ndarray]:
     }
 
 
-def _interval(gaps: np.ndarray) -> tuple[float, float]:
+def mean_interval(gaps: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the mean over other draws of the labelled photos.
+
+    Args:
+        gaps: difference of two accuracies for each draw, ``(draws,)``.
+    """
     half = 1.96 * gaps.std(ddof=1) / len(gaps) ** 0.5
     return float(gaps.mean() - half), float(gaps.mean() + half)
 

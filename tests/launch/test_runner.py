@@ -23,9 +23,10 @@ print('threads:', *(p.read_text().strip() for p in Path('/proc/self/task').glob(
 needs_proc = pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='names of threads')
 
 
-def group_threads() -> int:
-    names = [path.read_text() for path in Path('/proc/self/task').glob('*/comm')]
-    return sum('gloo' in name for name in names)
+def group_threads() -> set[Path]:
+    """Threads of process groups, other tests' among them."""
+    threads = Path('/proc/self/task').glob('*/comm')
+    return {path for path in threads if 'gloo' in path.read_text()}
 
 
 def test_a_finished_process_leaves_the_group(tmp_path):
@@ -38,14 +39,15 @@ def test_a_finished_process_leaves_the_group(tmp_path):
 
 @needs_proc
 def test_no_thread_outlives_a_group_that_a_finished_runner_refers_to(tmp_path):
+    before = group_threads()
     store = f'file://{tmp_path / "store"}'
     dist.init_process_group('gloo', init_method=store, rank=0, world_size=1)
     model = SimpleNamespace(process_group=dist.group.WORLD)
     model.runner = SimpleNamespace(model=model)
     del model
-    assert group_threads()
+    assert group_threads() - before
     leave_processes()
-    assert not group_threads()
+    assert not group_threads() - before
 
 
 def threads_at_the_end(tool: str, *arguments: str, folder: Path) -> str:

@@ -135,6 +135,20 @@ def test_sixteen_labels_stand_in_the_summary_with_an_interval(tmp_path, data_roo
     figures = [m for m in measure(tmp_path, data_root) if '16 labels' in m.name]
     assert [m.data for m in figures] == [KNOWN, UNSEEN]
     assert figures[0].row()[1:4] == ['50.0 %', '32.0 %', '50.0 %']
-    variance = (0.5 * 0.5 + 0.32 * 0.68) / 16
-    assert figures[0].interval == pytest.approx(1.96 * variance**0.5)
+    assert figures[0].interval is None
+
+
+def test_few_labels_have_an_interval_over_the_photos_that_both_were_asked_about(
+    tmp_path, data_root
+):
+    write_seed(tmp_path / 'seed0')
+    right = dict(pretrained=[[1]] * 8 + [[0]] * 8, random=[[1]] * 4 + [[0]] * 12)
+    for start, outcome in right.items():
+        outcomes = {'accuracy/top1': dict(right=outcome, asked=[[1]] * 16)}
+        record = dict(photos=[f'{i}.jpg' for i in range(16)], outcomes=outcomes)
+        folder = tmp_path / f'seed0/labels_16_{start}/20260101_000000'
+        (folder / 'outcomes_val.json').write_text(json.dumps(record))
+    figures = [m for m in measure(tmp_path, data_root) if '16 labels' in m.name]
+    low, high = figures[0].interval
+    assert 0 < low < 0.25 < high < 0.5
     assert 'the same for both' in figures[1].note
