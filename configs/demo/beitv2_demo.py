@@ -86,7 +86,7 @@ test_dataloader = dict(
 
 auto_scale_lr = dict(base_batch_size=32)
 max_epochs = 9
-optim_wrapper = dict(optimizer=dict(lr=4e-3))
+optim_wrapper = dict(optimizer=dict(lr=3e-3))
 train_cfg = dict(max_epochs=max_epochs, val_interval=3)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-9, end=1, convert_to_iter_based=True),
