@@ -91,7 +91,8 @@ def all_rows(device: str) -> list[Row]:
     """Rows for a device."""
     if device == 'cuda':
         return gpu_rows()
-    sys.path.insert(0, str(ROOT / 'tools'))
+    # The package too, which need not be installed.
+    sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
     from demo_runs import MIXED_PRECISION
 

@@ -16,9 +16,15 @@ from peers import (
     mmpretrain_pretraining,
     mmpretrain_pretraining_config,
 )
-from steps import masked_samples, pretraining_config, pretraining_model, random_images, train_step
+from steps import (
+    as_trained,
+    masked_samples,
+    pretraining_config,
+    pretraining_model,
+    random_images,
+    train_step,
+)
 
-from mmbeitv2.engine import compile_layers
 from mmbeitv2.launch.user_errors import one_line_errors
 
 
@@ -38,11 +44,11 @@ def main() -> None:
     samples = masked_samples(args.batch)
     on_device = [copy.copy(sample).to(args.device) for sample in samples]
     peers = {name: model.to(args.device) for name, model in peers.items()}
+    as_trained(ours.to(args.device), args.batch, args.device, args.precision, args.compile)
     if args.compile:
-        compile_layers(ours)
         peers = also_compiled(peers)
     steps = dict(
-        ours=train_step(ours.to(args.device), cfg, views, samples, args.precision),
+        ours=train_step(ours, cfg, views, samples, args.precision),
         **{
             name: train_step(
                 model, mmpretrain_pretraining_config(), views, on_device, args.precision

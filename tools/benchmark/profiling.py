@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 from costs import Step
-from paired import machine, seconds, silence, spread, write
-from steps import STEPS
+from paired import compile_option, machine, seconds, silence, spread, write
+from steps import STEPS, built
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
@@ -77,11 +77,12 @@ def main() -> None:
     parser.add_argument('--batch', type=int, default=2, help='images a step')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--precision', choices=['float32', 'bfloat16'], default='float32')
+    compile_option(parser)
     parser.add_argument('--json', metavar='FILE', help='write all measurements to this file')
     args = parser.parse_args()
     silence()
     torch.manual_seed(0)
-    step = STEPS[args.step](args.batch, args.device, args.precision)
+    step = built(args.step, args)
     step()
     measured = spread([1e3 * seconds(step, 1, args.device) for _ in range(TIMES)])
     total = measured['median']

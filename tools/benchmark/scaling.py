@@ -128,7 +128,8 @@ def main() -> None:
     args = options.parse_args()
     start(args)
     sides = {
-        side: pretraining_step(args.batch, args.device, args.precision, side) for side in args.sides
+        side: pretraining_step(args.batch, args.device, args.precision, img_size=side)
+        for side in args.sides
     }
     by_side = series(sides, args)
     del sides

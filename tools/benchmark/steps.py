@@ -4,6 +4,8 @@ Every builder takes ``batch`` (images), ``device``, ``precision`` (``'float32'``
 and gives a function that makes one step.
 """
 
+import argparse
+
 import torch
 import torch.distributed as dist
 from costs import Step
@@ -15,8 +17,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmbeitv2.datasets.masking import BlockMask
+from mmbeitv2.engine import compile_layers
+from mmbeitv2.errors import InputError
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.models import VQKD, BEiTV2, BEiTViT, NormEMAQuantizer, VQKDTokenizer
+from mmbeitv2.models.bias_gradient import choose_kernels
+from mmbeitv2.models.bias_gradient_trial import try_kernels
 from mmbeitv2.models.teachers.base import FrozenTeacher
 from mmbeitv2.registry import MODELS
 
@@ -72,9 +78,31 @@ def random_images(batch: int, device: str, size: int = 224) -> Tensor:
     return torch.rand(batch, 3, size, size, device=device) * 2 - 1
 
 
-def tokenizing_step(batch: int, device: str, precision: str = 'float32') -> Step:
+def as_trained(model: nn.Module, batch: int, device: str, precision: str, compiled: bool) -> None:
+    """Prepare a step's model as the runs' hooks would: attention's trial and compiled layers.
+
+    Args:
+        model: on its device.
+        batch: images a step.
+        device: of the model.
+        precision: ``'float32'`` or ``'bfloat16'``.
+        compiled: whether layers are compiled; otherwise nothing is done.
+    """
+    if not compiled:
+        return
+    if torch.device(device).type == 'cuda' and precision == 'bfloat16':
+        trial = try_kernels(batch, 12, 197, 64, torch.bfloat16, device)
+        choose_kernels(trial.pays)
+        print(f'attention with a bias that learns: {trial}', flush=True)
+    compile_layers(model)
+
+
+def tokenizing_step(
+    batch: int, device: str, precision: str = 'float32', compiled: bool = False
+) -> Step:
     """Codes of all patches."""
     model, images = tokenizer().to(device), random_images(batch, device)
+    as_trained(model, batch, device, precision, compiled)
 
     def step() -> Tensor:
         with autocast(device, precision):
@@ -145,11 +173,16 @@ def train_step(model: nn.Module, cfg: Config, inputs: object, samples: object, p
 
 
 def pretraining_step(
-    batch: int, device: str, precision: str = 'float32', img_size: int = 224
+    batch: int,
+    device: str,
+    precision: str = 'float32',
+    compiled: bool = False,
+    img_size: int = 224,
 ) -> Step:
     """Tokenize, predict the codes of masked patches by both branches, and update."""
     cfg = pretraining_config(img_size)
     model = pretraining_model(cfg).to(device)
+    as_trained(model, batch, device, precision, compiled)
     views = [torch.randn(batch, 3, img_size, img_size, device=device)]
     views.append(random_images(batch, device, img_size))
     return train_step(model, cfg, views, masked_samples(batch, img_size), precision)
@@ -181,10 +214,11 @@ def vqkd_model(cfg: Config) -> VQKD:
     return built.train()
 
 
-def vqkd_step(batch: int, device: str, precision: str = 'float32') -> Step:
+def vqkd_step(batch: int, device: str, precision: str = 'float32', compiled: bool = False) -> Step:
     """Encode, quantize, decode, and update; the teacher's features are given."""
     cfg = load_config(TOKENIZER)
     model = vqkd_model(cfg).to(device)
+    as_trained(model, batch, device, precision, compiled)
     return train_step(model, cfg, random_images(batch, device), None, precision)
 
 
@@ -226,3 +260,17 @@ STEPS = {
     'vqkd': vqkd_step,
     'segmentation': segmentation_step,
 }
+COMPILED = ('tokenizing', 'pretraining', 'vqkd')
+
+
+def built(name: str, args: argparse.Namespace) -> Step:
+    """The step of that name, by a command line's batch, device, precision and ``compile``.
+
+    Raises:
+        InputError: one of which no layer is compiled.
+    """
+    if not args.compile:
+        return STEPS[name](args.batch, args.device, args.precision)
+    if name not in COMPILED:
+        raise InputError(f'--compile is for {", ".join(COMPILED)}; {name} has no option for it')
+    return STEPS[name](args.batch, args.device, args.precision, compiled=True)
