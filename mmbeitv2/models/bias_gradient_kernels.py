@@ -14,9 +14,11 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 
 @triton.jit
 def _logits(a, b, bias, scale):
-    """Attention logits to base 2 of a tile, float32; queries and keys in the bias's order."""
-    products = tl.dot(a, tl.trans(b), input_precision='ieee')
-    return (products * scale + bias.to(tl.float32)) * LOG2_E
+    """Attention logits to base 2 of a tile, float32; queries and keys in the bias's order.
+
+    ``bias`` is to base 2 already; ``scale`` is not.
+    """
+    return tl.dot(a, tl.trans(b), input_precision='ieee') * (scale * LOG2_E) + bias
 
 
 @triton.jit
@@ -64,8 +66,6 @@ def sum_whole_rows(
     there = (keys < num_tokens)[:, None]
     inside = there & (rows < num_tokens)[None, :]
     bias_at = bias_ptr + head * bias_head + rows[None, :] * bias_token + keys[:, None]
-    bias = tl.load(bias_at, mask=inside, other=0.0).to(tl.float32)
-    bias = tl.where(there, bias, float('-inf'))
     gradient = tl.zeros([KEYS, ROWS], tl.float32)
     first = tl.program_id(1) * images
     for number in range(first, tl.minimum(first + images, batch)):
@@ -85,12 +85,14 @@ def sum_whole_rows(
         v = tl.load(v_rows + columns[None, :], mask=there, other=0.0)
         # Tokens that were no query add zeros.
         grad_out = tl.load(grad_rows + columns[None, :], mask=live[:, None], other=0.0)
+        bias = tl.load(bias_at, mask=inside, other=float('-inf')).to(tl.float32) * LOG2_E
         logits = _logits(k, q, bias, scale)
-        attention = tl.exp2(logits - tl.max(logits, 0)[None, :])
-        attention = attention / tl.sum(attention, 0)[None, :]
+        # Attention times its row's sum; one division a row instead of one an element.
+        powers = tl.exp2(logits - tl.max(logits, 0)[None, :])
         grad_attention = tl.dot(v, tl.trans(grad_out), input_precision='ieee')
-        weighted = tl.sum(attention * grad_attention, 0)
-        gradient += attention * (grad_attention - weighted[None, :])
+        inverse = 1.0 / tl.sum(powers, 0)
+        weighted = tl.sum(powers * grad_attention, 0) * inverse
+        gradient += powers * ((grad_attention - weighted[None, :]) * inverse[None, :])
     tile = partial_ptr + (tl.program_id(1) * heads + head).to(tl.int64) * num_tokens * num_tokens
     tl.store(tile + rows[None, :] * num_tokens + keys[:, None], gradient, mask=inside)
 
@@ -149,7 +151,7 @@ def row_statistics(
         k = tl.load(k_rows + columns[None, :], mask=there[:, None], other=0.0)
         bias_rows = bias_ptr + head * bias_head + tokens[:, None] * bias_token
         inside = live[:, None] & there[None, :]
-        bias = tl.load(bias_rows + keys[None, :], mask=inside, other=0.0)
+        bias = tl.load(bias_rows + keys[None, :], mask=inside, other=0.0).to(tl.float32) * LOG2_E
         logits = tl.where(there[None, :], _logits(q, k, bias, scale), float('-inf'))
         higher = tl.maximum(highest, tl.max(logits, 1))
         total = total * tl.exp2(highest - higher) + tl.sum(tl.exp2(logits - higher[:, None]), 1)
@@ -210,7 +212,7 @@ def sum_tiles(
     columns = tl.arange(0, WIDTH)
     inside = (rows < num_tokens)[:, None] & (keys < num_tokens)[None, :]
     bias_rows = bias_ptr + head * bias_head + rows[:, None] * bias_token
-    bias = tl.load(bias_rows + keys[None, :], mask=inside, other=0.0)
+    bias = tl.load(bias_rows + keys[None, :], mask=inside, other=0.0).to(tl.float32) * LOG2_E
     gradient = tl.zeros([ROWS, KEYS], tl.float32)
     first = tl.program_id(1) * images
     for number in range(first, tl.minimum(first + images, batch)):

@@ -16,7 +16,7 @@ from mmbeitv2.errors import InputError
 LAYERS = (nn.Linear, nn.LayerNorm, nn.GELU)
 
 # Since torch 2.7; before, an export looks like a compilation and keeps the shortcuts.
-_is_exporting = getattr(torch.compiler, 'is_exporting', bool)
+_ask_exporting = getattr(torch.compiler, 'is_exporting', bool)
 
 
 def can_bypass(*layers: nn.Module, kinds: tuple[type[nn.Module], ...] = LAYERS) -> bool:
@@ -57,6 +57,13 @@ def is_traced() -> bool:
     if torch.compiler.is_compiling():
         return _is_exporting()
     return torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
+
+
+# Asked by Python when a layer is compiled: torch 2.7 to 2.13, asked within what they compile,
+# call every compilation an export.
+@torch.compiler.assume_constant_result
+def _is_exporting() -> bool:
+    return _ask_exporting()
 
 
 def differentiable_once(backward: Callable) -> Callable:

@@ -1,7 +1,6 @@
 """A bias gradient of its own: the same numbers as plain attention's, summed without atomics.
 
-The kernels are run by Triton's interpreter on the CPU, compiled for a card that is not there, and
-compared on a card where there is one.
+The kernels are run by Triton's interpreter on the CPU and compiled for a card that is not there.
 """
 
 import multiprocessing
@@ -12,10 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 from numpy.testing import assert_allclose
-
-from mmbeitv2.models.bias_gradient import learned_bias_attention
 
 triton = pytest.importorskip('triton')
 interpreted = pytest.importorskip('interpreted')
@@ -128,25 +124,6 @@ def test_operator_passes_torchs_checks(run):
     run('check_operator', (2, 2, 9, 16))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
-@pytest.mark.parametrize('count', [None, 76])
-@pytest.mark.parametrize(
-    ('dtype', 'bound'), [('float32', 1e-4), ('float16', 0.02), ('bfloat16', 0.1)]
-)
-def test_on_a_gpu_the_numbers_are_those_of_plain_attention(dtype, bound, count):
-    tensors = [t.detach().cuda().requires_grad_() for t in interpreted.inputs(8, 3, 197, 64, dtype)]
-    queries = None if count is None else interpreted.positions(8, 197, count).cuda()
-    exact = [t.detach().double().requires_grad_() for t in tensors]
-    first, second = (
-        interpreted.results(learned_bias_attention, tensors, queries) for _ in range(2)
-    )
-    *expected, _ = interpreted.results(interpreted.by_softmax, exact, queries)
-    for a, b in zip(first[:-1], expected, strict=True):
-        assert_allclose(a, b, atol=bound, rtol=bound)
-    assert first[4].tobytes() == second[4].tobytes()
-    assert first[5] == 'torch.float32'
-
-
 def test_rows_of_pretraining_are_whole_and_long_ones_are_not():
     from mmbeitv2.models.bias_gradient_launch import tile_size
 
@@ -183,7 +160,7 @@ def compiled_for(generation, name, gathered):
     from triton.backends.compiler import GPUTarget
 
     from mmbeitv2.models import bias_gradient_kernels as kernels
-    from mmbeitv2.models.bias_gradient_launch import WHOLE_ROWS
+    from mmbeitv2.models.bias_gradient_launch import FEW_STAGES, STAGES, WHOLE_ROWS
 
     kernel = getattr(kernels, name)
     rows, keys = (WHOLE_ROWS, 256) if name == 'sum_whole_rows' else (128, 64)
@@ -201,5 +178,5 @@ def compiled_for(generation, name, gathered):
         if argument.endswith(('_ptr', '_image', '_head', '_token')):
             aligned[(i,)] = [['tt.divisibility', 16]]
     source = triton.compiler.ASTSource(kernel, types, constexprs=constants, attrs=aligned)
-    options = dict(num_warps=8, num_stages=2)
+    options = dict(num_warps=8, num_stages=STAGES if name == 'sum_whole_rows' else FEW_STAGES)
     return triton.compile(source, target=GPUTarget('cuda', generation, 32), options=options)

@@ -13,6 +13,7 @@ from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from mmbeitv2.checkpoints.soundness import EXTRA_STATE
 from mmbeitv2.checkpoints.translation import translate
 from mmbeitv2.exchange.exporting import export
 from mmbeitv2.exchange.peers import mmpretrain_config
@@ -191,6 +192,9 @@ def to_mmseg_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of a BEiTViT with a bias per layer by the names of mmsegmentation's BEiT."""
     renamed = {}
     for name, value in state.items():
+        if name.endswith(EXTRA_STATE):
+            # The architecture that our checkpoints name, no weight.
+            continue
         for our_part, their_part in SEGMENTATION_NAMES.items():
             name = name.replace(our_part, their_part)
         renamed[name] = value

@@ -92,7 +92,7 @@ def main() -> None:
     top = next(iter(found['operators']))
     said = [f'{total:.4g} ms', f'most in {top} ({found["operators"][top] / total:.0%})']
     result = dict(batch=args.batch, precision=args.precision, ms=measured)
-    result.update({kind: dict(list(by_name.items())[:TOP]) for kind, by_name in found.items()})
+    result.update(found)
     if args.device != 'cpu':
         result.update(busy_ms=sum(found['kernels'].values()), waits=waits(step))
         # Of a step without the profiler, which makes the host slower: 0 where it never waits.

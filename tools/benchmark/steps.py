@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mmbeitv2.datasets.masking import BlockMask
 from mmbeitv2.engine import compile_layers
+from mmbeitv2.engine.deferred_scalars import DeferredScalars
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.models import VQKD, BEiTV2, BEiTViT, NormEMAQuantizer, VQKDTokenizer
@@ -153,11 +154,14 @@ def optimizer_wrapper(cfg: Config, model: nn.Module, precision: str):
 def train_step(model: nn.Module, cfg: Config, inputs: object, samples: object, precision: str):
     """A whole step as the runner makes it, on inputs that lie on the device already.
 
-    In a distributed run gradients are averaged over the processes.
+    In a distributed run gradients are averaged over the processes. Where the config reads the norm
+    of the gradients when it is logged, no step waits for it.
 
     Returns a function that returns the loss.
     """
     wrapper = optimizer_wrapper(cfg, model, precision)
+    if 'mmbeitv2.DeferredRuntimeInfoHook' in (hook['type'] for hook in cfg.default_hooks.values()):
+        wrapper.deferred_scalars = DeferredScalars(wrapper.message_hub)
     network = model
     if dist.is_initialized() and dist.get_world_size() > 1:
         network = DistributedDataParallel(model, broadcast_buffers=False)
