@@ -6,6 +6,7 @@ import gc
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,18 @@ def leave_processes() -> None:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
         gc.collect()
+
+
+def end_soon(code: int, seconds: float = 15) -> None:
+    """End this process with ``code`` if it has not ended by itself after ``seconds``.
+
+    For a run that was asked to stop and has saved. What is left is to let go of loaders, compilers
+    and process groups; on a GPU machine that was seen not to end (H200, torch 2.11, one process of
+    torchrun), and whoever asked waits meanwhile.
+    """
+    timer = threading.Timer(seconds, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
 
 
 def _start_gloo(cfg: Config, launcher: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 import tiny_runs
 import torch.distributed as dist
 
+from mmbeitv2.errors import STOPPED_EXIT_CODE
 from mmbeitv2.launch.runner import leave_processes
 
 PRINT_THREADS = """
@@ -80,3 +81,35 @@ def test_the_tools_end_without_a_thread_of_the_group(tmp_path, demo_data):
 def test_a_run_of_one_process_has_none_to_leave():
     assert not dist.is_initialized()
     leave_processes()
+
+
+HANGS_AT_ITS_END = """
+import atexit, threading, time
+from mmbeitv2.launch.runner import end_soon
+atexit.register(time.sleep, 600)
+end_soon(75, 0.5)
+raise SystemExit(1)
+"""
+
+
+def test_a_process_that_has_saved_ends_though_something_holds_it():
+    result = subprocess.run([sys.executable, '-c', HANGS_AT_ITS_END], timeout=300)
+    assert result.returncode == 75
+
+
+@pytest.mark.parametrize('code', [STOPPED_EXIT_CODE, 2])
+def test_only_a_stopped_run_is_ended_soon(monkeypatch, code):
+    monkeypatch.syspath_prepend(str(tiny_runs.ROOT / 'tools'))
+    import train
+
+    def stopped(args) -> None:
+        raise SystemExit(code)
+
+    ended = []
+    monkeypatch.setattr(train, 'train', stopped)
+    monkeypatch.setattr(train, 'end_soon', ended.append)
+    monkeypatch.setattr(sys, 'argv', ['train.py', 'config.py'])
+    with pytest.raises(SystemExit) as raised:
+        train.main()
+    assert raised.value.code == code
+    assert ended == [code] * (code == STOPPED_EXIT_CODE)
