@@ -1,7 +1,7 @@
 # Sourced by the other scripts: puts a Python environment with the tested versions first on PATH.
 #
 # The environment is $MMBEITV2_VENV (a path, from the repository on if relative), or .venv. It is created when missing, and
-# installed once for each content of setup.py and constraints.txt; otherwise nothing is printed.
+# installed once for each content of pyproject.toml, setup.py and constraints.txt; otherwise nothing is printed.
 
 mmbeitv2_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 mmbeitv2_venv="${MMBEITV2_VENV:-.venv}"
@@ -29,7 +29,7 @@ mmbeitv2_install() {
     local python stamp wanted start
     stamp="$mmbeitv2_venv/mmbeitv2-installed"
     # The repository's path is part of it: the install is an editable one.
-    wanted="$(cat "$mmbeitv2_root/setup.py" "$mmbeitv2_root/constraints.txt" | cksum) $mmbeitv2_root"
+    wanted="$(cat "$mmbeitv2_root"/{pyproject.toml,setup.py,constraints.txt} | cksum) $mmbeitv2_root"
     if [[ -f "$stamp" && "$(cat "$stamp")" == "$wanted" ]]; then
         return
     fi
