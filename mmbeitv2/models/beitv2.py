@@ -112,6 +112,8 @@ class BEiTV2(BaseSelfSupervisor):
             ``loss_mim``, ``loss_cls`` (with a neck), ``acc_mim``, ``acc_cls`` (0 to 1).
         """
         mask, positions = self._masks(inputs, data_samples)
+        # The same codes for both branches: the aggregation asks what [CLS] adds to an answer that
+        # the last layer gives already, and it can be dropped after pretraining.
         codes = self._codes(inputs[1], positions)
         results = {}
         for name, tokens in self.masked_tokens(inputs[0], mask, positions).items():
@@ -157,12 +159,16 @@ class BEiTV2(BaseSelfSupervisor):
         cls_and_masked = torch.cat([torch.zeros_like(masked[:, :1]), masked], dim=1)
         x, grid = backbone.embed(images, mask)
         bias = backbone.shared_bias(grid)
+        # l layers have been run, counted from 1, so the patches that the neck gets leave layer l.
+        # Only they stop there: [CLS] goes to the end, and what the layers behind l have learned of
+        # the image reaches the neck by it alone (section 2.3, figure 3).
         branch = backbone.depth - 1 if self.neck is None else self.neck.layer
         x_l = backbone.layers(x, grid, bias, stop=branch)
         x = backbone.layers(x_l, grid, bias, start=branch, queries=cls_and_masked)
         tokens = {'mim': backbone.norm(x[:, 1:])}
         if self.neck is not None:
             aggregated = self.neck(x[:, :1], x_l[:, 1:], grid, bias, masked)
+            # By default one norm for both branches, since one head reads both.
             norm = self.neck.cls_pt_norm or backbone.norm
             tokens['cls'] = norm(aggregated)
         return tokens

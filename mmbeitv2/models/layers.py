@@ -108,6 +108,7 @@ class Attention(nn.Module):
         self.num_heads = num_heads
         self.grid = grid
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        # None of the keys: it would add one number to all logits of a query, which softmax ignores.
         self.q_bias = nn.Parameter(torch.zeros(dim))
         self.v_bias = nn.Parameter(torch.zeros(dim))
         self.proj = nn.Linear(dim, dim)

@@ -127,6 +127,8 @@ class VisionTransformer(FitsCheckpoints, BaseModule):
             )
             for i in range(depth)
         )
+        # Official names: pretraining norms every token for its head (`norm`); a classifier norms
+        # the mean of the patches, a tokenizer each patch (`fc_norm`).
         self.norm = nn.LayerNorm(embed_dim, eps=norm_eps) if final_norm == 'norm' else None
         self.fc_norm = nn.LayerNorm(embed_dim, eps=norm_eps) if final_norm == 'fc_norm' else None
 
@@ -145,6 +147,7 @@ class VisionTransformer(FitsCheckpoints, BaseModule):
             if token is not None:
                 init_normal_(token, **how)
         if self.rel_pos_bias is not None:
+            # Attention begins without a preference for any place.
             nn.init.zeros_(self.rel_pos_bias.relative_position_bias_table)
         for i, block in enumerate(self.blocks):
             block.init_weights(i + 1, **how)
@@ -177,6 +180,7 @@ class VisionTransformer(FitsCheckpoints, BaseModule):
                     f'{tuple(x.shape[:2])} (batch, patches) at patch_size {self.patch_size}: set '
                     f'the grid of the mask generator to {grid}.'
                 )
+            # Before the positions are added: by its place alone a masked patch differs from others.
             x = torch.where(mask.unsqueeze(-1), self.mask_token, x)
         x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         if self.pos_embed is not None:

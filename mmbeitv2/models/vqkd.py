@@ -112,6 +112,7 @@ class VQKDTokenizer(VQKDEncoder):
 
     def train(self, mode: bool = True) -> 'VQKDTokenizer':
         """Stay in eval mode whatever ``mode`` says."""
+        # Every runner calls train() on the whole model, and a codebook in training mode moves.
         return super().train(False)
 
     def encode(self, images: Tensor, queries: Tensor | None = None) -> tuple[Tensor, Grid]:

@@ -1,4 +1,8 @@
-"""What the cards can do: rates by data sheet, rates that were measured, and what is assumed."""
+"""What the cards can do: rates by data sheet, rates that were measured, and what is assumed.
+
+Hopper's were measured on one H200 in steps of ViT-B/16 with 256 images (2026-11-26, torch 2.11,
+cuDNN 9.19; docs/performance.md), the others' are assumed.
+"""
 
 from dataclasses import dataclass
 
@@ -6,15 +10,19 @@ import torch
 
 TERA = 1e12
 
-# Assumptions, none of them measured here. A large square product reaches this much of the data
-# sheet where nothing was measured; a product of a Transformer layer, say of 50,000 × 768 and
-# 768 × 3072, less again: 0.7 of 790 TFLOP/s are 553.
+# Assumptions. A large square product reaches this much of the data sheet where nothing was
+# measured; a product of a Transformer layer, say of 50,000 × 768 and 768 × 3072, less again: 0.7.
 SQUARE_FRACTION, PRODUCT_FRACTION = 0.8, 0.7
 # Point-wise kernels and reductions, of the data sheet's bandwidth: 0.8 of 3.35 TB/s are 2.7.
 MEMORY_FRACTION = 0.8
 # Attention with 64 values a head and some 200 tokens, of the data sheet's rate: forward, backward.
 # Its bytes come on top, since so short a loop hides little of them.
-CUDNN_FRACTION, FLASH_FRACTION, EFFICIENT_FRACTION = (0.25, 0.20), (0.20, 0.15), (0.12, 0.08)
+FLASH_FRACTION, EFFICIENT_FRACTION = (0.20, 0.15), (0.12, 0.08)
+# Measured on Hopper: products of all layers beside a square one; attention with a constant bias
+# (cuDNN, memory-efficient) or none (flash), less the time of its bytes.
+HOPPER = dict(
+    product_fraction=0.89, cudnn=(0.16, 0.115), flash=(0.20, 0.11), efficient=(0.06, 0.057)
+)
 # Seconds between two kernels of a stream that never runs dry.
 GAP = 1.5e-6
 # Seconds of the host to send an operator, a view, a compiled kernel, and to enter a compiled layer.
@@ -66,21 +74,21 @@ def _gpu(
     single: float,
     memory: float,
     measured: float | None = None,
-    cudnn: tuple[float, float] | None = None,
+    **fractions: float | tuple[float, float],
 ) -> Card:
     peak = {torch.bfloat16: half, torch.float16: half, torch.float32: single}
     square = {dtype: SQUARE_FRACTION * rate for dtype, rate in peak.items()}
     source = 'all from the data sheet, fractions assumed'
     if measured is not None:
         square |= {torch.bfloat16: measured, torch.float16: measured}
-        source = 'product measured on an H200, the rest from the data sheet, fractions assumed'
+        source = 'products and attention measured on an H200, the rest from the data sheet'
     return Card(
         name,
         {dtype: rate * TERA for dtype, rate in peak.items()},
         memory * TERA,
         {dtype: rate * TERA for dtype, rate in square.items()},
         source,
-        cudnn=cudnn,
+        **fractions,
     )
 
 
@@ -88,8 +96,8 @@ def _gpu(
 # without TF32, which PyTorch leaves off for products, and TB/s. H100 SXM and H200 have the same
 # processor; 790 TFLOP/s is a square bfloat16 product measured on an H200, float16 taken as equal.
 CARDS = {
-    'h100': _gpu('H100 SXM', 989, 67, 3.35, measured=790, cudnn=CUDNN_FRACTION),
-    'h200': _gpu('H200', 989, 67, 4.8, measured=790, cudnn=CUDNN_FRACTION),
+    'h100': _gpu('H100 SXM', 989, 67, 3.35, measured=790, **HOPPER),
+    'h200': _gpu('H200', 989, 67, 4.8, measured=790, **HOPPER),
     'a100': _gpu('A100 80 GB SXM', 312, 19.5, 2.04),
     '4090': _gpu('RTX 4090', 165.2, 82.6, 1.008),
 }
