@@ -26,6 +26,11 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r'\d+', version)[:3])
 
 
+def _import_error(message: str) -> ImportError:
+    # By the name `python -m mmbeitv2` knows that its package is meant, and prints one line.
+    return ImportError(message, name=__name__)
+
+
 def _check_openmmlab() -> None:
     """Raise ImportError if a module of the OpenMMLab stack is missing or too old.
 
@@ -35,7 +40,7 @@ def _check_openmmlab() -> None:
     for module, (distributions, floor, required) in _OPENMMLAB.items():
         if importlib.util.find_spec(module) is None:
             if required:
-                raise ImportError(f'mmbeitv2 needs {module}>={floor}, not installed: {_CURE}')
+                raise _import_error(f'mmbeitv2 needs {module}>={floor}, not installed: {_CURE}')
             continue
         for distribution in distributions:
             try:
@@ -43,7 +48,7 @@ def _check_openmmlab() -> None:
             except importlib.metadata.PackageNotFoundError:
                 continue
             if _release(version) < _release(floor):
-                raise ImportError(
+                raise _import_error(
                     f'mmbeitv2 needs {module}>={floor}, but {distribution} {version} is '
                     f'installed: {_CURE}'
                 )

@@ -43,9 +43,9 @@ def wheel_folder(tmp_path_factory):
 
 def _copy_sources(destination: Path) -> Path:
     """Copy the files that take part in a build, so that none is written into the repository."""
-    names = ['setup.py', 'MANIFEST.in', 'LICENSE', 'model-index.yml', 'mmbeitv2', 'configs']
+    names = ['pyproject.toml', 'setup.py', 'MANIFEST.in', 'LICENSE', 'README.md', 'model-index.yml']
     destination.mkdir()
-    for name in [*names, 'tools']:
+    for name in [*names, 'mmbeitv2_command.py', 'mmbeitv2', 'configs', 'tools']:
         target = destination / name
         source = ROOT / name
         for file in [source] if source.is_file() else source.rglob('*'):
@@ -77,6 +77,52 @@ def test_wheel_carries_every_module(wheel_folder):
         if '.mim' not in file.parts
     }
     assert shipped == expected
+
+
+def test_wheel_is_typed(wheel_folder):
+    assert (wheel_folder / 'mmbeitv2' / 'py.typed').is_file()
+
+
+def test_metadata_says_what_this_is(wheel_folder):
+    (distribution,) = importlib.metadata.distributions(path=[str(wheel_folder)])
+    metadata = distribution.metadata
+    assert metadata['Version'] == mmbeitv2.__version__
+    assert metadata['Summary'].startswith('BEiT v2 for OpenMMLab')
+    assert metadata['License-Expression'] == 'Apache-2.0'
+    assert metadata['Description-Content-Type'] == 'text/markdown'
+    assert metadata.get_payload().strip() == (ROOT / 'README.md').read_text().strip()
+    assert metadata.get_all('Project-URL') == ['Paper, https://arxiv.org/abs/2208.06366']
+    assert 'Programming Language :: Python :: 3.12' in metadata.get_all('Classifier')
+    assert {'onedl', 'openmmlab', 'demo', 'test'} <= set(metadata.get_all('Provides-Extra'))
+
+
+def test_installed_command_finds_the_wheels_tools(wheel_folder, tmp_path):
+    environment = os.environ | {'PYTHONPATH': str(wheel_folder)}
+    command = wheel_folder / 'bin' / 'mmbeitv2'
+    listed = run_python(str(command), '--help', cwd=tmp_path, env=environment)
+    assert re.search(r'^  train +Train a model$', listed.stdout, re.MULTILINE), listed.stderr
+    assert 'quickstart' not in listed.stdout
+    launched = run_python(str(command), 'dist-train', cwd=tmp_path, env=environment)
+    mim = wheel_folder / 'mmbeitv2' / '.mim'
+    assert launched.stderr == (
+        f'usage: {mim}/tools/dist_train.sh CONFIG GPUS [arguments of train.py]\n'
+    )
+    refused = run_python(str(command), 'quickstart', cwd=tmp_path, env=environment)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: the command 'quickstart' reads folders of")
+    assert refused.stderr.count('\n') == 1
+
+
+def test_installed_command_without_openmmlab_says_the_cure_in_one_line(wheel_folder):
+    # -S leaves site-packages out: nothing but the standard library and the wheel.
+    environment = os.environ | {'PYTHONPATH': str(wheel_folder)}
+    for start in ([wheel_folder / 'bin' / 'mmbeitv2', 'train', 'x.py'], ['-m', 'mmbeitv2']):
+        result = run_python('-S', *map(str, start), env=environment)
+        assert result.returncode != 0
+        assert result.stdout == ''
+        assert result.stderr.count('\n') == 1
+        assert 'mmbeitv2 needs mmengine>=0.10.7, not installed' in result.stderr
+        assert "run `pip install 'mmbeitv2[onedl]'`" in result.stderr
 
 
 def test_installed_config_is_inherited_from_an_empty_folder(wheel_folder, tmp_path):
@@ -155,13 +201,14 @@ def pins(name: str) -> dict[str, str]:
     return {package.lower().replace('_', '-'): version for package, version in pairs}
 
 
-def test_lowest_constraints_are_the_bounds_of_setup():
-    source = (ROOT / 'setup.py').read_text()
+def test_lowest_constraints_are_the_bounds_of_the_metadata():
+    source = (ROOT / 'pyproject.toml').read_text()
     upstream = {'mmengine', 'mmcv', 'mmpretrain', 'mmsegmentation'}
     bounds = {
         package.lower().replace('_', '-'): version
-        for package, version in re.findall(r"'([\w-]+)>=([\d.]+)'", source)
-        if package not in upstream
+        for package, version in re.findall(r'"([\w-]+)>=([\d.]+)"', source)
+        # Of setuptools, which builds the package, any version since is as good.
+        if package not in {*upstream, 'setuptools'}
     }
     lowest = pins('constraints-lowest.txt')
     assert lowest.keys() == bounds.keys()

@@ -1,7 +1,7 @@
 # Sourced by the other scripts: puts a Python environment with the tested versions first on PATH.
 #
 # The environment is $MMBEITV2_VENV (a path, from the repository on if relative), or .venv. It is created when missing, and
-# installed once for each content of setup.py and constraints.txt; otherwise nothing is printed.
+# installed once for each content of pyproject.toml, setup.py and constraints.txt; otherwise nothing is printed.
 
 mmbeitv2_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 mmbeitv2_venv="${MMBEITV2_VENV:-.venv}"
@@ -9,27 +9,13 @@ if [[ "$mmbeitv2_venv" != /* ]]; then
     mmbeitv2_venv="$mmbeitv2_root/$mmbeitv2_venv"
 fi
 
-mmbeitv2_find_python() {
-    local name
-    for name in python3.11 python3.12 python3.10 python3 python; do
-        # A name on PATH may be a version manager's shim that does not run, or lack ensurepip.
-        if "$name" -c 'import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
-            >/dev/null 2>&1; then
-            echo "$name"
-            return
-        fi
-    done
-    echo "No Python 3.10, 3.11 or 3.12 with the venv module was found on PATH." >&2
-    echo "Install one (Debian and Ubuntu: python3 and python3-venv), or set MMBEITV2_VENV to an" >&2
-    echo "existing environment of one of these versions." >&2
-    return 1
-}
+source "$mmbeitv2_root/tools/find_python.sh"
 
 mmbeitv2_install() {
     local python stamp wanted start
     stamp="$mmbeitv2_venv/mmbeitv2-installed"
     # The repository's path is part of it: the install is an editable one.
-    wanted="$(cat "$mmbeitv2_root/setup.py" "$mmbeitv2_root/constraints.txt" | cksum) $mmbeitv2_root"
+    wanted="$(cat "$mmbeitv2_root"/{pyproject.toml,setup.py,constraints.txt} | cksum) $mmbeitv2_root"
     if [[ -f "$stamp" && "$(cat "$stamp")" == "$wanted" ]]; then
         return
     fi

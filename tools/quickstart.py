@@ -27,19 +27,9 @@ from demo_runs import (
     steps_of,
     training_job,
 )
+from quickstart_options import STAGES, parse_args
 from stage_times import StageTimes
 
-STAGES = {
-    'data': 'compose the demo photos',
-    'tokenizer': 'train the tokenizer (VQ-KD) and evaluate it on held-out photos',
-    'pretrain': 'pretrain a small ViT to predict the codes of masked patches',
-    'few-shot': 'classify with a few labels on frozen features',
-    'probe': 'linear probe, pretrained against random initialisation',
-    'finetune': 'fine-tune for classification, pretrained against random initialisation',
-    'labels': 'fine-tune and probe with 1, 4 and 16 labelled photos a class',
-    'segment': 'train UperNet, pretrained against random initialisation',
-    'report': 'draw the report',
-}
 # Runs on what was pretrained and on random weights, as many at once as there are cores.
 EVALUATIONS = ('segment', 'finetune', 'probe', 'labels')
 TRAINED = ('tokenizer', 'pretrain', *EVALUATIONS)
@@ -120,35 +110,6 @@ def run_stages(stages: Sequence[str], jobs: Sequence[Job], args: argparse.Namesp
     if 'labels' in stages:
         for command in label_probe_commands(args):
             run_tool(*command)
-
-
-def parse_args() -> argparse.Namespace:
-    """Parse the command line."""
-    stages = '\n'.join(f'  {name:<10} {text}' for name, text in STAGES.items())
-    parser = argparse.ArgumentParser(
-        prog='bash tools/quickstart.sh',
-        description='The whole chain of BEiT v2 on real photos, in about 12 minutes on 2 cores.',
-        epilog=f'stages:\n{stages}\n\nMMBEITV2_VENV names another environment than .venv.',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        'stages', nargs='*', metavar='STAGE', help='stages to run, in this order (default: all)'
-    )
-    parser.add_argument(
-        '--long', action='store_true', help='longer training and 3 seeds: about an hour'
-    )
-    parser.add_argument(
-        '--work-dir',
-        type=Path,
-        help='default: work_dirs/quickstart, or work_dirs/quickstart_long with --long',
-    )
-    args = parser.parse_args()
-    unknown = [stage for stage in args.stages if stage not in STAGES]
-    if unknown:
-        parser.error(f'unknown stage {unknown[0]!r}, allowed: {", ".join(STAGES)}')
-    args.stages = args.stages or list(STAGES)
-    args.work_dir = args.work_dir or Path('work_dirs/quickstart' + '_long' * args.long)
-    return args
 
 
 def length_of_runs(stage: str, long: bool) -> float:

@@ -5,6 +5,11 @@
 # Files of tests run side by side, one on each core and four at most; -n 0 runs one after the other.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if [[ " $* " == *' --help '* || " $* " == *' -h '* ]]; then
+    # The comment above.
+    sed -n '2,/^[^#]/s/^# //p' tools/run_tests.sh
+    exit
+fi
 source tools/env.sh
 
 markers=(-m 'not slow')
