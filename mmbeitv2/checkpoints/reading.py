@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
 from mmbeitv2.checkpoints.digests import DIGEST_KEY, digest
 from mmbeitv2.checkpoints.kinds import fault, is_safetensors
 from mmbeitv2.checkpoints.sources import local_file
 from mmbeitv2.errors import InputError, UnreadableFileError
+from mmbeitv2.torch_releases import only_safe_globals
 
 WEIGHT_KEYS = ('state_dict', 'model', 'module')
 # Where files of this project keep what their tensors do not show, in a PyTorch file.
@@ -179,7 +179,7 @@ def _read_pytorch(
     try:
         if trust:
             return torch.load(path, map_location=device, weights_only=False)
-        with _harmless_objects():
+        with only_safe_globals(HARMLESS):
             return torch.load(path, map_location=device, weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         reason = _reason(error)
@@ -198,23 +198,6 @@ def _read_pytorch(
             f'{source} is a pickle but no checkpoint of PyTorch, or a damaged one ({_reason(error)}'
             '): copy or download it again.'
         ) from error
-
-
-@contextmanager
-def _harmless_objects() -> Iterator[None]:
-    """Let weights-only reading accept ``HARMLESS`` and nothing else, for the time being.
-
-    torch's own context manager of this kind came after 2.4. What others have allowed is left out:
-    it is theirs to answer for.
-    """
-    before = get_safe_globals()
-    clear_safe_globals()
-    add_safe_globals(HARMLESS)
-    try:
-        yield
-    finally:
-        clear_safe_globals()
-        add_safe_globals(before)
 
 
 def _reason(error: Exception) -> str:

@@ -12,6 +12,7 @@ from mmbeitv2.models.bias_gradient import DTYPES, WIDTHS, choose_kernels
 from mmbeitv2.models.bias_gradient_trial import Trial, try_kernels
 from mmbeitv2.models.vit import VisionTransformer
 from mmbeitv2.registry import HOOKS
+from mmbeitv2.torch_releases import HAS_OPERATORS
 
 
 @HOOKS.register_module()
@@ -30,8 +31,9 @@ class AttentionTrialHook(Hook):
         sizes = learned_bias_sizes(runner)
         if sizes is None:
             return
-        if find_spec('triton') is None:
-            runner.logger.info("attention's bias: torch's own gradient, triton is not installed")
+        lacking = lacks()
+        if lacking is not None:
+            runner.logger.info(f"attention's bias: torch's own gradient, {lacking}")
             return
         device = next(runner.model.parameters()).device
         try:
@@ -47,6 +49,13 @@ class AttentionTrialHook(Hook):
         way = 'the kernel of our own' if chosen else "torch's own gradient"
         log = runner.logger.info if trial is not None and trial.right else runner.logger.warning
         log(f"attention's bias: {way}; tried on this card: {found}")
+
+
+def lacks() -> str | None:
+    """Why the kernels cannot be had here, or None where they can be tried."""
+    if not HAS_OPERATORS:
+        return f'its kernel needs torch 2.4 or later, this is {torch.__version__}'
+    return 'triton is not installed' if find_spec('triton') is None else None
 
 
 def learned_bias_sizes(runner: Runner) -> tuple[int, int, int, int] | None:

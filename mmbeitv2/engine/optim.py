@@ -3,11 +3,12 @@
 from collections import defaultdict
 
 from mmengine.logging import print_log
-from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
 from mmbeitv2.errors import InputError
 from mmbeitv2.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmbeitv2.torch_releases import HAS_FUSED_ON_CPU
 
 NO_DECAY = ('cls_token', 'pos_embed')
 
@@ -37,6 +38,14 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'paramwise_cfg has {sorted(unknown)}, allowed: layer_decay_rate and no_decay.'
             )
         super().__init__(optim_wrapper_cfg, options)
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the wrapped optimiser of ``model``; fused only where torch has that for it."""
+        on_cpu = any(p.is_cpu for p in model.parameters())
+        if self.optimizer_cfg.get('fused') and on_cpu and not HAS_FUSED_ON_CPU:
+            self.optimizer_cfg = {**self.optimizer_cfg, 'fused': False}
+            print_log('the optimiser is not fused: on a CPU that needs torch 2.4', logger='current')
+        return super().__call__(model)
 
     def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
         """Fill ``params`` with the groups of ``module``'s trainable parameters."""

@@ -13,6 +13,7 @@ from mmbeitv2.engine.deferred_scalars import DeferredGradNorm
 from mmbeitv2.engine.precision import choose_precision
 from mmbeitv2.errors import InputError
 from mmbeitv2.registry import OPTIM_WRAPPERS
+from mmbeitv2.torch_releases import GradScaler, grad_scaler
 
 LOSS_SCALER = 'loss_scaler'
 
@@ -92,7 +93,7 @@ class BFloat16OptimWrapper(MixedPrecisionOptimWrapper):
         super().__init__(precision=precision, **kwargs)
 
 
-def _scaler(loss_scale: str | float | dict, precision) -> tuple[torch.amp.GradScaler, float | None]:
+def _scaler(loss_scale: str | float | dict, precision) -> tuple[GradScaler, float | None]:
     """The loss's scaler, which does nothing but in float16, and its factor if that is fixed."""
     options: dict = {'enabled': precision.dtype == torch.float16}
     fixed = None
@@ -103,7 +104,7 @@ def _scaler(loss_scale: str | float | dict, precision) -> tuple[torch.amp.GradSc
     elif loss_scale != 'dynamic':
         raise _bad_scale(loss_scale)
     try:
-        return torch.amp.GradScaler(precision.device, **options), fixed
+        return grad_scaler(precision.device, **options), fixed
     except TypeError as error:
         raise _bad_scale(loss_scale) from error
 

@@ -11,14 +11,18 @@ from mmengine.device import get_device
 from mmengine.dist import get_world_size, is_distributed, is_main_process
 from mmengine.utils import digit_version
 from torch import Tensor, nn
-from torch.distributed import fsdp
-from torch.distributed import tensor as dtensor
-from torch.distributed.device_mesh import init_device_mesh
 
 from mmbeitv2.checkpoints.atomic import partial_file
 from mmbeitv2.errors import InputError, NotInstalledError
 from mmbeitv2.models.layers import Block
 from mmbeitv2.registry import STRATEGIES
+
+try:
+    from torch.distributed import fsdp
+    from torch.distributed import tensor as dtensor
+    from torch.distributed.device_mesh import init_device_mesh
+except ImportError:  # before torch 2.4, which the strategy refuses before it needs them
+    fsdp = dtensor = init_device_mesh = None
 
 
 @STRATEGIES.register_module()

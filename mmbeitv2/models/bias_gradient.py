@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
-from torch.utils.flop_counter import register_flop_formula
+
+from mmbeitv2.torch_releases import HAS_OPERATORS
 
 # Powers of two, which Triton multiplies, whose tiles fit the shared memory.
 WIDTHS = (16, 32, 64, 128)
@@ -26,7 +27,7 @@ def has_bias_gradient(q: Tensor, bias: Tensor | None) -> bool:
     """
     if bias is None or not (q.is_cuda and bias.requires_grad and torch.is_grad_enabled()):
         return False
-    return q.dtype in DTYPES and q.shape[-1] in WIDTHS and _kernels_are_chosen()
+    return HAS_OPERATORS and q.dtype in DTYPES and q.shape[-1] in WIDTHS and _kernels_are_chosen()
 
 
 def learned_bias_attention(
@@ -85,7 +86,6 @@ class _BiasGradient(torch.autograd.Function):
         return grad_out, grad_bias.to(ctx.dtype), None, None, None, None, None
 
 
-@torch.library.custom_op('mmbeitv2::bias_gradient', mutates_args=())
 def bias_gradient(
     q: Tensor,
     k: Tensor,
@@ -120,8 +120,7 @@ def bias_gradient(
     return sum_over_batch(q, k, v, bias, out, grad_out, queries)
 
 
-@bias_gradient.register_fake
-def _(
+def _empty_gradient(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -133,10 +132,19 @@ def _(
     return torch.empty(bias.shape, dtype=torch.float32, device=q.device)
 
 
-@register_flop_formula(torch.ops.mmbeitv2.bias_gradient)
 def _flops(q_shape: torch.Size, k_shape: torch.Size, *args, **kwargs) -> int:
     """The logits and the product with v."""
     return 2 * 2 * q_shape.numel() * k_shape[2]
+
+
+if HAS_OPERATORS:
+    from torch.utils.flop_counter import register_flop_formula
+
+    bias_gradient = torch.library.custom_op('mmbeitv2::bias_gradient', mutates_args=())(
+        bias_gradient
+    )
+    bias_gradient.register_fake(_empty_gradient)
+    register_flop_formula(torch.ops.mmbeitv2.bias_gradient)(_flops)
 
 
 def choose_kernels(chosen: bool) -> None:

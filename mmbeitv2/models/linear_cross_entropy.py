@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from mmbeitv2.models.shortcuts import differentiable_once
+from mmbeitv2.torch_releases import autocast_dtype
 
 # Rows of logits held at a time. On a GPU, 2048 rows of 8192 logits fill its multiprocessors in each
 # of the three products, and their half-precision copy (32 MiB) stays in the second-level cache of
@@ -39,12 +40,8 @@ def linear_cross_entropy(
     Returns:
         Scalars: loss ≥ 0, float32 (float64 of float64), and accuracy, 0 to 1, float32.
     """
-    device = tokens.device.type
-    # Of the meta device, on which steps are counted, autocast knows nothing.
-    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     # Autocast leaves float64 alone.
-    cast = autocast and tokens.dtype != torch.float64
-    dtype = torch.get_autocast_dtype(device) if cast else None
+    dtype = None if tokens.dtype == torch.float64 else autocast_dtype(tokens.device.type)
     needed = tuple(
         torch.is_grad_enabled() and t is not None and t.requires_grad
         for t in (tokens, weight, bias)

@@ -7,13 +7,20 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn.modules import module as torch_module
-from torch.utils.module_tracker import ModuleTracker
 
 from mmbeitv2.errors import InputError
+from mmbeitv2.torch_releases import is_compiling
 
 # Whose whole effect on a tensor is known from their parameters. Subclasses are not: adapters,
 # quantized and parametrized layers are some.
 LAYERS = (nn.Linear, nn.LayerNorm, nn.GELU)
+
+try:
+    from torch.utils.module_tracker import ModuleTracker
+except ImportError:  # before torch 2.4 FlopCounterMode has no hook for all modules
+    _TRACKERS = ()
+else:
+    _TRACKERS = (ModuleTracker,)
 
 # Since torch 2.7; before, an export looks like a compilation and keeps the shortcuts.
 _ask_exporting = getattr(torch.compiler, 'is_exporting', bool)
@@ -46,7 +53,7 @@ def can_differentiate(owner: nn.Module, compiled: bool = False) -> bool:
         owner: the module that would use the function.
         compiled: ``torch.compile`` need not stop at the function.
     """
-    return owner.training and (compiled or not torch.compiler.is_compiling()) and not is_traced()
+    return owner.training and (compiled or not is_compiling()) and not is_traced()
 
 
 def is_traced() -> bool:
@@ -54,7 +61,7 @@ def is_traced() -> bool:
 
     Each of them would stop at, or lose, a backward pass that Python has written.
     """
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return _is_exporting()
     return torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
 
@@ -98,7 +105,7 @@ def _is_watched(layer: nn.Module) -> bool:
     if any(hooks) or 'forward' in vars(layer):
         return True
     # Not for torch.compile, which calls such hooks itself or not at all.
-    return not torch.compiler.is_compiling() and _all_are_watched()
+    return not is_compiling() and _all_are_watched()
 
 
 def _all_are_watched() -> bool:
@@ -113,7 +120,7 @@ def _all_are_watched() -> bool:
     )
     # FlopCounterMode's only notes where an operator belongs, and is to count what runs without it.
     return any(
-        not isinstance(getattr(hook, '__self__', None), ModuleTracker)
+        not isinstance(getattr(hook, '__self__', None), _TRACKERS)
         for registered in hooks
         for hook in registered.values()
     )

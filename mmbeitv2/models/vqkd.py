@@ -19,6 +19,7 @@ from mmbeitv2.models.position import Grid
 from mmbeitv2.models.quantizer import NormEMAQuantizer, count_codes, perplexity
 from mmbeitv2.models.vit import VisionTransformer
 from mmbeitv2.registry import MODELS
+from mmbeitv2.torch_releases import autocast_dtype
 
 PRECISIONS = dict(float16=torch.float16, bfloat16=torch.bfloat16, float32=torch.float32)
 
@@ -119,7 +120,7 @@ class VQKDTokenizer(VQKDEncoder):
         """As :meth:`VQKDEncoder.encode`, in ``mixed_precision`` under autocast."""
         check_images(self, images, self.encoder.in_chans)
         device = images.device.type
-        if not torch.is_autocast_enabled(device):
+        if autocast_dtype(device) is None:
             return super().encode(images, queries)
         precision = self.mixed_precision
         if precision is torch.float16 and device == 'cpu':
