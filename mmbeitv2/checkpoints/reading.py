@@ -31,6 +31,10 @@ HOW_TO_TRUST = (
 HISTORY = ('HistoryBuffer', 'getattr', 'numpy')
 
 
+# What torch before 2.4 says of damaged files, as of those with code.
+CUT_OFF = ('unexpected EOF', 'Invalid magic number')
+
+
 class TrainingCheckpoint(dict):
     """Content of a training checkpoint, with the file's name as ``source``."""
 
@@ -180,9 +184,12 @@ def _read_pytorch(
         if trust:
             return torch.load(path, map_location=device, weights_only=False)
         with only_safe_globals(HARMLESS):
-            return torch.load(path, map_location=device, weights_only=True, mmap=mmap)
+            # As text, which torch before 2.2 asks for.
+            return torch.load(str(path), map_location=device, weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         reason = _reason(error)
+        if any(sign in reason for sign in CUT_OFF):
+            raise _damaged(source, reason) from error
         how = HOW_TO_TRUST
         if any(word in reason for word in HISTORY):
             how += ' Runs whose config has PlainCheckpointHook write no such objects.'
@@ -194,15 +201,23 @@ def _read_pytorch(
         raise
     # A pickle's operations on values of the wrong kind raise errors of every type.
     except Exception as error:
-        raise InputError(
-            f'{source} is a pickle but no checkpoint of PyTorch, or a damaged one ({_reason(error)}'
-            '): copy or download it again.'
-        ) from error
+        raise _damaged(source, _reason(error)) from error
+
+
+def _damaged(source: str | Path, reason: str) -> InputError:
+    return InputError(
+        f'{source} is a pickle but no checkpoint of PyTorch, or a damaged one ({reason}): copy or '
+        'download it again.'
+    )
 
 
 def _reason(error: Exception) -> str:
-    """The line of torch's long message that names what was refused."""
-    lines = str(error).splitlines() or ['the file ends too early']
+    """The part of torch's long message that names what was refused.
+
+    What stands before it tells people to read the file with code; before torch 2.4 in one line.
+    """
+    text = str(error).rpartition('WeightsUnpickler error: ')[2]
+    lines = text.splitlines() or ['the file ends too early']
     named = (line.strip() for line in lines if 'unsupported' in line.lower())
-    line = next(named, lines[0].strip()).removeprefix('WeightsUnpickler error: ')
+    line = next(named, lines[0].strip())
     return line if isinstance(error, pickle.UnpicklingError) else f'{type(error).__name__}: {line}'

@@ -130,7 +130,7 @@ def _iteration(path: Path) -> tuple[int, float]:
     """Iteration that a checkpoint was saved at, and its time; without loading its tensors."""
     changed = path.stat().st_mtime
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+        content = torch.load(str(path), map_location='cpu', weights_only=True, mmap=True)
         return int(content['meta']['iter']), changed
     except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError):
         # It is whole, but of another kind: what reads it in earnest says what is the matter.

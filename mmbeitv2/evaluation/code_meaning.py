@@ -1,5 +1,6 @@
 """What codes know: of classes beside colours, and how far a copy of the neighbour gets."""
 
+import numpy as np
 import torch
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
@@ -39,7 +40,10 @@ def colour_codes(colours: Tensor, num_codes: int) -> Tensor:
     Returns:
         int64 ``(N,)``.
     """
-    _, nearest = kmeans2(colours.double().numpy(), num_codes, minit='++', rng=0, missing='warn')
+    # SciPy before 1.15 knows no `rng`; later ones still know `seed`.
+    seed = np.random.default_rng(0)
+    points = colours.double().numpy()
+    _, nearest = kmeans2(points, num_codes, minit='++', seed=seed, missing='warn')
     return torch.from_numpy(nearest).long()
 
 

@@ -161,7 +161,7 @@ def _classes_of_checkpoint(checkpoint: str | None) -> list[str] | None:
     if not checkpoint or '://' in checkpoint or is_missing(checkpoint):
         return None
     try:
-        content = torch.load(checkpoint, map_location='cpu', weights_only=True, mmap=True)
+        content = torch.load(str(checkpoint), map_location='cpu', weights_only=True, mmap=True)
     # A file of another kind: it is read and judged when its weights are loaded.
     except Exception:
         return None

@@ -174,7 +174,7 @@ def _start_gloo(cfg: Config, launcher: str) -> None:
     dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
     timeout = dist_cfg.get('timeout')
     torch.distributed.init_process_group(
-        backend='gloo', timeout=datetime.timedelta(seconds=timeout) if timeout else None
+        backend='gloo', **(dict(timeout=datetime.timedelta(seconds=timeout)) if timeout else {})
     )
     norms = list(_gpu_norms(cfg.get('model')))
     for norm in norms:

@@ -110,8 +110,6 @@ def _is_watched(layer: nn.Module) -> bool:
 
 def _all_are_watched() -> bool:
     """Whether somebody has registered a hook for all modules at once."""
-    if not torch_module._has_any_global_hook():
-        return False
     hooks = (
         torch_module._global_forward_pre_hooks,
         torch_module._global_forward_hooks,
