@@ -76,7 +76,7 @@ def test_every_example_is_made_and_then_tried():
     assert [name for name, blocks in examples().items() if 'assert ' not in blocks[-1]] == []
 
 
-@pytest.mark.parametrize('script', ['quickstart.sh', 'run_tests.sh'])
+@pytest.mark.parametrize('script', ['quickstart.sh', 'run_tests.sh', 'example_fashion_mnist.sh'])
 @pytest.mark.parametrize('arguments', [['--help'], ['--long', '-h']])
 def test_help_of_a_script_installs_nothing(tmp_path, script, arguments):
     venv = tmp_path / 'venv'
@@ -89,7 +89,7 @@ def test_help_of_a_script_installs_nothing(tmp_path, script, arguments):
     )
     assert (result.returncode, result.stderr) == (0, '')
     assert f'bash tools/{script}' in result.stdout
-    assert ('tokenizer' if script == 'quickstart.sh' else '--all') in result.stdout
+    assert ('--all' if script == 'run_tests.sh' else 'tokenizer') in result.stdout
     assert not venv.exists()
 
 

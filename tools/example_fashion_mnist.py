@@ -5,7 +5,6 @@ is a standard tool with a config of ``configs/example``; its full output goes to
 folder of the stage. A finished stage is not run again, an interrupted one is resumed.
 """
 
-import argparse
 import os
 import sys
 import time
@@ -22,22 +21,13 @@ from demo_runs import (
     run_together,
     training_job,
 )
-from fashion_mnist import LICENCE, ORIGIN, PACKAGE, SOURCE, make_photos
+from example_options import LICENCE, ORIGIN, SHOTS, STAGES, parse_args
+from fashion_mnist import make_photos
 
 from mmbeitv2.errors import ExistingFileError
 
-STAGES = {
-    'photos': 'unpack photos into a folder for each class',
-    'tokenizer': 'train the tokenizer (VQ-KD) on unlabelled photos',
-    'pretrain': 'pretrain a small ViT to predict the codes of masked patches',
-    'few-shot': 'classify test photos with a few labels, on frozen features',
-    'report': 'draw the report',
-}
 VQKD, BEITV2 = (f'configs/example/{name}_fashion-mnist.py' for name in ('vqkd', 'beitv2'))
 VAL = 500
-SHOTS = (1, 2, 5, 10, 20, 50)
-# Photos of each class that are asked about at the largest number of labels.
-LEAST_ASKED = 10
 
 
 @dataclass(frozen=True)
@@ -81,52 +71,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f'{stage} took {time.time() - stage_start:.0f} s', flush=True)
     print(f'\n{(args.work_dir / "report" / "summary.txt").read_text()}')
     print(f'All stages took {(time.time() - start) / 60:.1f} minutes.')
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    stages = '\n'.join(f'  {name:<10} {text}' for name, text in STAGES.items())
-    parser = argparse.ArgumentParser(
-        prog='bash tools/example_fashion_mnist.sh',
-        description='BEiT v2 on Fashion-MNIST, in about 10 minutes on 2 cores: is pretraining '
-        'worth more than random weights, and how near does it come to its teacher?',
-        epilog=f'stages:\n{stages}\n\nThe photos: `sudo apt-get install {PACKAGE}` (Debian, '
-        f'Ubuntu); {LICENCE}.\nMMBEITV2_VENV names another environment than .venv.',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        'work_dir',
-        nargs='?',
-        type=Path,
-        default=ROOT / 'work_dirs/example_fashion_mnist',
-        metavar='WORK_DIR',
-        help='a new folder, or one of an earlier start (default: work_dirs/example_fashion_mnist)',
-    )
-    parser.add_argument(
-        '--source',
-        type=Path,
-        default=SOURCE,
-        metavar='FOLDER',
-        help=f'with the four IDX files, packed or not (default: {SOURCE})',
-    )
-    parser.add_argument(
-        '--train', type=int, default=6000, help='training photos, in tens (default: 6000)'
-    )
-    parser.add_argument(
-        '--test', type=int, default=2000, help='test photos, in tens (default: 2000)'
-    )
-    args = parser.parse_args(argv)
-    least = 10 * (max(SHOTS) + LEAST_ASKED)
-    if args.test < least:
-        parser.error(f'--test {args.test}: {max(SHOTS)} labels a class need {least} or more')
-    args.work_dir, args.source = short(args.work_dir), args.source.expanduser().absolute()
-    return args
-
-
-def short(path: Path) -> Path:
-    """The path from the repository on, where the stages run, if it lies below it."""
-    path = path.expanduser().absolute()
-    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 def check_work_dir(work_dir: Path) -> None:

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from fashion_mnist import LICENCE, MANIFEST, ORIGIN
+from example_options import LICENCE, ORIGIN
+from fashion_mnist import MANIFEST
 from quickstart_report import facts
 
 import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out

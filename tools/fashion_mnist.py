@@ -14,17 +14,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from example_options import LICENCE, ORIGIN, PACKAGE
 from idx_files import read_idx
 from PIL import Image
 from tqdm import tqdm
 
 from mmbeitv2.errors import ExistingFileError, InputError, MissingFileError
 
-PACKAGE = 'dataset-fashion-mnist'
-# Where the package puts them.
-SOURCE = Path('/usr/share/datasets/fashion-mnist')
-ORIGIN = 'github.com/zalandoresearch/fashion-mnist, arXiv 1708.07747'
-LICENCE = 'MIT licence, © 2017 Zalando SE'
 CLASSES = (
     't-shirt',
     'trouser',

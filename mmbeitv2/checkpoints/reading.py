@@ -29,8 +29,6 @@ HOW_TO_TRUST = (
 )
 # mmengine's log history; its own way of storing it needs getattr, which reaches any module.
 HISTORY = ('HistoryBuffer', 'getattr', 'numpy')
-
-
 # What torch before 2.4 says of damaged files, as of those with code.
 CUT_OFF = ('unexpected EOF', 'Invalid magic number')
 

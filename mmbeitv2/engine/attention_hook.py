@@ -6,6 +6,7 @@ import torch
 from mmengine.dist import broadcast
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import nn
 
 from mmbeitv2.engine.optim_wrapper import MixedPrecisionOptimWrapper
 from mmbeitv2.models.bias_gradient import DTYPES, WIDTHS, choose_kernels
@@ -66,15 +67,23 @@ def learned_bias_sizes(runner: Runner) -> tuple[int, int, int, int] | None:
     wrapper = runner.optim_wrapper
     if not isinstance(wrapper, MixedPrecisionOptimWrapper) or wrapper.precision.dtype not in DTYPES:
         return None
-    for module in runner.model.modules():
+    sizes = learned_bias_sizes_of(runner.model)
+    return None if sizes is None else (runner.train_dataloader.batch_size, *sizes)
+
+
+def learned_bias_sizes_of(model: nn.Module) -> tuple[int, int, int] | None:
+    """Heads, tokens and width of a head of the attention whose bias a model learns on a GPU.
+
+    None where there is none, or where the kernels do not serve its width.
+    """
+    for module in model.modules():
         if not isinstance(module, VisionTransformer):
             continue
         tables = [p for n, p in module.named_parameters() if n.endswith('position_bias_table')]
         width = module.embed_dim // module.num_heads
         learns = any(table.requires_grad and table.is_cuda for table in tables)
         if learns and width in WIDTHS:
-            tokens = 1 + module.grid[0] * module.grid[1]
-            return runner.train_dataloader.batch_size, module.num_heads, tokens, width
+            return module.num_heads, 1 + module.grid[0] * module.grid[1], width
     return None
 
 

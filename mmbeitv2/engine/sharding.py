@@ -17,12 +17,15 @@ from mmbeitv2.errors import InputError, NotInstalledError
 from mmbeitv2.models.layers import Block
 from mmbeitv2.registry import STRATEGIES
 
-try:
+
+def _is_too_old() -> bool:
+    return digit_version(torch.__version__) < digit_version('2.7')
+
+
+if not _is_too_old():
     from torch.distributed import fsdp
     from torch.distributed import tensor as dtensor
     from torch.distributed.device_mesh import init_device_mesh
-except ImportError:  # before torch 2.4, which the strategy refuses before it needs them
-    fsdp = dtensor = init_device_mesh = None
 
 
 @STRATEGIES.register_module()
@@ -46,7 +49,7 @@ class ShardedStrategy(FSDPStrategy):
     """
 
     def __init__(self, **kwargs) -> None:
-        if digit_version(torch.__version__) < digit_version('2.7'):
+        if _is_too_old():
             raise NotInstalledError(
                 f'sharding needs torch 2.7 or later, this is {torch.__version__}: update torch, or '
                 'remove strategy and runner_type'

@@ -172,10 +172,10 @@ def _start_gloo(cfg: Config, launcher: str) -> None:
     os.environ.setdefault('MASTER_PORT', '29500')
 
     dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
-    timeout = dist_cfg.get('timeout')
-    torch.distributed.init_process_group(
-        backend='gloo', **(dict(timeout=datetime.timedelta(seconds=timeout)) if timeout else {})
-    )
+    options = {}
+    if dist_cfg.get('timeout'):
+        options['timeout'] = datetime.timedelta(seconds=dist_cfg['timeout'])
+    torch.distributed.init_process_group(backend='gloo', **options)
     norms = list(_gpu_norms(cfg.get('model')))
     for norm in norms:
         norm['type'] = CPU_NORM

@@ -104,7 +104,7 @@ def _stages(device: torch.device) -> int:
     if device.type != 'cuda':
         return FEW_STAGES
     card = torch.cuda.get_device_properties(device)
-    # Since torch 2.5 or so; a card of unknown size is taken for a small one.
+    # Early releases of torch do not tell; a card of unknown size is taken for a small one.
     fits = getattr(card, 'shared_memory_per_block_optin', 0) >= SHARED_BYTES
     return STAGES if fits else FEW_STAGES
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmbeitv2.models.bias_gradient import has_bias_gradient, learned_bias_attention
 from mmbeitv2.models.biased_attention import biased_attention, relative_position_attention
+from mmbeitv2.models.patches import is_patch_projection, project_patches
 from mmbeitv2.models.position import (
     Grid,
     expand_relative_position_bias,
@@ -78,16 +79,12 @@ class PatchEmbed(nn.Module):
         pad_bottom, pad_right = -height % self.patch_size, -width % self.patch_size
         if pad_bottom or pad_right:
             images = F.pad(images, (0, pad_right, 0, pad_bottom))
-        if images.is_cpu or not can_bypass(self.proj, kinds=(nn.Conv2d,)):
-            x = self.proj(images)
-            return x.flatten(2).transpose(1, 2), (x.shape[2], x.shape[3])
-        # The same sums as one matrix product, for which cuDNN's convolution takes several times as
-        # long, and which it would make in TF32 where float32 is asked for.
-        side = self.patch_size
-        patches = images.unflatten(3, (-1, side)).unflatten(2, (-1, side))
-        grid = patches.shape[2], patches.shape[4]
-        pixels = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-        return F.linear(pixels, self.proj.weight.flatten(1), self.proj.bias), grid
+        # cuDNN's convolution takes several times as long as the product, and is made in TF32 where
+        # float32 is asked for.
+        if not images.is_cpu and is_patch_projection(self.proj, self.patch_size):
+            return project_patches(images, self.proj)
+        x = self.proj(images)
+        return x.flatten(2).transpose(1, 2), (x.shape[2], x.shape[3])
 
 
 class Attention(nn.Module):

@@ -9,8 +9,10 @@ import subprocess
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from numpy.testing import assert_allclose
 
 triton = pytest.importorskip('triton')
@@ -122,6 +124,17 @@ def test_second_gradient_is_refused(run):
 
 def test_operator_passes_torchs_checks(run):
     run('check_operator', (2, 2, 9, 16))
+
+
+@pytest.mark.parametrize(('kibibytes', 'stages'), [(227, 3), (163, 2), (99, 2), (None, 2)])
+def test_stages_are_as_many_as_the_card_has_shared_memory_for(monkeypatch, kibibytes, stages):
+    from mmbeitv2.models import bias_gradient_launch as launch
+
+    told = {} if kibibytes is None else dict(shared_memory_per_block_optin=kibibytes * 1024)
+    card = SimpleNamespace(**told)
+    monkeypatch.setattr(torch.cuda, 'get_device_properties', lambda device: card)
+    assert launch._stages(torch.device('cuda')) == stages
+    assert launch._stages(torch.device('cpu')) == 2
 
 
 def test_rows_of_pretraining_are_whole_and_long_ones_are_not():

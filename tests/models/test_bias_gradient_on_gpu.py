@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from interpreted import by_softmax, inputs, positions, results
 from numpy.testing import assert_allclose
 
 from mmbeitv2.models.bias_gradient import choose_kernels, learned_bias_attention
 from mmbeitv2.models.layers import Block
 
+pytest.importorskip('triton')
+interpreted = pytest.importorskip('interpreted')
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 
 
@@ -16,11 +17,13 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a G
     ('dtype', 'bound'), [('float32', 1e-4), ('float16', 0.02), ('bfloat16', 0.1)]
 )
 def test_on_a_gpu_the_numbers_are_those_of_plain_attention(dtype, bound, count):
-    tensors = [t.detach().cuda().requires_grad_() for t in inputs(8, 3, 197, 64, dtype)]
-    queries = None if count is None else positions(8, 197, count).cuda()
+    tensors = [t.detach().cuda().requires_grad_() for t in interpreted.inputs(8, 3, 197, 64, dtype)]
+    queries = None if count is None else interpreted.positions(8, 197, count).cuda()
     exact = [t.detach().double().requires_grad_() for t in tensors]
-    first, second = (results(learned_bias_attention, tensors, queries) for _ in range(2))
-    *expected, _ = results(by_softmax, exact, queries)
+    first, second = (
+        interpreted.results(learned_bias_attention, tensors, queries) for _ in range(2)
+    )
+    *expected, _ = interpreted.results(interpreted.by_softmax, exact, queries)
     for a, b in zip(first[:-1], expected, strict=True):
         assert_allclose(a, b, atol=bound, rtol=bound)
     assert first[4].tobytes() == second[4].tobytes()

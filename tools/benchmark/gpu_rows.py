@@ -24,8 +24,8 @@ def gpu_rows() -> list[Row]:
             row(
                 3,
                 f'profile-{step}',
-                f'profiling.py {step} --device cuda --batch 128 --precision bfloat16',
-                180,
+                f'profiling.py {step} --device cuda --batch 128 --precision bfloat16 --compile',
+                300,
             )
             for step in PROFILED
         ),
@@ -52,6 +52,7 @@ def gpu_table() -> list[Row]:
     return [
         row(2, 'rate', f'rate.py {low} --batch 128 --step pretraining', 120),
         row(2, 'quantizer', 'quantizer.py --device cuda --pairs 20 --steps 10', 120),
+        row(2, 'attention', f'attention.py {low} --batch 256 --pairs 10 --steps 5', 120),
         row(2, 'tokenizing-float32', 'tokenizing.py --device cuda --batch 64 --pairs 5', 120),
         row(2, 'tokenizing-bfloat16', f'tokenizing.py {few} --batch 256', 120),
         row(2, 'pretraining-float32', 'pretraining.py --device cuda --batch 32 --pairs 5', 120),

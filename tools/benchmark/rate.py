@@ -8,8 +8,8 @@ share of the matrix rate.
 
 import torch
 from costs import flops
-from paired import compile_option, machine, parser, seconds, spread, start, write
-from steps import STEPS, built
+from paired import machine, parser, seconds, spread, start, write
+from steps import STEPS
 
 from mmbeitv2.launch.user_errors import one_line_errors
 
@@ -38,7 +38,6 @@ def main() -> None:
     """Run the tool."""
     options = parser(__doc__, batch=8)
     options.add_argument('--step', choices=list(STEPS), action='append', default=[])
-    compile_option(options)
     args = options.parse_args()
     start(args)
     # bfloat16 only where it is asked for: a CPU without its instructions takes minutes.
@@ -51,7 +50,7 @@ def main() -> None:
         print(f'{name:<18} {rate["median"]:.5g} ({rate["lowest"]:.5g}–{rate["highest"]:.5g})')
     steps = {}
     for name in args.step:
-        step = built(name, args)
+        step = STEPS[name](args.batch, args.device, args.precision)
         step()
         work = flops(step) / 1e9
         # Step and matrix product in turns: a share of what the machine gave at that time.

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mmbeitv2.datasets.masking import BlockMask
 from mmbeitv2.engine import compile_layers
+from mmbeitv2.engine.attention_hook import learned_bias_sizes_of
 from mmbeitv2.engine.deferred_scalars import DeferredScalars
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch.config import load_config
@@ -91,8 +92,9 @@ def as_trained(model: nn.Module, batch: int, device: str, precision: str, compil
     """
     if not compiled:
         return
-    if torch.device(device).type == 'cuda' and precision == 'bfloat16':
-        trial = try_kernels(batch, 12, 197, 64, torch.bfloat16, device)
+    sizes = learned_bias_sizes_of(model)
+    if sizes is not None and precision == 'bfloat16':
+        trial = try_kernels(batch, *sizes, torch.bfloat16, device)
         choose_kernels(trial.pays)
         print(f'attention with a bias that learns: {trial}', flush=True)
     compile_layers(model)
