@@ -24,6 +24,14 @@ print('threads:', *(p.read_text().strip() for p in Path('/proc/self/task').glob(
 needs_proc = pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='names of threads')
 
 
+@pytest.fixture(autouse=True)
+def no_group_is_left():
+    """A failed test must not fail the next."""
+    yield
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def group_threads() -> set[Path]:
     """Threads of process groups, other tests' among them."""
     threads = Path('/proc/self/task').glob('*/comm')
@@ -43,6 +51,8 @@ def test_no_thread_outlives_a_group_that_a_finished_runner_refers_to(tmp_path):
     before = group_threads()
     store = f'file://{tmp_path / "store"}'
     dist.init_process_group('gloo', init_method=store, rank=0, world_size=1)
+    # A thread of the group gives itself its name once it runs.
+    dist.barrier()
     model = SimpleNamespace(process_group=dist.group.WORLD)
     model.runner = SimpleNamespace(model=model)
     del model
