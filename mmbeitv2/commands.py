@@ -17,7 +17,7 @@ from mmbeitv2.version import __version__
 
 PACKAGE = Path(__file__).resolve().parent
 # What the launchers start, and no user.
-INTERNAL = ('torchrun',)
+INTERNAL = ('torchrun', 'import_or_cure')
 LAUNCHERS = ('dist_*.sh', 'slurm_*.sh')
 # They read or write demo/, tests/ or docs/, which no wheel holds.
 OF_CHECKOUT = (
