@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -34,7 +35,7 @@ def autocast_dtype(device: str) -> torch.dtype | None:
     return torch.get_autocast_gpu_dtype() if on else None
 
 
-def grad_scaler(device: str, **options) -> GradScaler:
+def grad_scaler(device: str, **options: Any) -> 'torch.amp.GradScaler':
     """The scale of the loss in float16 on a kind of device.
 
     Args:
