@@ -1,6 +1,7 @@
 """Reading of the centre of a photo, as a classifier is tested on it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -57,7 +58,7 @@ class LoadCenterCrop(BaseTransform):
         size: int,
         short_side: int | None = None,
         interpolation: str = 'bicubic',
-        backend_args: dict | None = None,
+        backend_args: dict[str, Any] | None = None,
         value_range: Sequence[float] | None = None,
     ) -> None:
         check_side(self, 'size', size)
@@ -75,7 +76,7 @@ class LoadCenterCrop(BaseTransform):
         self.backend_args = backend_args
         self.value_range = check_value_range(value_range)
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the centre of ``results['img_path']`` and shapes to ``results``."""
         if 'img_path' in results:
             photo, shape, reduction = self._read(results['img_path'])
@@ -88,8 +89,8 @@ class LoadCenterCrop(BaseTransform):
             shape = tuple(side * reduction for side in photo.shape[:2])
         height, width = self._resized(shape)
         # As in LoadRandomCrop, the batch of one needs an ordinary stride to be resized fast.
-        pixels = np.require(photo, requirements='W').reshape(1, *photo.shape)
-        pixels = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        writable = np.require(photo, requirements='W').reshape(1, *photo.shape)
+        pixels = torch.from_numpy(writable).permute(0, 3, 1, 2)
         # Of the file's size, not the reduced photo's, which is rounded up. Their product with it is
         # rounded down, hence the last factor.
         scale = [
@@ -116,7 +117,8 @@ class LoadCenterCrop(BaseTransform):
 
     def _resized(self, shape: tuple[int, int]) -> tuple[int, int]:
         """(height, width) to which a photo of (height, width) is resized."""
-        return tuple(self.short_side * side // min(shape) for side in shape)
+        height, width = (self.short_side * side // min(shape) for side in shape)
+        return height, width
 
     def __repr__(self) -> str:
         return (

@@ -1,6 +1,7 @@
 """From one uint8 crop per image to the views that the models see, on the device."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -26,7 +27,7 @@ class _CropPreprocessor(BaseDataPreprocessor):
             image_size = (image_size, image_size)
         self.image_size = None if image_size is None else tuple(image_size)
 
-    def forward(self, data: dict, training: bool = False) -> dict:
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Make the views of a batch.
 
         Args:

@@ -1,6 +1,7 @@
 """Colour jitter of a crop, as if the whole photo had been jittered before it was cropped."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,7 +27,7 @@ def mean_grey(pixels: np.ndarray) -> np.ndarray:
 
     Source: Pillow's ``ImageEnhance.Contrast``.
     """
-    return np.array([0, 0, 0, round(GREY @ cv2.mean(pixels))])
+    return np.array([0, 0, 0, round(float(GREY @ cv2.mean(pixels)))])
 
 
 # What ColorJitter's brightness, contrast and saturation, in its numbering, blend pixels with.
@@ -85,7 +86,7 @@ class JitterCrop(BaseTransform):
         self.contrast = ranges.contrast
         self.saturation = ranges.saturation
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Jitter ``results['img']``."""
         order, *factors, _ = ColorJitter.get_params(
             self.brightness, self.contrast, self.saturation, None

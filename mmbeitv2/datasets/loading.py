@@ -1,6 +1,7 @@
 """Reading of photos as the official BEiT v2 pipeline does."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,12 +49,12 @@ class LoadImage(BaseTransform):
     """
 
     def __init__(
-        self, backend_args: dict | None = None, value_range: Sequence[float] | None = None
+        self, backend_args: dict[str, Any] | None = None, value_range: Sequence[float] | None = None
     ) -> None:
         self.backend_args = backend_args
         self.value_range = check_value_range(value_range)
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the image of ``results['img_path']`` and its shape to ``results``."""
         rgb = read_rgb(results['img_path'], self.backend_args, self.value_range)
         results['img'] = rgb

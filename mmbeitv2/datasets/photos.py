@@ -60,14 +60,14 @@ class Photos(CustomDataset):
     def __init__(
         self,
         data_root: str = '',
-        data_prefix: str | dict = '',
+        data_prefix: str | dict[str, Any] = '',
         ann_file: str = '',
         with_label: bool = True,
         extensions: Sequence[str] | None = None,
         classes_from: str | None = None,
         on_error: str = 'raise',
         max_replaced: float = 0.01,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         _check_on_error(on_error, max_replaced, with_label)
         self.classes_from = None
@@ -86,7 +86,7 @@ class Photos(CustomDataset):
             **kwargs,
         )
 
-    def load_data_list(self) -> list[dict]:
+    def load_data_list(self) -> list[dict[str, Any]]:
         """Path, and label, of every image."""
         if '://' in self.img_prefix or '://' in self.ann_file:
             return super().load_data_list()
@@ -120,7 +120,7 @@ class Photos(CustomDataset):
             return [(name, None) for name in sorted(names)]
         return self._labelled(names)
 
-    def _labelled(self, names: Sequence[str]) -> list[tuple[str, int]]:
+    def _labelled(self, names: Sequence[str]) -> list[tuple[str, int | None]]:
         parted = sorted(name.split(os.sep, 1) for name in names if os.sep in name)
         filled = {folder for folder, _ in parted}
         classes, self.folder_to_idx = number_classes(

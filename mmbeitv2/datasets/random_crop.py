@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -41,7 +42,7 @@ def draw_box(
     rows, columns = shape
     smallest, largest = (math.log(value) for value in ratio)
     for _ in range(ATTEMPTS):
-        area = rows * columns * np.random.uniform(*scale)
+        area = rows * columns * np.random.uniform(scale[0], scale[1])
         aspect = math.exp(np.random.uniform(smallest, largest))
         width, height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < width <= columns and 0 < height <= rows:
@@ -111,7 +112,7 @@ class LoadRandomCrop(BaseTransform):
         ratio: Sequence[float] = (3 / 4, 4 / 3),
         interpolation: str = 'bicubic',
         flip_prob: float = 0,
-        backend_args: dict | None = None,
+        backend_args: dict[str, Any] | None = None,
         value_range: Sequence[float] | None = None,
     ) -> None:
         check_side(self, 'size', size)
@@ -127,7 +128,7 @@ class LoadRandomCrop(BaseTransform):
         self.backend_args = backend_args
         self.value_range = check_value_range(value_range)
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add crop, photo and shapes of ``results['img_path']`` to ``results``."""
         path = results['img_path']
         image, content = open_image(path, self.backend_args)

@@ -8,7 +8,7 @@ from mmbeitv2.errors import InputError, UnreadableFileError
 from .sampling import SampleIndex
 
 
-def draw_replacement(sample: SampleIndex, attempt: int, images: int) -> SampleIndex:
+def draw_replacement(sample: int, attempt: int, images: int) -> SampleIndex:
     """Draw another image, which depends on seed, epoch, index and attempt alone.
 
     So a resumed run, and one with other workers, replaces a file by the same photo.

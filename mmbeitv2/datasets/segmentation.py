@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -55,7 +56,7 @@ def mask_error(
     return None
 
 
-def read_mask(path: str | Path, backend_args: dict | None = None) -> np.ndarray:
+def read_mask(path: str | Path, backend_args: dict[str, Any] | None = None) -> np.ndarray:
     """Read a mask as its file has it, on the stored pixels, in as many bits as it has.
 
     Args:
@@ -93,12 +94,12 @@ class LoadSegmentationImage(BaseTransform):
     """
 
     def __init__(
-        self, value_range: Sequence[float] | None = None, backend_args: dict | None = None
+        self, value_range: Sequence[float] | None = None, backend_args: dict[str, Any] | None = None
     ) -> None:
         self.value_range = check_value_range(value_range)
         self.backend_args = backend_args
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the image of ``results['img_path']`` and its shape."""
         path = results['img_path']
         image, content = open_image(path, self.backend_args)
@@ -132,10 +133,10 @@ class LoadSegmentationMask(BaseTransform):
         ValueError: it holds colours, fractions, or values outside 0 to 255.
     """
 
-    def __init__(self, backend_args: dict | None = None) -> None:
+    def __init__(self, backend_args: dict[str, Any] | None = None) -> None:
         self.backend_args = backend_args
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the mask of ``results['seg_map_path']``."""
         path = results.get('seg_map_path')
         if path is None:
@@ -177,7 +178,7 @@ class CheckSegmentation(BaseTransform):
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Return ``results`` as they are; an image without a mask passes (inference)."""
         if 'gt_seg_map' not in results:
             return results
