@@ -1,6 +1,7 @@
 """``BEiTViT``: the vision Transformer as a backbone of mmpretrain and mmsegmentation."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,13 +43,15 @@ class BEiTViT(VisionTransformer):
     :meth:`load_checkpoint`.
     """
 
+    init_cfg: dict[str, Any] | None
+
     def __init__(
         self,
-        arch: str | dict = 'base',
+        arch: str | dict[str, Any] = 'base',
         out_indices: int | Sequence[int] = -1,
         out_type: str = 'cls_token',
         frozen: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         known = arch in ARCHITECTURES if isinstance(arch, str) else isinstance(arch, Mapping)
         if not known:
@@ -73,8 +76,9 @@ class BEiTViT(VisionTransformer):
 
     def _layers_of(self, out_indices: int | Sequence[int]) -> list[int]:
         """The layers asked for, counted from the first."""
-        several = isinstance(out_indices, Sequence) and not isinstance(out_indices, str)
-        indices = list(out_indices) if several else [out_indices]
+        indices: list[Any] = [out_indices]
+        if isinstance(out_indices, Sequence) and not isinstance(out_indices, str):
+            indices = list(out_indices)
         if not indices or not all(
             is_count(i, least=-self.depth) and i < self.depth for i in indices
         ):
@@ -125,7 +129,7 @@ class BEiTViT(VisionTransformer):
         """Switch the mode; a frozen backbone stays in eval mode."""
         return super().train(mode and not self.frozen)
 
-    def forward(self, images: Tensor) -> tuple:
+    def forward(self, images: Tensor) -> tuple[Any, ...]:
         """Features of ``images`` (float ``(B, 3, H, W)``, any size), a tuple over the layers."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             x, grid = self.embed(images)

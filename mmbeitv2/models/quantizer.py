@@ -1,6 +1,7 @@
 """Vector quantizer of VQ-KD (Eq. 1), with a codebook that follows its vectors by moving average."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -103,6 +104,10 @@ class Codebook(nn.Module):
     vectors per step. ``initted`` float32 (1,): 1 once the weights are set.
     """
 
+    weight: Tensor
+    cluster_size: Tensor
+    initted: Tensor
+
     def __init__(self, num_codes: int, code_dim: int, initted: bool) -> None:
         super().__init__()
         self.register_buffer('weight', l2_normalize(torch.randn(num_codes, code_dim)))
@@ -131,6 +136,8 @@ class NormEMAQuantizer(nn.Module):
     Raises:
         ValueError: an argument of another type or out of range.
     """
+
+    code_counts: Tensor
 
     def __init__(
         self,
@@ -161,7 +168,8 @@ class NormEMAQuantizer(nn.Module):
         self.register_buffer('code_counts', torch.zeros(num_codes), persistent=False)
         # A host-side copy of `initted`, so that a training step never waits for the device.
         self._initted = not kmeans_init
-        self.register_load_state_dict_post_hook(_read_initted)
+        # torch has no types for this one.
+        self.register_load_state_dict_post_hook(_read_initted)  # type: ignore[no-untyped-call]
 
     @property
     def codebook(self) -> Tensor:
@@ -227,7 +235,7 @@ class NormEMAQuantizer(nn.Module):
         self.code_counts += counts
         self.embedding.cluster_size.lerp_(counts, 1 - self.decay)
         if self.revive_below is not None:
-            self._revive(z)
+            self._revive(z, self.revive_below)
 
     @torch.no_grad()
     def init_codebook(self, z: Tensor) -> None:
@@ -255,9 +263,9 @@ class NormEMAQuantizer(nn.Module):
         self.embedding.initted.fill_(1)
         self._initted = True
 
-    def _revive(self, z: Tensor) -> None:
+    def _revive(self, z: Tensor, below: float) -> None:
         """Give dead codes, and their moving average, a fresh start at vectors of this batch."""
-        dead = self.embedding.cluster_size < self.revive_below
+        dead = self.embedding.cluster_size < below
         candidates = z[torch.randint(z.shape[0], (self.num_codes,), device=z.device)]
         if get_world_size() > 1:
             broadcast(candidates)
@@ -265,5 +273,5 @@ class NormEMAQuantizer(nn.Module):
         self.embedding.cluster_size.masked_fill_(dead, 1)
 
 
-def _read_initted(module: NormEMAQuantizer, incompatible_keys) -> None:
+def _read_initted(module: NormEMAQuantizer, incompatible_keys: Any) -> None:
     module._initted = bool(module.embedding.initted.item())

@@ -1,6 +1,7 @@
 """VQ-KD (section 2.2): the visual tokenizer, and its training by distilling a teacher."""
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ class VQKDEncoder(BaseModule):
         **kwargs: of the next base class.
     """
 
-    def __init__(self, encoder: dict, quantizer: dict, **kwargs) -> None:
+    def __init__(self, encoder: dict[str, Any], quantizer: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_arguments(self, 'encoder', encoder, VisionTransformer)
         check_arguments(self, 'quantizer', quantizer, NormEMAQuantizer)
@@ -74,10 +75,10 @@ class VQKDTokenizer(VQKDEncoder):
 
     def __init__(
         self,
-        encoder: dict,
-        quantizer: dict,
+        encoder: dict[str, Any],
+        quantizer: dict[str, Any],
         mixed_precision: str = 'float16',
-        init_cfg: dict | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(encoder, quantizer, init_cfg=init_cfg)
         check_choice(self, 'mixed_precision', mixed_precision, PRECISIONS)
@@ -178,19 +179,15 @@ class VQKD(VQKDEncoder, BaseModel):
 
     def __init__(
         self,
-        encoder: dict,
-        decoder: dict,
-        quantizer: dict,
-        teacher: dict,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        encoder: dict[str, Any],
+        decoder: dict[str, Any],
+        quantizer: dict[str, Any],
+        teacher: dict[str, Any],
+        data_preprocessor: dict[str, Any] | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(
-            encoder,
-            quantizer,
-            data_preprocessor=data_preprocessor or dict(type='mmbeitv2.VQKDDataPreprocessor'),
-            init_cfg=init_cfg,
-        )
+        preprocessor = data_preprocessor or dict(type='mmbeitv2.VQKDDataPreprocessor')
+        super().__init__(encoder, quantizer, data_preprocessor=preprocessor, init_cfg=init_cfg)
         check_arguments(self, 'decoder', decoder, VisionTransformer)
         self.decoder = VisionTransformer(
             **decoder,
@@ -245,7 +242,7 @@ class VQKD(VQKDEncoder, BaseModel):
         inputs: Tensor,
         data_samples: list[BaseDataElement] | None = None,
         mode: str = 'tensor',
-    ) -> dict | list | Tensor:
+    ) -> dict[str, Any] | list[Any] | Tensor:
         """Run one batch.
 
         Args:
