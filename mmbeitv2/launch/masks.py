@@ -58,7 +58,9 @@ class MaskedImages:
             for t in loaders
         )
 
-    def check(self, mapped: Callable, every: int = 1, whole: bool = True) -> list[CheckedPair]:
+    def check(
+        self, mapped: Callable[..., Any], every: int = 1, whole: bool = True
+    ) -> list[CheckedPair]:
         """Read pairs and check each.
 
         Args:
@@ -77,7 +79,7 @@ class MaskedImages:
         return list(mapped(check, self.images[::every], self.masks[::every]))
 
 
-def _transforms(pipeline: Iterable) -> Iterator[Mapping[str, Any]]:
+def _transforms(pipeline: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
     for transform in pipeline:
         if isinstance(transform, Mapping):
             yield transform

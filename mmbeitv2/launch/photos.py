@@ -1,7 +1,7 @@
 """Checks of photo data before anything is built: folders, lists, labels, enough for a batch."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class PhotoFolder:
         dataloader: Its name in the config.
     """
 
-    def __init__(self, dataset: Mapping[str, Any], dataloader: str) -> None:
+    def __init__(self, dataset: MutableMapping[str, Any], dataloader: str) -> None:
         self.config = dataset
         self.dataloader = dataloader
         self.own = dataset['type'] == OWN
@@ -96,7 +96,7 @@ class PhotoFolder:
         ]
 
 
-def photo_folder(dataset: Mapping[str, Any], dataloader: str) -> PhotoFolder | None:
+def photo_folder(dataset: MutableMapping[str, Any], dataloader: str) -> PhotoFolder | None:
     """The photos of a data set on this machine; None for other data sets and remote ones."""
     kind = type_name(dataset['type'])
     paths = [dataset.get(key) or '' for key in ('data_root', 'data_prefix', 'ann_file')]
@@ -119,7 +119,7 @@ def check_photos(photos: PhotoFolder, num_classes: int | None) -> None:
         ValueError: With the folder or line, what is allowed, and the cure.
     """
     if photos.list is not None:
-        _check_list(photos, num_classes)
+        _check_list(photos, photos.list, num_classes)
         return
     if photos.with_label:
         _check_folders(photos, num_classes)
@@ -148,21 +148,21 @@ def _name_left_out(photos: PhotoFolder) -> None:
         )
 
 
-def _check_list(photos: PhotoFolder, num_classes: int | None) -> None:
-    samples = listed_samples(photos.list, photos.with_label, num_classes)
+def _check_list(photos: PhotoFolder, path: Path, num_classes: int | None) -> None:
+    samples = listed_samples(path, photos.with_label, num_classes)
     if photos.own:
-        check_repeated(list(samples), photos.list)
+        check_repeated(list(samples), path)
         return
     for _ in samples:
         pass
-    with open(photos.list, encoding='utf-8') as file:
+    with open(path, encoding='utf-8') as file:
         faulty = next((i for i, line in enumerate(file, 1) if not line.strip(' \n\r\ufeff')), None)
         file.seek(0)
         marked = file.read(1) == '\ufeff'
     if faulty is not None or marked:
         problem = 'begins with a byte order mark' if marked else f'is blank on line {faulty}'
         raise InputError(
-            f'{photos.dataloader}: the list {str(photos.list)!r} {problem}, which '
+            f'{photos.dataloader}: the list {str(path)!r} {problem}, which '
             f'{photos.config["type"]} takes for a file: remove it, or set type={OWN!r}, which '
             'passes it over'
         )

@@ -1,7 +1,7 @@
 """Checks of a config that need no model: missing files are reported before anything is built."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +74,9 @@ def _is_remote(path: str) -> bool:
     return re.match(r'[\w.+-]+:/', path) is not None
 
 
-def _datasets(node: Any) -> Iterator[Mapping[str, Any]]:
+def _datasets(node: Any) -> Iterator[MutableMapping[str, Any]]:
     """Yield the innermost dataset configs below a dataloader, through lists and wrappers."""
-    if isinstance(node, Mapping):
+    if isinstance(node, MutableMapping):
         inner = [node[key] for key in ('dataset', 'datasets') if key in node]
         if inner:
             for child in inner:
