@@ -168,7 +168,7 @@ def _pixels(loader: Mapping[str, Any]) -> int:
     return 0
 
 
-def _transforms(pipeline: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def _transforms(pipeline: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
     for transform in pipeline:
         if isinstance(transform, Mapping):
             yield transform

@@ -81,11 +81,16 @@ def spherical_kmeans(
     Args:
         z: float32 ``(N, D)``, unit vectors, N ≥ ``num_codes``.
         num_codes: K.
-        iterations: number of assignments.
+        iterations: number of assignments, 1 or more.
 
     Returns:
         Unit centres float32 ``(K, D)`` and vectors per centre float32 ``(K,)``.
+
+    Raises:
+        ValueError: no assignments.
     """
+    if iterations < 1:
+        raise InputError(f'iterations is {iterations}, allowed: 1 or more assignments.')
     centres = z[torch.randperm(z.shape[0], device=z.device)[:num_codes]]
     for _ in range(iterations):
         counts, sums = sums_by_code(z, nearest_codes(z, centres), num_codes)
