@@ -112,7 +112,7 @@ class Run:
     """A job that waits, runs or has ended."""
 
     job: Job
-    process: subprocess.Popen | None = None
+    process: subprocess.Popen[bytes] | None = None
     offset: int = 0
 
     @property
@@ -139,7 +139,7 @@ class Run:
         Raises:
             SystemExit: it has failed; the end of its output is printed.
         """
-        if self.process.returncode:
+        if self.process is not None and self.process.returncode:
             log = self.job.work_dir / 'log.txt'
             print('\n'.join(log.read_text(errors='replace').splitlines()[-25:]), file=sys.stderr)
             sys.exit(f'{self.job.work_dir} failed; the whole output is in {log}')
@@ -147,7 +147,7 @@ class Run:
 
     def end(self) -> None:
         """End it if it still runs."""
-        if self.is_running:
+        if self.process is not None and self.is_running:
             os.killpg(self.process.pid, signal.SIGTERM)
             self.process.wait()
 
@@ -207,12 +207,15 @@ def done(job: Job, offset: int) -> tuple[float, str]:
     """Share of the iterations that the log reports, 0 to 1, and the last loss."""
     with (job.work_dir / 'log.txt').open(errors='replace') as log:
         log.seek(offset)
-        lines = [line for line in log if PROGRESS.search(line)]
-    if not lines:
+        found = [match for line in log if (match := PROGRESS.search(line))]
+    if not found:
         return 0.0, ''
-    epoch, step, steps = (int(n) if n else None for n in PROGRESS.search(lines[-1]).groups())
-    share = step / steps if job.epochs is None else (epoch - 1 + step / steps) / job.epochs
-    loss = re.search(r'\bloss: (\S+)', lines[-1])
+    epoch, step, steps = (int(n or 0) for n in found[-1].groups())
+    share = step / steps
+    # A log that counts iterations names no epoch.
+    if job.epochs is not None and epoch:
+        share = (epoch - 1 + share) / job.epochs
+    loss = re.search(r'\bloss: (\S+)', found[-1].string)
     return share, f'loss {loss[1]}' if loss else ''
 
 

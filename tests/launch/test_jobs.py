@@ -27,8 +27,9 @@ def test_progress_is_read_off_the_log_of_this_start(tmp_path):
     assert jobs.done(job, len(earlier + now)) == (0.0, '')
 
 
-def test_progress_of_a_run_that_counts_iterations(tmp_path):
-    job = jobs.ToolJob(tmp_path, 1, None, ())
+@pytest.mark.parametrize('epochs', [None, 4])
+def test_progress_of_a_run_that_counts_iterations(epochs, tmp_path):
+    job = jobs.ToolJob(tmp_path, 1, epochs, ())
     (tmp_path / 'log.txt').write_text('INFO - Iter(train) [ 30/120]  loss: 1.5\n')
     assert jobs.done(job, 0) == (0.25, 'loss 1.5')
 
