@@ -14,6 +14,11 @@ SEGMENTED = '"$(cat work_dirs/quickstart/seed0/segment_random/last_checkpoint)"'
 NO_NETWORK = '--no-index --no-build-isolation'
 # A pattern, what stands in its place here, and why. All that match are applied, in this order.
 REPLACEMENTS = (
+    (
+        r'(check_segmentation_data\.py) configs/segmentation/\S+',
+        r'\1 configs/demo/upernet_demo.py',
+        "the demo's config: of ADE20K all 22,210 photos are asked for",
+    ),
     (r'^ln -s /path/to/imagenet', 'ln -sfn ../photos/imagenet', 'demo photos for ImageNet'),
     (r'work_dirs/beitv2_own-data/epoch_300\.pth', PRETRAINED, "the quick start's backbone"),
     (
@@ -30,6 +35,8 @@ REPLACEMENTS = (
         r'^python tools/test\.py CONFIG CHECKPOINT(.*?)(?: --cfg-options (.*))?$',
         rf'python tools/test.py configs/demo/upernet_demo.py {SEGMENTED}\1 --cfg-options '
         r'test_dataloader.dataset.data_root=data/ade/ADEChallengeData2016 '
+        r'test_dataloader.dataset.data_prefix.img_path=images/validation '
+        r'test_dataloader.dataset.data_prefix.seg_map_path=annotations/validation '
         r'test_dataloader.dataset.indices=2 \2',
         "the quick start's UperNet on 2 demo photos",
     ),

@@ -62,6 +62,9 @@ def without_files(part: Mapping) -> Config:
             copy[name] = None
         elif isinstance(value, Mapping):
             copy[name] = without_files(value)
+    if 'num_codes' in copy and 'code_dim' in copy:
+        # Else the codebook is empty until a first training step.
+        copy['kmeans_init'] = False
     return copy
 
 

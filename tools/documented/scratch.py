@@ -72,8 +72,16 @@ def _link_environment(folder: Path) -> None:
     venv = folder / '.venv'
     venv.mkdir()
     for entry in Path(sys.prefix).iterdir():
-        if entry.name != 'mmbeitv2-installed':
+        if entry.name not in ('bin', 'mmbeitv2-installed'):
             (venv / entry.name).symlink_to(entry)
+    (venv / 'bin').mkdir()
+    for program in (Path(sys.prefix) / 'bin').iterdir():
+        if program.name != 'mmbeitv2':
+            (venv / 'bin' / program.name).symlink_to(program)
+    # As pip writes it; an environment that was installed before the command was added lacks it.
+    command = venv / 'bin' / 'mmbeitv2'
+    command.write_text(f'#!{venv}/bin/python\nfrom mmbeitv2_command import main\n\nmain()\n')
+    command.chmod(0o755)
     stamp = 'echo "$(cat pyproject.toml setup.py constraints.txt | cksum) $PWD"'
     noted = subprocess.run(
         ['bash', '-c', stamp], cwd=folder, capture_output=True, text=True, check=True
