@@ -1,6 +1,9 @@
-"""Every command that the pages name can be read: files, options, names, configs; none is run."""
+"""Every command that the pages name can be read: files, options, names, configs; slow: and run."""
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +95,38 @@ def test_a_note_is_of_the_next_block_alone():
     needs = [b.needs for b in blocks(f'{note}```bash\na\n```\n```bash\nb\n```\n', 'p')]
     assert needs == ['imagenet', '']
     assert [b.needs for b in blocks(f'{note}words\n\n```bash\na\n```\n', 'p')] == ['']
+
+
+def test_paper_runs_are_cut_to_a_step_and_what_cannot_run_is_said():
+    from documented.pages import Command
+    from documented.plans import plan
+
+    def planned(text, needs=''):
+        return plan(Command('page.md', 1, text, needs))
+
+    recipe = planned(
+        'NNODES=4 tools/dist_train.sh configs/finetune/beitv2_vit-b16_1600e_in21k.py 8'
+    )
+    assert recipe.how == 'shortened'
+    (line,) = recipe.lines
+    assert line.startswith('tools/dist_train.sh configs/finetune/beitv2_vit-b16_1600e_in21k.py 1 ')
+    assert 'train_cfg.max_epochs=1' in line.split()
+    choices = planned('python tools/convert_checkpoint.py SRC DST --to {timm,transformers}')
+    assert [line.rpartition(' ')[2] for line in choices.lines] == ['timm', 'transformers']
+    assert planned('ruff check') == ('as it stands', ('ruff check',), '', 0.0, '')
+    missing = planned('python tools/train.py X', needs='ADE20K')
+    assert (missing.how, missing.lines, missing.note) == ('cannot run here', (), 'needs ADE20K')
+
+
+@pytest.mark.slow
+def test_every_documented_command_runs(tmp_path):
+    """Those that need no network, no other data and no quarter of an hour."""
+    demo = tmp_path / 'demo'
+    counts = ['--train', '320', '--seg-train', '32', '--val', '48', '--workers', '1']
+    made = [sys.executable, 'tools/make_demo_data.py', '--out', demo, *counts]
+    subprocess.run(made, cwd=ROOT, check=True)
+    tool = [sys.executable, 'tools/run_documented_commands.py', '--demo', demo, '--out', tmp_path]
+    subprocess.run([*tool, '--limit', '600'], cwd=ROOT, check=False)
+    results = json.loads((tmp_path / 'commands.json').read_text())
+    assert len(results) > 50
+    assert [row for row in results if row['code']] == []

@@ -39,8 +39,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--quickstart',
         type=Path,
-        default=Path('work_dirs/quickstart'),
-        help='folder of a finished quick start, only read',
+        help="folder of a finished quick start, only read (default: its models' random weights)",
     )
     parser.add_argument('--out', type=Path, default=Path('work_dirs/documented_commands'))
     return parser.parse_args(argv)
@@ -92,15 +91,16 @@ def check(args: argparse.Namespace) -> None:
     """Refuse what nothing can be run with.
 
     Raises:
-        UserError: no demo photos, no finished quick start, or an unknown page.
+        UserError: no demo photos, no finished quick start there, or an unknown page.
     """
     if not (args.demo / 'demo_data.json').is_file():
         raise MissingFileError(
             f'there are no demo photos in {args.demo}: run python tools/make_demo_data.py'
         )
-    if not (args.quickstart / 'seed0/pretrain/last_checkpoint').is_file():
+    quickstart = args.quickstart
+    if quickstart and not (quickstart / 'seed0/pretrain/last_checkpoint').is_file():
         raise MissingFileError(
-            f'there is no finished quick start in {args.quickstart}: run bash tools/quickstart.sh'
+            f'there is no finished quick start in {quickstart}: run bash tools/quickstart.sh'
         )
     known = {block.page for block in all_blocks(ROOT)}
     known |= {command.page for command in docstring_commands(ROOT)}

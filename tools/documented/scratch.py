@@ -18,6 +18,13 @@ CLASS_FOLDERS = {
     'data/own_classes': (4, 2),
 }
 ROBUSTNESS = {'imagenet-a': 200, 'imagenet-r': 200, 'imagenet-sketch': 1000}
+QUICKSTART = 'work_dirs/quickstart'
+# Where the demo's configs look for each other's checkpoints.
+DEMO_STAGES = {
+    'vqkd': 'vqkd/epoch_3.pth',
+    'beitv2': 'seed0/pretrain/epoch_9.pth',
+    'upernet': 'seed0/segment_random/iter_400.pth',
+}
 # What the pages call a file that a reader has: a file of the quick start in its place.
 NAMED_FILES = {
     'tokenizer.pth': 'vqkd',
@@ -34,7 +41,8 @@ def make_scratch(folder: Path, demo: Path, quickstart: Path | None) -> Path:
     Args:
         folder: to be made.
         demo: the composed demo photos, only read.
-        quickstart: folder of a finished quick start, only read; None: there is none.
+        quickstart: folder of a finished quick start, only read; None: its models with random
+            weights.
 
     Returns:
         the folder.
@@ -49,6 +57,11 @@ def make_scratch(folder: Path, demo: Path, quickstart: Path | None) -> Path:
     shutil.copy(photo, folder / 'photo.jpg')
     if quickstart is not None:
         _quickstart(folder, quickstart)
+    else:
+        _random_quickstart(folder)
+    for name, stage in NAMED_FILES.items():
+        newest = (folder / QUICKSTART / stage / 'last_checkpoint').read_text()
+        (folder / name).symlink_to(newest)
     return folder
 
 
@@ -126,14 +139,25 @@ def _segmentation(folder: Path, ade: Path) -> None:
 
 def _quickstart(folder: Path, quickstart: Path) -> None:
     """The run's folders with links to their checkpoints; ``last_checkpoint`` names them there."""
-    target = folder / 'work_dirs/quickstart'
+    target = folder / QUICKSTART
     for stage in [path for path in [quickstart, *quickstart.rglob('*')] if path.is_dir()]:
         weights = sorted(stage.glob('*.pth'), key=lambda path: int(path.stem.rpartition('_')[2]))
         if weights:
             copy = target / stage.relative_to(quickstart)
             _link(weights, copy)
             (copy / 'last_checkpoint').write_text(os.path.relpath(copy / weights[-1].name, folder))
-    for name, stage in NAMED_FILES.items():
-        if (target / stage / 'last_checkpoint').is_file():
-            newest = (target / stage / 'last_checkpoint').read_text()
-            (folder / name).symlink_to(newest)
+
+
+def _random_quickstart(folder: Path) -> None:
+    """The demo's models as they begin: they have the files' form, and have learned nothing."""
+    for name, stage in DEMO_STAGES.items():
+        path = Path(QUICKSTART) / stage
+        config = f'configs/demo/{name}_demo.py'
+        subprocess.run(
+            [sys.executable, '-m', 'documented.random_weights', config, path],
+            cwd=folder,
+            env=os.environ | {'PYTHONPATH': f'{folder}{os.pathsep}{folder / "tools"}'},
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        (folder / path.parent / 'last_checkpoint').write_text(str(path))
