@@ -78,6 +78,7 @@ def test_a_faulty_block_is_named(text, message):
         BASH.format('X=1 tools/dist_train.sh configs/beitv2_vit-b16_300e.py 8 \\\n  --resume'),
         '```console\n$ mmbeitv2 --help\nand what it prints\n```\n',
         '```text\nanything\n```\n',
+        '```{toctree}\nindex\n```\n',
         '- a list\n\n  ```bash\n  ruff check\n  ```\n',
         PYTHON.format('optim_wrapper = dict(accumulative_counts=4)'),
         '<!-- copy: own_data/beitv2_own-data.py -->\n'

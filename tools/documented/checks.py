@@ -44,6 +44,9 @@ LAUNCHERS = {
     'tools/run_tests.sh': ('pytest', (), 0),
 }
 OWN_FOLDERS = re.compile(r'(mmbeitv2::|(configs|tools|tests|docs|demo|mmbeitv2)/)[\w./-]+\.\w+$')
+# Of the site's generator, as {toctree}.
+DIRECTIVE = re.compile(r'\{[\w-]+\}')
+SHELL_OPTION = re.compile(r'(?<![\w-])(--?[a-z][\w-]*)')
 OPTION = re.compile(r"""['"](--?[a-z][\w-]*)['"]""")
 
 
@@ -53,6 +56,8 @@ def problems_of_block(block: Block) -> Iterator[str]:
     Args:
         block: of any language.
     """
+    if DIRECTIVE.match(block.language):
+        return
     if block.language not in LANGUAGES:
         named = repr(block.language) if block.language else 'none'
         yield f'{block.place}: its language is {named}, allowed: {", ".join(LANGUAGES)}'
@@ -190,7 +195,7 @@ def _unknown_options(program: str, arguments: Sequence[str]) -> Iterator[str]:
             continue
         seen.add(path)
         text = path.read_text(encoding='utf-8')
-        known |= set(OPTION.findall(text))
+        known |= set((SHELL_OPTION if path.suffix == '.sh' else OPTION).findall(text))
         imported = re.findall(r'^(?:from|import) (\w+)', text, re.M)
         waiting += [folder / f'{name}.py' for name in imported]
     for word in arguments:

@@ -97,6 +97,7 @@ LONG = (
 NEEDS = (
     (r'\bapt-get\b', 'the network, and root'),
     (r'\bpip install (?!-c)', 'the network'),
+    (r'\btest_upstream\.sh', 'the network: it builds another environment'),
     (r'cityscapes', 'Cityscapes'),
     (r'finetune_teacher_clip', 'the network: the image tower of CLIP'),
     (r'slurm_\w+\.sh|\bsrun\b', 'a SLURM cluster'),

@@ -81,7 +81,8 @@ def teachers() -> list[Path]:
 def save(path: Path, weights: Mapping[str, torch.Tensor], wrapped: bool = True) -> Path:
     """Write weights as a checkpoint of mmengine, or bare."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(state_dict=weights) if wrapped else weights, path)
+    # Hosts look for what the data set notes in `meta`.
+    torch.save(dict(meta={}, state_dict=weights) if wrapped else weights, path)
     return path
 
 
