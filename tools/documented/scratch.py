@@ -119,10 +119,24 @@ def _classes(folder: Path, photos: Path) -> None:
         _link(train[:12], folder / 'data/own-labelled' / label)
         _link(train[12:36], folder / 'data/own-train' / label)
         _link(val[:6], folder / 'data/own-val' / label)
+    _write_lists(folder / 'photos/imagenet')
     (folder / 'data/imagenet').symlink_to('../photos/imagenet')
     for variant, count in ROBUSTNESS.items():
         for synset in ImageNetInfo().label_names()[:count]:
             _link(val[:1], folder / 'data' / variant / synset)
+
+
+def _write_lists(imagenet: Path) -> None:
+    """Lists of files and labels, without which ImageNet's folders have to be a thousand."""
+    (imagenet / 'meta').mkdir()
+    for split in ('train', 'val'):
+        files = sorted((imagenet / split).glob('*/*'))
+        classes = sorted({file.parent.name for file in files})
+        lines = [
+            f'{file.relative_to(imagenet / split)} {classes.index(file.parent.name)}\n'
+            for file in files
+        ]
+        (imagenet / 'meta' / f'{split}.txt').write_text(''.join(lines))
 
 
 def _segmentation(folder: Path, ade: Path) -> None:
