@@ -15,6 +15,7 @@ import timm
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from torch import nn
 
 from mmbeitv2.launch.config import load_config
 
@@ -35,23 +36,38 @@ def make_files(config: str, checkpoint: str | None = None) -> list[Path]:
     made = []
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         if checkpoint is not None and not Path(checkpoint).exists():
-            model = without_files(cfg.model)
-            model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-            made.append(save(Path(checkpoint), MODELS.build(model).state_dict()))
-        for part, prefix in (('target_generator', ''), ('backbone', 'backbone.')):
-            made += _missing_part(cfg.model.get(part), prefix)
+            made.append(save(Path(checkpoint), _whole(cfg).state_dict()))
+        for name in ('target_generator', 'backbone'):
+            made += _missing(cfg.model.get(name))
     if 'teacher' in cfg.model:
         made += teachers()
     return made
 
 
-def _missing_part(part: Config | None, prefix: str) -> list[Path]:
-    wanted = ((part or {}).get('init_cfg') or {}).get('checkpoint')
+def _missing(part: Config | None) -> list[Path]:
+    """What a part is initialised from: the model of the run that writes it, if without teacher.
+
+    One file serves several configs, which read different tensors of it.
+    """
+    init = (part or {}).get('init_cfg') or {}
+    wanted = init.get('checkpoint')
     if wanted is None or Path(wanted).exists():
         return []
+    (origin,) = Path('configs').rglob(f'{Path(wanted).parent.name}.py')
+    cfg = load_config(origin)
+    if 'teacher' not in cfg.model:
+        return [save(Path(wanted), _whole(cfg).state_dict())]
+    # A teacher is downloaded, and no part of what its run writes.
     weights = MODELS.build(without_files(part)).state_dict()
-    prefix = part.init_cfg.get('prefix', prefix)
+    prefix = init.get('prefix', '')
     return [save(Path(wanted), {f'{prefix}{name}': value for name, value in weights.items()})]
+
+
+def _whole(cfg: Config) -> nn.Module:
+    """The model of a config from random weights."""
+    model = without_files(cfg.model)
+    model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+    return MODELS.build(model)
 
 
 def without_files(part: Mapping) -> Config:
