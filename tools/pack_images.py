@@ -76,10 +76,13 @@ def pack(folder: Path, out: Path) -> None:
     part.unlink(missing_ok=True)
     try:
         with lmdb.open(str(part), subdir=False, map_size=room, lock=False) as environment:
-            for begin in tqdm(range(0, len(names), PHOTOS_A_WRITE), unit_scale=PHOTOS_A_WRITE):
+            progress = tqdm(total=len(names), desc='photos', unit=' images')
+            for begin in range(0, len(names), PHOTOS_A_WRITE):
                 with environment.begin(write=True) as transaction:
                     for name in names[begin : begin + PHOTOS_A_WRITE]:
                         transaction.put(os.fsencode(name), (folder / name).read_bytes())
+                        progress.update()
+            progress.close()
     except (OSError, lmdb.Error) as error:
         part.unlink(missing_ok=True)
         raise UnreadableFileError(

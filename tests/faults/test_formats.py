@@ -11,11 +11,12 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.registry import DefaultScope
 from PIL import Image
 from torch.utils.data import DataLoader
 
 import mmbeitv2
-from mmbeitv2.datasets import EpochSampler, Photos
+from mmbeitv2.datasets import EpochSampler, Photos, SampleIndex
 from mmbeitv2.errors import (
     ExistingFileError,
     InputError,
@@ -328,5 +329,7 @@ def test_the_documented_lmdb_block_gives_a_config_that_reads(tmp_path, folder, p
         dataset.update(data_root=str(data), data_prefix=name)
     preflight.check_data(config, ['train', 'val'])
     for phase, _ in options:
-        dataset = DATASETS.build(config[f'{phase}_dataloader'].dataset)
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            dataset = DATASETS.build(config[f'{phase}_dataloader'].dataset)
         assert len(dataset) == COUNT
+        assert dataset[SampleIndex(0, 0, 0)]['inputs'].shape == (3, 224, 224)
