@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmbeitv2.checkpoints.sources import is_missing
 from mmbeitv2.datasets.places import PACKED, kind_of
 from mmbeitv2.errors import InputError, MissingFileError
+from mmbeitv2.launch.channels import check_channels
 from mmbeitv2.launch.labels import settle_labels
 from mmbeitv2.launch.masks import check_masks
 from mmbeitv2.launch.model_parts import check_num_codes
@@ -48,6 +49,7 @@ def check(cfg: Config, phases: Sequence[str] = ('train', 'val')) -> None:
     _check_load_from(cfg)
     check_data(cfg, phases)
     check_masks(cfg, phases)
+    check_channels(cfg, phases)
 
 
 def check_data(cfg: Config, phases: Sequence[str]) -> None:
