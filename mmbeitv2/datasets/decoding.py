@@ -70,13 +70,20 @@ def open_image(
     Raises:
         OSError: If the file is missing, empty, no ordinary file or no image.
     """
+    content = read_bytes(path, backend_args)
+    with naming_unreadable_file(path):
+        return Image.open(io.BytesIO(content)), content
+
+
+def read_bytes(path: str | Path, backend_args: dict | None = None) -> bytes:
+    """All bytes of an image file, see ``open_image``."""
     with naming_unreadable_file(path):
         if backend_args is None and '://' not in str(path):
             _check_ordinary(path)
         content = fileio.get(path, backend_args=backend_args)
         if not content:
             raise OSError('the file is empty (0 bytes)')
-        return Image.open(io.BytesIO(content)), content
+        return content
 
 
 def _check_ordinary(path: str | Path) -> None:

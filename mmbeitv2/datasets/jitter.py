@@ -8,6 +8,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from torchvision.transforms import ColorJitter
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.registry import TRANSFORMS
 
 from .loading import planes_of
@@ -91,6 +92,11 @@ class JitterCrop(BaseTransform):
         order, *factors, _ = ColorJitter.get_params(
             self.brightness, self.contrast, self.saturation, None
         )
+        if results['img'].shape[0] != 3:
+            raise InputError(
+                f'JitterCrop got {results["img"].shape[0]} channels, but brightness, contrast and '
+                'saturation are those of RGB: leave it out of the pipeline'
+            )
         crop = results['img'].permute(1, 2, 0).numpy()
         grid = grid_of(results['photo'])
         for kind in order.tolist():

@@ -14,11 +14,14 @@ from .decoding import check_value_range, read_rgb
 
 
 def planes_of(pixels: np.ndarray) -> torch.Tensor:
-    """Copy uint8 pixels (H, W, 3) into a contiguous tensor (3, H, W).
+    """Copy uint8 pixels (H, W, C) into a contiguous tensor (C, H, W).
 
     Batches are stacked ten times faster of such tensors than of views.
     """
-    planes = np.empty((3, *pixels.shape[:2]), np.uint8)
+    if pixels.shape[2] == 1:
+        # OpenCV drops the axis.
+        return torch.from_numpy(pixels[..., 0].copy())[None]
+    planes = np.empty((pixels.shape[2], *pixels.shape[:2]), np.uint8)
     # OpenCV would gather a view of a larger picture pixel by pixel.
     cv2.split(np.ascontiguousarray(pixels), list(planes))
     return torch.from_numpy(planes)

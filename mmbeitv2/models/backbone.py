@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from timm.models import adapt_input_conv
 from torch import Tensor
 
 from mmbeitv2.checkpoints.loading import load_exactly
@@ -18,6 +19,7 @@ ARCHITECTURES = {
     'base': dict(embed_dim=768, depth=12, num_heads=12),
     'large': dict(embed_dim=1024, depth=24, num_heads=16),
 }
+PROJECTION = 'backbone.patch_embed.proj.weight'
 OUT_TYPES = ('raw', 'cls_token', 'avg_featmap', 'featmap', 'cls_and_avg')
 
 
@@ -94,7 +96,7 @@ class BEiTViT(VisionTransformer):
         super().init_weights()
         self.init_cfg = init_cfg
         if init_cfg is not None:
-            names = ('prefix', 'trust', 'img_size')
+            names = ('prefix', 'trust', 'img_size', 'adapt_channels')
             options = {name: init_cfg[name] for name in names if name in init_cfg}
             self.load_checkpoint(init_cfg['checkpoint'], **options)
 
@@ -104,6 +106,7 @@ class BEiTViT(VisionTransformer):
         prefix: str = '',
         trust: bool = False,
         img_size: int | tuple[int, int] | None = None,
+        adapt_channels: bool = False,
     ) -> None:
         """Load the backbone of a checkpoint, its positions fitted to this backbone.
 
@@ -116,6 +119,9 @@ class BEiTViT(VisionTransformer):
                 needed for ``'backbone.'`` and wrappers such as DDP's ``'module.'``.
             trust: open a file that holds Python objects beside weights, which can run any code.
             img_size: see :func:`mmbeitv2.checkpoints.translation.open_checkpoint`.
+            adapt_channels: fit the patch projection of RGB to this backbone's channels by the rule
+                of ``timm.models.adapt_input_conv``: summed for one channel; repeated in order
+                (R, G, B, R, …) and scaled by 3 / channels for several.
 
         Raises:
             FileNotFoundError: no such file.
@@ -123,6 +129,17 @@ class BEiTViT(VisionTransformer):
                 no checkpoint of a known project, or one with code.
         """
         opened = open_checkpoint(checkpoint, trust, prefix, img_size)
+        check_flag(self, 'adapt_channels', adapt_channels)
+        weight = opened.state.get(PROJECTION)
+        if weight is not None and weight.shape[1] != self.in_chans:
+            if not adapt_channels:
+                raise InputError(
+                    f'{opened} takes images of {weight.shape[1]} channels, but in_chans is '
+                    f'{self.in_chans}: set adapt_channels=True of init_cfg to fit its patch '
+                    'projection (summed for one channel, repeated and scaled for several), or '
+                    'start from other weights'
+                )
+            opened.state[PROJECTION] = adapt_input_conv(self.in_chans, weight, weight.shape[1])
         load_exactly(self, opened, 'backbone.', may_be_missing=('fc_norm.',))
 
     def train(self, mode: bool = True) -> 'BEiTViT':

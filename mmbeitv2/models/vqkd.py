@@ -18,6 +18,7 @@ from mmbeitv2.models.float32 import in_float32
 from mmbeitv2.models.layers import init_layer_, task_layer
 from mmbeitv2.models.position import Grid
 from mmbeitv2.models.quantizer import NormEMAQuantizer, count_codes, perplexity
+from mmbeitv2.models.teachers.view import build_teacher
 from mmbeitv2.models.vit import VisionTransformer
 from mmbeitv2.registry import MODELS
 from mmbeitv2.torch_releases import autocast_dtype
@@ -167,10 +168,9 @@ class VQKD(VQKDEncoder, BaseModel):
 
     Args:
         encoder: arguments of :class:`VisionTransformer`.
-        decoder: arguments of :class:`VisionTransformer`; input size, channels and patch size follow
-            from the encoder and the codes.
+        decoder: likewise; input size, channels and patch size follow from encoder and codes.
         quantizer: arguments of :class:`NormEMAQuantizer`.
-        teacher: config of a teacher; its patch features are the target.
+        teacher: config of a teacher, see :func:`build_teacher`; its patch features are the target.
         data_preprocessor: config; ``mmbeitv2.VQKDDataPreprocessor`` by default.
         init_cfg: mmengine's initialisation config.
 
@@ -197,7 +197,7 @@ class VQKD(VQKDEncoder, BaseModel):
             final_norm='fc_norm',
             init_cut=None,
         )
-        self.teacher = MODELS.build(teacher)
+        self.teacher = build_teacher(teacher, self.encoder.in_chans)
         self.decode_task_layer = task_layer(self.decoder.embed_dim, self.teacher.embed_dim)
 
     def init_weights(self) -> None:
