@@ -1,12 +1,17 @@
 """The few functions that a script or a notebook needs."""
 
+from mmbeitv2.apis.embedding import embed
+from mmbeitv2.apis.encoder import PhotoEncoder, load_encoder
 from mmbeitv2.apis.inference import extract_features, load_pretrained, load_tokenizer, tokenize
 from mmbeitv2.apis.photos import for_backbone, for_tokenizer, read_photos
 
 __all__ = [
+    'PhotoEncoder',
+    'embed',
     'extract_features',
     'for_backbone',
     'for_tokenizer',
+    'load_encoder',
     'load_pretrained',
     'load_tokenizer',
     'read_photos',

@@ -21,7 +21,7 @@ from .listing import (
     readable_extensions,
     walk_images,
 )
-from .replacement import UnreadFiles, draw_replacement
+from .replacement import UnreadFiles, bearable, draw_replacement
 
 ON_ERROR = ('raise', 'replace')
 ATTEMPTS = 100
@@ -151,8 +151,7 @@ class Photos(CustomDataset):
 
     def _note(self, index: int, error: UserError) -> None:
         if self._unread is None:
-            limit = max(1, int(self.max_replaced * len(self)))
-            self._unread = UnreadFiles(limit, len(self))
+            self._unread = UnreadFiles(bearable(len(self), self.max_replaced), len(self))
         self._unread.list_file = self.list_file
         self._unread.add(self.get_data_info(index)['img_path'], reason_of(error))
 
