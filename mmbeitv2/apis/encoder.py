@@ -138,7 +138,7 @@ def load_encoder(
         FileNotFoundError: no such file.
         ValueError: no such model in it, or an argument that does not fit it.
     """
-    place = _device(device)
+    place = find_device(device)
     chosen = choose_precision(precision, place.type)
     opened = open_checkpoint(str(checkpoint), trust)
     vit, codes = _parts(opened, num_heads)
@@ -170,7 +170,12 @@ def _parts(
     return build_backbone(opened, num_heads, report=False), None
 
 
-def _device(name: str | None) -> torch.device:
+def find_device(name: str | None) -> torch.device:
+    """Device of a name, the CPU without one.
+
+    Raises:
+        ValueError: this machine has no such device.
+    """
     try:
         device = torch.device(name or 'cpu')
         torch.empty(0, device=device)
