@@ -3,6 +3,7 @@
 from mmbeitv2.apis.embedding import embed
 from mmbeitv2.apis.encoder import PhotoEncoder, load_encoder
 from mmbeitv2.apis.inference import extract_features, load_pretrained, load_tokenizer, tokenize
+from mmbeitv2.apis.nearest import nearest
 from mmbeitv2.apis.photos import for_backbone, for_tokenizer, read_photos
 from mmbeitv2.apis.prediction import Segmenter, classify
 
@@ -17,6 +18,7 @@ __all__ = [
     'load_encoder',
     'load_pretrained',
     'load_tokenizer',
+    'nearest',
     'read_photos',
     'tokenize',
 ]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from mmbeitv2.apis.embedding_parts import PHOTOS, EmbeddingParts, LazyParts, differing
@@ -128,11 +128,7 @@ def describe(encoder: PhotoEncoder, photos: PhotoList, names: Sequence[str]) -> 
         names: of the features.
     """
     models = dict(checkpoint=encoder.vit, tokenizer=encoder.tokenizer if 'codes' in names else None)
-    digests = {
-        name: digest({k: v.cpu() for k, v in model.state_dict().items() if isinstance(v, Tensor)})
-        for name, model in models.items()
-        if model is not None
-    }
+    digests = {name: digest_of(model) for name, model in models.items() if model is not None}
     listed = hashlib.sha256('\0'.join(photos.names).encode(errors='surrogateescape')).hexdigest()
     return dict(
         **digests,
@@ -143,6 +139,12 @@ def describe(encoder: PhotoEncoder, photos: PhotoList, names: Sequence[str]) -> 
         features=list(names),
         precision=str(encoder.precision.dtype).removeprefix('torch.'),
     )
+
+
+def digest_of(model: nn.Module) -> str:
+    """Checksum of a model's weights, the same on every device and in every file."""
+    state = model.state_dict()
+    return digest({name: v.cpu() for name, v in state.items() if isinstance(v, Tensor)})
 
 
 def _parts(

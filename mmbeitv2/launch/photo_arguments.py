@@ -48,7 +48,8 @@ def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
 def reading_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of :func:`add_photo_arguments` by the names that the functions give them."""
     # Where every weight was loaded from would bury the results.
-    MMLogger.get_instance('mmbeitv2', log_level='WARNING')
+    if not MMLogger.check_instance_created('mmbeitv2'):
+        MMLogger.get_instance('mmbeitv2', log_level='WARNING')
     return dict(
         batch_size=args.batch,
         workers=args.workers,

@@ -1,5 +1,10 @@
 """Small checkpoints of each kind, and photos on disk."""
 
+import functools
+import shutil
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -8,6 +13,14 @@ from photo_files import write_photo
 from tiny_runs import write_project
 
 from mmbeitv2.models import BEiTViT
+
+ROOT = Path(__file__).resolve().parents[2]
+DATASET_META = dict(
+    finetune=dict(classes=tuple('abcdefgh')),
+    segment=dict(
+        classes=tuple('abcdefghi'), palette=[[20 * i, 255 - 20 * i, 100] for i in range(9)]
+    ),
+)
 
 
 @pytest.fixture
@@ -53,40 +66,62 @@ def photos(tmp_path):
     return folder
 
 
-@pytest.fixture
-def fine_tuned(tmp_path):
-    """Write config and checkpoint of a tiny fine-tuned model, as a run leaves them.
+@pytest.fixture(scope='session')
+def fine_tuned(tmp_path_factory):
+    """Folder with config and checkpoint of a tiny fine-tuned model, as a run leaves them.
 
     Its weights are random, but large enough that photos differ in their classes.
     """
+    folder = tmp_path_factory.mktemp('fine_tuned')
+    write_project(folder, folder / 'nowhere')
 
-    def write(kind, num_classes, **dataset_meta):
-        write_project(tmp_path, tmp_path / 'nowhere')
-        cfg = Config.fromfile(tmp_path / f'{kind}.py')
-        (tmp_path / kind).mkdir()
-        cfg.dump(tmp_path / kind / 'config.py')
+    @functools.cache
+    def write(kind):
+        (folder / kind).mkdir()
+        cfg = Config.fromfile(folder / f'{kind}.py')
+        cfg.dump(folder / kind / 'config.py')
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             import mmbeitv2.models.segmentation_heads  # noqa: F401
 
             model = MODELS.build(cfg.model)
-        if 'data_preprocessor' in cfg and kind == 'finetune':
-            assert cfg.data_preprocessor.num_classes == num_classes
-        for parameter in model.parameters():
-            torch.nn.init.normal_(parameter, std=0.3)
-        meta = dict(cfg=cfg.pretty_text, dataset_meta=dataset_meta)
-        checkpoint = tmp_path / kind / 'epoch_3.pth'
-        torch.save(dict(state_dict=model.state_dict(), meta=meta), checkpoint)
-        return tmp_path / kind / 'config.py', checkpoint
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            for parameter in model.parameters():
+                torch.nn.init.normal_(parameter, std=0.3)
+        meta = dict(cfg=cfg.pretty_text, dataset_meta=DATASET_META[kind])
+        torch.save(dict(state_dict=model.state_dict(), meta=meta), folder / kind / 'epoch_3.pth')
+        return folder / kind
 
     return write
 
 
 @pytest.fixture
-def classifier(fine_tuned):
-    return fine_tuned('finetune', 8, classes=tuple('abcdefgh'))
+def classifier(fine_tuned, tmp_path):
+    """Config and checkpoint of eight classes."""
+    folder = shutil.copytree(fine_tuned('finetune'), tmp_path / 'finetune')
+    return folder / 'config.py', folder / 'epoch_3.pth'
 
 
 @pytest.fixture
-def segmenter(fine_tuned):
-    palette = [[20 * i, 255 - 20 * i, 100] for i in range(9)]
-    return fine_tuned('segment', 9, classes=tuple('abcdefghi'), palette=palette)
+def segmenter(fine_tuned, tmp_path):
+    """Config and checkpoint of nine classes."""
+    folder = shutil.copytree(fine_tuned('segment'), tmp_path / 'segment')
+    return folder / 'config.py', folder / 'epoch_3.pth'
+
+
+@pytest.fixture
+def tool(monkeypatch, capsys):
+    """Run a tool without workers; its exit code, output and error output."""
+
+    def run(name, *arguments):
+        monkeypatch.syspath_prepend(ROOT / 'tools')
+        module = __import__(name)
+        sys.modules.pop(name)
+        code = 0
+        try:
+            module.main([*map(str, arguments), '--workers', '0'])
+        except SystemExit as ended:
+            code = ended.code
+        return code, *capsys.readouterr()
+
+    return run

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,26 +15,6 @@ from PIL import Image
 
 from mmbeitv2.apis import Segmenter, classify
 from mmbeitv2.errors import UserError
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def tool(monkeypatch, capsys):
-    """Run a tool; its exit code, output and error output."""
-
-    def run(name, *arguments):
-        monkeypatch.syspath_prepend(ROOT / 'tools')
-        module = __import__(name)
-        sys.modules.pop(name)
-        code = 0
-        try:
-            module.main([*map(str, arguments), '--workers', '0'])
-        except SystemExit as ended:
-            code = ended.code
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def rewrite(checkpoint, **changes):
