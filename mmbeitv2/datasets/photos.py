@@ -22,7 +22,7 @@ from .listing import (
     walk_images,
 )
 from .places import equal_names, kind_of, places_of
-from .replacement import UnreadFiles, draw_replacement
+from .replacement import UnreadFiles, bearable, draw_replacement
 
 ON_ERROR = ('raise', 'replace')
 ATTEMPTS = 100
@@ -193,8 +193,7 @@ class Photos(CustomDataset):
 
     def _note(self, index: int, error: UserError) -> None:
         if self._unread is None:
-            limit = max(1, int(self.max_replaced * len(self)))
-            self._unread = UnreadFiles(limit, len(self))
+            self._unread = UnreadFiles(bearable(len(self), self.max_replaced), len(self))
         self._unread.list_file = self.list_file
         self._unread.add(self.get_data_info(index)['img_path'], reason_of(error))
 

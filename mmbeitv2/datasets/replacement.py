@@ -31,6 +31,16 @@ def draw_replacement(sample: int, attempt: int, images: int) -> SampleIndex:
     return SampleIndex(int.from_bytes(digest, 'little') % images, sample.seed, sample.epoch)
 
 
+def bearable(images: int, share: float) -> int:
+    """How many unreadable images of a data set are borne: a share of them, and one always.
+
+    Args:
+        images: Of the data set.
+        share: In [0, 1].
+    """
+    return max(1, int(share * images))
+
+
 class UnreadFiles:
     """The files of a data set that could not be read, which all processes of a run share.
 

@@ -75,9 +75,16 @@ def read_mask(path: str | Path, backend_args: dict[str, Any] | None = None) -> n
     return values.astype(np.uint8) if values.dtype == bool else values
 
 
-@TRANSFORMS.register_module()
+# The latter are the names by which mmsegmentation's inferencers find and replace what loads. A
+# config that writes one with `_scope_='mmbeitv2'` gets this reader, also within them.
+@TRANSFORMS.register_module(
+    name=('LoadSegmentationImage', 'LoadImageFromFile', 'InferencerLoader', 'LoadImageFromNDArray')
+)
 class LoadSegmentationImage(BaseTransform):
     """Read the image of a pair, with the package's one reader, on its stored pixels.
+
+    An image that is in memory already (``img``: uint8 BGR array) stays as it is. Of the inferencers
+    it takes a path or such an array alone.
 
     The EXIF orientation turns neither image nor mask, as everywhere in this package; mmcv's
     ``LoadImageFromFile`` turns the image alone. Deep images are scaled, see ``decoding.to_rgb``.
@@ -99,8 +106,16 @@ class LoadSegmentationImage(BaseTransform):
         self.value_range = check_value_range(value_range)
         self.backend_args = backend_args
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+    def transform(self, results: dict[str, Any] | str | np.ndarray) -> dict[str, Any]:
         """Add the image of ``results['img_path']`` and its shape."""
+        if not isinstance(results, dict):
+            key = 'img_path' if isinstance(results, str) else 'img'
+            results = {key: results}
+        if 'img_path' not in results:
+            results['ori_shape'] = results['img_shape'] = results['img'].shape[:2]
+            # What is packed with a prediction.
+            results['img_path'] = None
+            return results
         path = results['img_path']
         image, content = open_image(path, self.backend_args)
         with naming_unreadable_file(path):

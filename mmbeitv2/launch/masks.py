@@ -17,7 +17,7 @@ from mmbeitv2.datasets.segmentation_check import (
 )
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch.loaders import cores_of_process
-from mmbeitv2.registry import class_name
+from mmbeitv2.registry import SCOPE, class_name
 
 # Read before training, half a minute's worth on one slow core.
 MOST_MASKS = 1000
@@ -54,6 +54,7 @@ class MaskedImages:
         self.value_range = ranges[0] if ranges else None
         self.turned = any(
             class_name(t['type']) == 'LoadImageFromFile'
+            and t.get('_scope_') != SCOPE
             and 'ignore_orientation' not in t.get('color_type', '')
             for t in loaders
         )
