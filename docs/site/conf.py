@@ -11,6 +11,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT)]
 
+from repository_files import source_of as linkcode_resolve  # noqa: E402, F401
+
 from mmbeitv2.version import __version__  # noqa: E402
 
 project = 'mmbeitv2'
@@ -21,7 +23,7 @@ extensions = [
     'myst_parser',
     'sphinx.ext.autodoc',
     'sphinx.ext.napoleon',
-    'sphinx.ext.viewcode',
+    'sphinx.ext.linkcode',
     'repository_files',
 ]
 root_doc = 'docs/index'
@@ -43,8 +45,6 @@ exclude_patterns = [
 
 myst_heading_anchors = 4
 myst_enable_extensions = ['smartquotes']
-# The report of what a page does not have is an error: see build_docs.sh.
-suppress_warnings: list[str] = []
 
 autodoc_default_options = {'members': True, 'show-inheritance': True}
 autodoc_member_order = 'bysource'
