@@ -16,7 +16,6 @@ from pathlib import Path
 from check_links import faults_of
 from sphinx.cmd.build import main as build_with_sphinx
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.errors import ExistingFileError
 from mmbeitv2.launch.user_errors import one_line_errors
 

@@ -13,6 +13,7 @@ sys.path[:0] = [str(HERE), str(ROOT)]
 
 from repository_files import source_of as linkcode_resolve  # noqa: E402, F401
 
+import mmbeitv2.launch.console  # noqa: E402, F401  what the hosts print is left out
 from mmbeitv2.version import __version__  # noqa: E402
 
 project = 'mmbeitv2'
