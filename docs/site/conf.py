@@ -25,6 +25,7 @@ extensions = [
     'sphinx.ext.autodoc',
     'sphinx.ext.napoleon',
     'sphinx.ext.linkcode',
+    'modules',
     'repository_files',
 ]
 root_doc = 'docs/index'
