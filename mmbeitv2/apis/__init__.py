@@ -1,5 +1,6 @@
 """The few functions that a script or a notebook needs."""
 
+from mmbeitv2.apis.codebook import survey_codebook
 from mmbeitv2.apis.inference import extract_features, load_pretrained, load_tokenizer, tokenize
 from mmbeitv2.apis.photos import for_backbone, for_tokenizer, read_photos
 
@@ -10,5 +11,6 @@ __all__ = [
     'load_pretrained',
     'load_tokenizer',
     'read_photos',
+    'survey_codebook',
     'tokenize',
 ]

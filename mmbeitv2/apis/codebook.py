@@ -58,8 +58,9 @@ def survey_codebook(
     num_codes = tokenizer.quantize.num_codes
     if num_codes > MOST_CODES:
         raise InputError(f'the tokenizer has {num_codes} codes, allowed are {MOST_CODES} at most.')
-    if shown < 1:
-        raise InputError(f'shown is {shown}, allowed: 1 photo or more, such as 600.')
+    for name, value in dict(shown=shown, batch_size=batch_size).items():
+        if value < 1:
+            raise InputError(f'{name} is {value}, allowed: 1 photo or more.')
     photos = find_photos(folder)
     named = [None] * len(photos) if labels is None else labels_of(photos, folder, labels)
     classes = sorted({label for label in named if label is not None})

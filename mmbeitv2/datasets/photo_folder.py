@@ -4,9 +4,11 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from mmbeitv2.errors import InputError, MissingFileError
 
-from .decoding import naming_unreadable_file, open_image
+from .decoding import naming_unreadable_file
 from .labels import named
 from .listing import LeftOut, readable_extensions, walk_images
 
@@ -37,9 +39,8 @@ def find_photos(folder: str | Path) -> list[Path]:
         raise InputError(f"'{folder}' has no photo, needed is 1 or more; {found}. Give another.")
     photos = [folder / name for name in names]
     for path in photos:
-        image, _ = open_image(path)
-        with naming_unreadable_file(path):
-            image.close()
+        with naming_unreadable_file(path), Image.open(path):
+            pass
     return photos
 
 
@@ -62,16 +63,18 @@ def labels_of(photos: Sequence[Path], folder: str | Path, source: str) -> list[s
         return [table.get('/'.join(p)) for p in parts]
     if loose := [p[0] for p in parts if len(p) == 1]:
         raise InputError(
-            f"'{folder}' has {len(loose)} photos in no class folder ({named(loose)}): move them into "
-            'one, or give the labels as a table, --labels FILE.csv.'
+            f"'{folder}' has {len(loose)} photos in no class folder ({named(loose)}): move them "
+            'into one, or give the labels as a table, --labels FILE.csv.'
         )
     return [p[0] for p in parts]
 
 
 def _read_table(table: Path, folder: str | Path, known: set[str]) -> dict[str, str]:
     if not table.is_file():
-        raise MissingFileError(f"no table '{table}': its first column is to be a photo, its last the "
-                               'label; or give --labels alone for class folders.')  # fmt: skip
+        raise MissingFileError(
+            f"no table '{table}': its first column is to be a photo, its last the label; or give "
+            '--labels alone for class folders.'
+        )
     with table.open(newline='', encoding='utf-8-sig') as file:
         rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if row]
     labels, missing = {}, []

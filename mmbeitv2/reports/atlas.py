@@ -47,10 +47,7 @@ def write_atlas(
     Raises:
         ValueError: a size that is no number from 1 to 500, or too small for the photos and codes.
     """
-    if not LEAST_MEGABYTES <= megabytes <= MOST_MEGABYTES:
-        raise InputError(
-            f'megabytes is {megabytes}, allowed: {LEAST_MEGABYTES} to {MOST_MEGABYTES}, such as 48.'
-        )
+    check_megabytes(megabytes)
     data = json.dumps(_page_data(survey, title), separators=(',', ':'), ensure_ascii=False)
     budget = int(megabytes * 1e6) - len(data.encode()) - 100_000
     photos, faces = draw_sprites(survey, budget)
@@ -70,6 +67,18 @@ def write_atlas(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding='utf-8')
     return path
+
+
+def check_megabytes(megabytes: float) -> None:
+    """Refuse a size that no page has.
+
+    Raises:
+        ValueError: no number from 1 to 500.
+    """
+    if not LEAST_MEGABYTES <= megabytes <= MOST_MEGABYTES:
+        raise InputError(
+            f'megabytes is {megabytes}, allowed: {LEAST_MEGABYTES} to {MOST_MEGABYTES}, such as 48.'
+        )
 
 
 def _in_script(text: str) -> str:

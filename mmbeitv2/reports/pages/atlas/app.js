@@ -29,7 +29,7 @@ const app = {
       const shown = listPhotos(text);
       photoGrid.set(shown, this.photo);
       found = data.seen > photos.names.length && !text
-        ? `${count(shown.length, 'photo')} of ${NUMBER.format(data.seen)} that were coded`
+        ? `${NUMBER.format(shown.length)} of ${count(data.seen, 'photo')}`
         : count(shown.length, 'photo');
     } else {
       const shown = listCodes(text);
@@ -195,8 +195,8 @@ find('paint').addEventListener('change', () => {
 new ResizeObserver(() => map.resize()).observe(plane);
 
 function begin() {
-  find('source').textContent = `${data.title} · each tile is one visual word, shown by the patch that `
-    + 'stands nearest to it.';
+  find('source').textContent = `${data.title} · each tile is one code, shown by the patch nearest to it `
+    + '(framed).';
   const facts = [
     [`${NUMBER.format(data.used)} of ${NUMBER.format(data.total)}`, 'codes used'],
     [NUMBER.format(data.perplexity), 'perplexity'],

@@ -42,7 +42,7 @@ function subtitle(code) {
   if (!labelled) return `${rankOf(code)} of ${NUMBER.format(data.used)} used codes`;
   const [first] = classesOf(code);
   return first
-    ? `most often in photos of ${data.classes[first.label]}, ${percent(codes.purity[code] / 1000)}`
+    ? `most often in photos of ${data.classes[first.label]} (${percent(codes.purity[code] / 1000)})`
     : 'in no labelled photo';
 }
 
