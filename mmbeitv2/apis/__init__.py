@@ -3,6 +3,7 @@
 from mmbeitv2.apis.codebook import survey_codebook
 from mmbeitv2.apis.inference import extract_features, load_pretrained, load_tokenizer, tokenize
 from mmbeitv2.apis.photos import for_backbone, for_tokenizer, read_photos
+from mmbeitv2.apis.showing import show_model
 
 __all__ = [
     'extract_features',
@@ -11,6 +12,7 @@ __all__ = [
     'load_pretrained',
     'load_tokenizer',
     'read_photos',
+    'show_model',
     'survey_codebook',
     'tokenize',
 ]

@@ -13,7 +13,7 @@ def choose_photos(best_photo: Tensor, wanted: int, examples: int) -> list[int]:
 
     Args:
         best_photo: int64 ``(K, R)``, photos with the patches nearest to each code, the nearest
-            first, −1 where there are fewer.
+            first and none twice, −1 where there are fewer.
         wanted: photos to choose, unless the first examples need more or there are fewer with any.
         examples: of each code that are enough.
 
@@ -29,7 +29,7 @@ def choose_photos(best_photo: Tensor, wanted: int, examples: int) -> list[int]:
         lacking = np.array([count[c] < level <= len(shows[c]) for c in range(len(count))])
         use = np.array([lacking[codes].sum() for codes in held])
         use[taken] = 0
-        while use.any() and (level == 1 or len(chosen) < wanted):
+        while use.max(initial=0) > 0 and (level == 1 or len(chosen) < wanted):
             best = int(use.argmax())
             chosen.append(int(photos[best]))
             taken[best], use[best] = True, 0

@@ -58,7 +58,7 @@ def cls_attention(vit: VisionTransformer, images: Tensor, layer: int = -1) -> Te
 
 
 def queries_keys_values(block: Block, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """q, k and v of a layer's attention, ``(B, heads, T, D)``, of tokens ``(B, T, C)`` before it."""
+    """q, k and v ``(B, heads, T, D)`` of a layer's attention to tokens ``(B, T, C)``."""
     attn = block.attn
     bias = torch.cat([attn.q_bias, torch.zeros_like(attn.v_bias), attn.v_bias])
     qkv = F.linear(block.norm1(x), attn.qkv.weight, bias)

@@ -167,7 +167,8 @@ def nearest_photos(features: Tensor, queries: Sequence[int], count: int) -> tupl
 
 def _heat(photo: Image.Image, attention: Tensor) -> Image.Image:
     """Attention as colours over the photo, which stays visible where it is weak."""
-    large = F.interpolate(attention[None, None], (SIDE, SIDE), mode='bilinear')[0, 0].numpy()
+    # Not smoothed: between two patches nothing was looked at.
+    large = F.interpolate(attention[None, None], (SIDE, SIDE))[0, 0].numpy()
     strength = (large / max(large.max(), 1e-12))[..., None]
     colour = 255 * colormaps['inferno'](strength[..., 0])[..., :3]
     pale = 0.35 * np.asarray(photo, np.float32).mean(-1, keepdims=True)

@@ -104,14 +104,12 @@ class TestChoosePhotos:
         assert sorted(choose_photos(best, wanted=9, examples=2)) == [6, 7, 8, 9]
 
     def test_many_codes_are_covered(self):
-        best = torch.randint(400, (900, 8))
+        best = torch.rand(900, 400).argsort(dim=1)[:, :8]
         chosen = choose_photos(best, wanted=10, examples=3)
         assert len(set(chosen)) == len(chosen) < 400
         assert torch.isin(best, torch.tensor(chosen)).any(1).all()
         more = torch.tensor(choose_photos(best, wanted=10**6, examples=3))
-        distinct = torch.tensor([len(row.unique()) for row in best])
-        found = torch.tensor([len(row[torch.isin(row, more)].unique()) for row in best])
-        assert (found >= distinct.clamp(max=3)).all()
+        assert (torch.isin(best, more).sum(1) >= 3).all()
 
 
 class TestGeometry:
@@ -128,7 +126,7 @@ class TestGeometry:
         turned = flat @ torch.linalg.qr(torch.randn(6, 6)).Q[:2]
         place, shown = codebook_plane(turned, torch.ones(30, dtype=torch.bool))
         assert shown == pytest.approx(1)
-        assert_close(torch.cdist(place, place), torch.cdist(flat, flat), atol=1e-4, rtol=1e-4)
+        assert_close(torch.pdist(place), torch.pdist(flat), atol=1e-4, rtol=1e-4)
 
     def test_unused_codes_do_not_turn_the_plane(self):
         codebook = torch.randn(20, 5)
