@@ -40,7 +40,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='alone: the first folder below PHOTOS is the class; else a table PHOTO,LABEL',
     )
     parser.add_argument(
-        '--shown', type=int, default=600, metavar='N', help='photos in the page (default: 600)'
+        '--shown', type=int, default=1000, metavar='N', help='photos in the page (default: 1000)'
     )
     parser.add_argument(
         '--megabytes', type=float, default=48, metavar='MB', help='most that the page may take'

@@ -29,7 +29,7 @@ def survey_codebook(
     tokenizer: VQKDTokenizer,
     folder: str | Path,
     labels: str | None = None,
-    shown: int = 600,
+    shown: int = 1000,
     batch_size: int = 64,
 ) -> CodebookSurvey:
     """Find out what each code of a tokenizer stands for in the photos of a folder.

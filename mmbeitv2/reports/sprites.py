@@ -18,8 +18,10 @@ QUALITY = 80
 SAMPLE = 16
 # Base64 writes three bytes as four.
 BASE64 = 4 / 3
-# Bytes of a pixel of a JPEG of this quality that is all detail; what a face may take.
-FACE_BYTES_A_PIXEL = 0.75
+# Sides of faces, for so many used codes at most: larger ones are sharp on any screen.
+FACE_SIDES = ((1024, 96), (10_000, 64), (10**9, 48))
+# Room that is kept for faces, in bytes a pixel: more than twice what patches of photos took.
+FACE_BYTES_A_PIXEL = 0.45
 
 
 @dataclass
@@ -55,7 +57,7 @@ def draw_sprites(survey: CodebookSurvey, budget: int) -> tuple[Sprites, Sprites]
         Sheets of photos and of faces; those of used codes, in their order.
     """
     used = survey.used.nonzero()[:, 0].tolist()
-    face = next(side for most, side in ((1024, 96), (4096, 64), (10**9, 48)) if len(used) <= most)
+    face = next(side for most, side in FACE_SIDES if len(used) <= most)
     room = budget - len(used) * face**2 * FACE_BYTES_A_PIXEL * BASE64
     side = photo_side(survey, room)
     wanted = [[] for _ in survey.photos]

@@ -42,7 +42,7 @@ function badgeOf(code) {
   const sort = document.getElementById('sort').value;
   if (sort === 'sure' && codes.purity[code] !== null) return percent(codes.purity[code] / 1000);
   if (sort === 'area') return codes.area[code].toFixed(1);
-  return NUMBER.format(codes.patches[code]);
+  return SHORT.format(codes.patches[code]);
 }
 
 // A number finds codes that begin with it, that very one first; words find the commonest class.

@@ -7,6 +7,7 @@ const codes = data.codes;
 const photos = data.photos;
 const labelled = data.labelled.reduce((sum, count) => sum + count, 0);
 const NUMBER = new Intl.NumberFormat('en');
+const SHORT = new Intl.NumberFormat('en', { notation: 'compact' });
 
 photos.grid = (() => {
   const bytes = Uint8Array.from(atob(photos.codes), (letter) => letter.charCodeAt(0));
@@ -24,6 +25,7 @@ const count = (number, one, many = `${one}s`) =>
   `${NUMBER.format(number)} ${number === 1 ? one : many}`;
 const percent = (share) => {
   const value = 100 * share;
+  if (value > 0 && value < 0.01) return '< 0.01 %';
   return `${value >= 10 || value === 0 ? value.toFixed(0) : value.toPrecision(2)} %`;
 };
 const codeAt = (photo, cell) => photos.grid[photo * cells + cell];
