@@ -18,6 +18,7 @@ from mmbeitv2.checkpoints.run_folder import point_to
 from mmbeitv2.engine.agreement import Agreement
 from mmbeitv2.engine.checkpoint_hook import CheckpointHook
 from mmbeitv2.engine.exact_resume_hook import update_is_unfinished
+from mmbeitv2.engine.workers import end_workers
 from mmbeitv2.errors import STOPPED_EXIT_CODE
 from mmbeitv2.registry import HOOKS
 
@@ -124,6 +125,7 @@ class StopHook(Hook):
         if threading.current_thread() is threading.main_thread():
             # The launcher ends the processes that are left when the first has gone.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        end_workers()
         raise SystemExit(STOPPED_EXIT_CODE)
 
     def _restore(self) -> None:

@@ -12,8 +12,8 @@ from mmbeitv2.errors import InputError
 from mmbeitv2.registry import MODELS
 
 # Similarities held at a time, whatever the batch and the codebook: on a CPU as many as stay in its
-# cache, on a GPU enough to keep it busy.
-CHUNK_CPU, CHUNK_GPU = 2**19, 2**24
+# cache; on a GPU 256 MiB, since a host that starts many small kernels is slower than the GPU.
+CHUNK_CPU, CHUNK_GPU = 2**19, 2**26
 KMEANS_ITERATIONS = 10
 
 
@@ -37,10 +37,12 @@ def nearest_codes(z: Tensor, codebook: Tensor) -> Tensor:
 
 
 def _argmax(x: Tensor) -> Tensor:
-    """``x.argmax(dim=1)``, by the best block of columns and the best column in it.
+    """``x.argmax(dim=1)``; on CPUs by the best block of columns and the best column in it.
 
-    A maximum is computed with vector instructions on CPUs, its place is not.
+    A maximum is computed with vector instructions there, its place is not.
     """
+    if not x.is_cpu:
+        return x.argmax(dim=1)
     blocks = x.unflatten(1, (-1, math.gcd(x.shape[1], 64)))
     block = blocks.amax(dim=2).argmax(dim=1)
     column = blocks[torch.arange(len(x), device=x.device), block].argmax(dim=1)
