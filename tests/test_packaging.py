@@ -79,6 +79,14 @@ def test_wheel_carries_every_module(wheel_folder):
     assert shipped == expected
 
 
+def test_wheel_carries_what_pages_are_made_of(wheel_folder):
+    pages = ROOT / 'mmbeitv2/reports/pages'
+    expected = {file.relative_to(pages) for file in pages.rglob('*') if file.is_file()}
+    shipped = wheel_folder / 'mmbeitv2/reports/pages'
+    assert len(expected) >= 9
+    assert {file.relative_to(shipped) for file in shipped.rglob('*.*')} == expected
+
+
 def test_wheel_is_typed(wheel_folder):
     assert (wheel_folder / 'mmbeitv2' / 'py.typed').is_file()
 
