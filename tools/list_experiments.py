@@ -1,8 +1,11 @@
-"""Print every experiment: config, table of the paper, published result, our result.
+"""Print every experiment: config, tables of the paper, published result, our result.
 
     python tools/list_experiments.py [WORD] [--update docs/experiments.md]
 
-Read from the docstrings of the configs, paragraphs ``Paper:``, ``Published:`` and ``Measured:``.
+Read from the docstrings of the configs: ``Recipe:`` is the table of the paper that has the settings
+(8 to 11), ``Results:`` the one that has the number (1 to 7), ``Published:`` the number with the
+source it was read in, ``Measured:`` ours. ``Time:``, ``Memory:`` and ``Final loss:`` are for
+whoever is about to start the run; the page leaves them to the configs.
 """
 
 import argparse
@@ -16,7 +19,7 @@ from mmbeitv2.errors import InputError
 from mmbeitv2.launch.user_errors import one_line_errors
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-FIELDS = ('Paper', 'Published', 'Measured')
+FIELDS = ('Recipe', 'Results', 'Published', 'Measured', 'Time', 'Memory', 'Final loss')
 BEGIN, END = '<!-- experiments -->', '<!-- end of experiments -->'
 
 
@@ -24,9 +27,13 @@ class Experiment(NamedTuple):
     """One row; texts are on one line, and empty where the docstring has no such paragraph."""
 
     config: str
-    paper: str
+    recipe: str
+    results: str
     published: str
     measured: str
+    time: str
+    memory: str
+    final_loss: str
 
 
 def experiments(configs: Path = CONFIGS) -> Iterator[Experiment]:
@@ -58,11 +65,15 @@ def _field(docstring: str, name: str) -> str:
 
 def table(rows: Sequence[Experiment]) -> str:
     """The rows as a Markdown table."""
-    lines = ['| config | paper | published | measured here |', '| --- | --- | --- | --- |']
+    lines = [
+        '| config | recipe | results | published | measured here |',
+        '| --- | --- | --- | --- | --- |',
+    ]
     for row in rows:
         values = (
             f'`{row.config}`',
-            row.paper or '–',
+            row.recipe or '–',
+            row.results or '–',
             row.published or '–',
             row.measured or 'none yet',
         )

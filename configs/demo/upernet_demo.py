@@ -48,7 +48,7 @@ model = dict(
         recompute=False,
         out_indices=(1, 2, 3, 5),
         init_cfg=dict(
-            type='Pretrained', checkpoint='work_dirs/quickstart/seed0/pretrain/epoch_9.pth'
+            type='Pretrained', checkpoint='work_dirs/quickstart/seed0/pretrain/last_checkpoint'
         ),
     ),
     neck=dict(embed_dim=width),
