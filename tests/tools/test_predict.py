@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'tools' / 'benchmark'
 
 # Earlier releases ask the driver for some operators.
-absent_gpu = pytest.mark.needs_torch('2.14')
+absent_gpu = pytest.mark.needs_torch('2.14', 'tensors on a GPU that is not there')
 
 
 @pytest.fixture(autouse=True)
