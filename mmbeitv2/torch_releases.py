@@ -1,7 +1,8 @@
 """What torch 2.1 to 2.3, for which OpenMMLab's own releases were built, lack or name otherwise."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -35,6 +36,17 @@ def autocast_dtype(device: str) -> torch.dtype | None:
         return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
     on = device == 'cuda' and torch.is_autocast_enabled()
     return torch.get_autocast_gpu_dtype() if on else None
+
+
+def attention_in_parts() -> AbstractContextManager:
+    """Context in which ``scaled_dot_product_attention`` is its products and softmax, unfused."""
+    if find_spec('torch.nn.attention') is None:
+        return torch.backends.cuda.sdp_kernel(
+            enable_flash=False, enable_math=True, enable_mem_efficient=False
+        )
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def aminmax(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,13 +11,13 @@ import torch
 from mmengine.registry import DefaultScope
 from mmengine.utils import digit_version
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.models.beitv2 import masked_positions
 from mmbeitv2.models.quantizer import l2_normalize
 from mmbeitv2.registry import MODELS
+from mmbeitv2.torch_releases import attention_in_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'tools' / 'benchmark'
@@ -99,7 +99,7 @@ class TestCounts:
         model = build_fake(steps.pretraining_config().model)
         # The counter does not know the fused attention of CPUs, only its parts.
         counter = FlopCounterMode(display=False)
-        with model.mode, sdpa_kernel(SDPBackend.MATH), counter:
+        with model.mode, attention_in_parts(), counter:
             images = torch.randn(2, 3, 224, 224)
             mask = torch.zeros(2, 196, dtype=torch.bool)
             positions = torch.zeros(2, 75, dtype=torch.int64)
