@@ -2,8 +2,8 @@
 # Tests the repository with OpenMMLab's own releases: bash tools/test_upstream.sh [pytest arguments]
 # They are those of constraints-openmmlab.txt: torch 2.1, mmcv 2.1.0, mmengine 0.10.7, mmpretrain
 # 1.2.0, mmsegmentation 1.2.2 and NumPy 1.26, on Python 3.10. Builds their environment once, for
-# which mmcv is compiled: some 20 minutes on two cores, with a C++ compiler. What needs a later torch
-# is skipped, and each line of the summary says which.
+# which mmcv is compiled: some 20 minutes on two cores, with a C++ compiler. What needs a later
+# torch is skipped, and the summary says which.
 #   MMBEITV2_VENV    the environment, .venv-openmmlab unless set; one that exists is completed
 #   MMBEITV2_WHEELS  a folder with a wheel of mmcv 2.1.0 with its operators: nothing is compiled
 # A -m of your own replaces 'not slow'.
@@ -35,7 +35,7 @@ build_mmcv() {
     if [[ -z "${MMBEITV2_WHEELS:-}" ]]; then
         echo 'Compiling mmcv 2.1.0 (once; some 20 minutes on two cores)'
         # Its setup.py imports torch, which an isolated build would not have.
-        MMCV_WITH_OPS=1 install --no-build-isolation --no-binary mmcv mmcv==2.1.0
+        MMCV_WITH_OPS=1 install --no-build-isolation mmcv==2.1.0
         return
     fi
     wheels=("$MMBEITV2_WHEELS"/mmcv-2.1.0-*.whl)
@@ -50,7 +50,7 @@ build_mmcv() {
 build_environment() {
     if [[ ! -x "$python" ]]; then
         if ! python3.10 -c 'import ensurepip, venv' >/dev/null 2>&1; then
-            echo 'No Python 3.10 with the venv module was found as python3.10 on PATH: install one,' >&2
+            echo 'python3.10 with the venv module was not found on PATH: install one,' >&2
             echo "or make the environment with yours: PYTHON -m venv $venv" >&2
             return 1
         fi
@@ -59,7 +59,8 @@ build_environment() {
     install setuptools wheel ninja numpy torch torchvision
     has_operators || build_mmcv
     if ! has_operators; then
-        echo "mmcv in $venv has no operators: uninstall it there, or remove $venv." >&2
+        echo "mmcv in $venv has no operators: uninstall it there, and where pip keeps such a" >&2
+        echo 'build, run `pip cache remove mmcv`.' >&2
         return 1
     fi
     install --no-build-isolation --use-pep517 -e '.[openmmlab,demo,test]'

@@ -51,7 +51,8 @@ def process_group(tmp_path):
 
 
 def parameter(block):
-    marks = [pytest.mark.needs_torch('2.7', 'sharding')] if 'ShardedStrategy' in block else []
+    needs = {'ShardedStrategy': ('2.7', 'sharding'), 'compile=dict': ('2.4', 'compiled layers')}
+    marks = [pytest.mark.needs_torch(*needs[name]) for name in needs if name in block]
     return pytest.param(block, marks=marks, id=description(block))
 
 
