@@ -221,6 +221,20 @@ def test_lowest_constraints_are_the_bounds_of_the_metadata():
         assert digit_version(lowest[package]) == digit_version(bound), package
 
 
+def test_upstreams_constraints_are_the_bounds_of_its_extra_and_of_torch():
+    source = (ROOT / 'pyproject.toml').read_text()
+    lists = re.findall(r'^(?:dependencies|openmmlab) = \[\n(.*?)^\]', source, re.M | re.S)
+    assert len(lists) == 2
+    bounds = dict(re.findall(r'"([\w-]+)>=([\d.]+)"', ''.join(lists)))
+    upstream = pins('constraints-openmmlab.txt')
+    for package in ('mmengine', 'mmcv', 'mmpretrain', 'mmsegmentation'):
+        assert upstream[package] == bounds[package], package
+    # The newest of their lowest series: 2.1.2 of 2.1.
+    for package in ('torch', 'torchvision', 'numpy'):
+        assert upstream[package].startswith(f'{bounds[package]}.'), package
+    assert upstream.keys() >= {package.lower().replace('_', '-') for package in bounds}
+
+
 def test_constraints_pin_every_direct_dependency():
     pinned = pins('constraints.txt').keys()
     direct = {
