@@ -11,6 +11,7 @@ from mmbeitv2.datasets.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
 from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.building import build_pretrained, build_tokenizer
 from mmbeitv2.models import BEiTV2, VQKDTokenizer
+from mmbeitv2.torch_releases import aminmax
 
 MARGIN = 1e-2
 # What black and white become in the channels where they become most.
@@ -164,7 +165,7 @@ def _checked_range(
             f'images have shape {tuple(images.shape)}, expected (B, {channels}, H, W): add the '
             'batch dimension with images[None].'
         )
-    low, high = (value.item() for value in images.aminmax())
+    low, high = (value.item() for value in aminmax(images))
     # The margin is rounding; the comparison fails also where they are not numbers.
     if not (low >= allowed[0] - MARGIN and high <= allowed[1] + MARGIN):
         raise InputError(f'images reach from {low:.3g} to {high:.3g}, allowed: {what}.')

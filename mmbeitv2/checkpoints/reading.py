@@ -16,7 +16,7 @@ from mmbeitv2.checkpoints.digests import DIGEST_KEY, digest
 from mmbeitv2.checkpoints.kinds import fault, is_safetensors
 from mmbeitv2.checkpoints.sources import local_file
 from mmbeitv2.errors import InputError, UnreadableFileError
-from mmbeitv2.torch_releases import only_safe_globals
+from mmbeitv2.torch_releases import HAS_SAFE_GLOBALS, only_safe_globals
 
 WEIGHT_KEYS = ('state_dict', 'model', 'module')
 # Where files of this project keep what their tensors do not show, in a PyTorch file.
@@ -193,6 +193,8 @@ def _read_pytorch(
         how = HOW_TO_TRUST
         if any(word in reason for word in HISTORY):
             how += ' Runs whose config has PlainCheckpointHook write no such objects.'
+        if not HAS_SAFE_GLOBALS and any(kind.__qualname__ in reason for kind in HARMLESS):
+            how += f' Torch 2.4 or later reads this one as it is; this is {torch.__version__}.'
         raise InputError(
             f'{source} cannot be read as weights only ({reason}). A checkpoint that holds other '
             f'Python objects can run code when it is opened, so it is refused. {how}'

@@ -10,9 +10,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from mmbeitv2.errors import InputError
+from mmbeitv2.errors import InputError, NotInstalledError
 from mmbeitv2.models.layers import Block
 from mmbeitv2.registry import HOOKS
+from mmbeitv2.torch_releases import COMPILES_LAYERS
 
 DEVICES = ('cuda', 'cpu', 'any', 'none')
 
@@ -28,7 +29,13 @@ def compile_layers(model: nn.Module, **kwargs: Any) -> int:
 
     Returns:
         Number of layers.
+
+    Raises:
+        ImportError: torch before 2.4, whose compiler cuts a layer into pieces.
     """
+    lacking = lacks()
+    if lacking is not None:
+        raise NotInstalledError(f'{lacking}: update torch, or leave the layers as they are.')
     blocks = _layers(model)
     # Each probability of dropping a branch is compiled by itself, for training, evaluation and a
     # last layer with queries. Torch would stop at 8 and run the other layers uncompiled; versions
@@ -38,6 +45,13 @@ def compile_layers(model: nn.Module, **kwargs: Any) -> int:
     for block in blocks:
         block.compile(**kwargs)
     return len(blocks)
+
+
+def lacks() -> str | None:
+    """What this torch lacks for compiled layers, or None."""
+    if COMPILES_LAYERS:
+        return None
+    return f'compiled layers need torch 2.4 or later, this is {torch.__version__}'
 
 
 def _layers(model: nn.Module) -> list[Block]:
@@ -94,6 +108,13 @@ class CompileHook(Hook):
         """Compile in place."""
         device = next(runner.model.parameters()).device.type
         if self.device not in ('any', device) or not _layers(runner.model):
+            return
+        lacking = lacks()
+        if lacking is not None:
+            runner.logger.warning(
+                f'{lacking}: they stay as they are, and the run will be slower; update torch, or '
+                "set device='none' of CompileHook to train without this warning."
+            )
             return
         error = compiler_error(runner.model, **self.kwargs)
         if error is not None:

@@ -12,6 +12,7 @@ from mmbeitv2.checkpoints.soundness import EXTRA_STATE, amiss, check_numbers, fi
 from mmbeitv2.engine.going_on import how_to_go_on
 from mmbeitv2.errors import InputError, NonFiniteError
 from mmbeitv2.registry import HOOKS
+from mmbeitv2.torch_releases import aminmax
 
 
 @HOOKS.register_module()
@@ -95,7 +96,7 @@ def first_not_finite(state: dict[str, Tensor]) -> str | None:
         value = value.detach()
         # Of sharded weights each process looks at its own.
         value = value.to_local() if hasattr(value, 'to_local') else value
-        low, high = value.aminmax()
+        low, high = aminmax(value)
         ends.setdefault(value.device, []).append(high.isfinite() & low.isfinite())
         names.setdefault(value.device, []).append(name)
     for device, found in ends.items():

@@ -12,6 +12,7 @@ from mmbeitv2.engine.deferred_scalars import HostCopy
 from mmbeitv2.errors import InputError
 from mmbeitv2.models.vqkd import VQKDTokenizer
 from mmbeitv2.registry import HOOKS
+from mmbeitv2.torch_releases import aminmax
 
 # A single small batch may happen to show one thing only.
 STEPS = 10
@@ -67,7 +68,7 @@ class VariedCodesHook(Hook):
         self._judge()
 
     def _see_images(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self._pixels.append(torch.stack(inputs[0].detach().aminmax()))
+        self._pixels.append(torch.stack(aminmax(inputs[0].detach())))
 
     def _see_codes(
         self, module: nn.Module, inputs: tuple[Any, ...], outputs: tuple[Any, ...]
@@ -81,7 +82,7 @@ class VariedCodesHook(Hook):
         self._handles = []
         if self._codes and self._pixels:
             low, high = torch.stack(self._codes).aminmax()
-            darkest, brightest = torch.stack(self._pixels).aminmax()
+            darkest, brightest = aminmax(torch.stack(self._pixels))
             constant = (low == high) & (darkest != brightest)
             self._verdict = HostCopy(torch.where(constant, low, -1))
         self._codes, self._pixels = [], []

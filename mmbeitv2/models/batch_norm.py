@@ -81,10 +81,13 @@ class AnyDeviceSyncBN(_BatchNorm):
             return
         self.num_batches_tracked += 1
         # Without a momentum PyTorch's batch norms keep the plain mean over all steps.
-        share = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+        share = self.momentum
+        if share is None:
+            # As a number it would wait for the GPU; as a tensor it is of the type of what it mixes.
+            share = self.num_batches_tracked.to(mean.dtype).reciprocal()
         for running, batch in (
             (self.running_mean, mean),
             (self.running_var, unbiased_variance),
         ):
             if running is not None:
-                running.lerp_(batch.to(running.dtype), share)
+                running.copy_(running.to(batch.dtype).lerp(batch, share))

@@ -127,7 +127,9 @@ class VQKDTokenizer(VQKDEncoder):
         precision = self.mixed_precision
         if precision is torch.float16 and device == 'cpu':
             precision = torch.float32
-        with torch.autocast(device, precision, enabled=precision is not torch.float32):
+        # Torch before 2.3 refuses a type that it does not cast to, also where nothing is cast.
+        options = dict(enabled=False) if precision is torch.float32 else dict(dtype=precision)
+        with torch.autocast(device, **options):
             return super().encode(images, queries)
 
     @torch.no_grad()

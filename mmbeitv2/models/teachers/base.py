@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmbeitv2.checks import is_count
 from mmbeitv2.errors import InputError
+from mmbeitv2.torch_releases import aminmax
 
 
 def resample_grid(features: Tensor, grid_size: int | tuple[int, int]) -> Tensor:
@@ -191,7 +192,7 @@ def _check_images(images: Tensor) -> None:
             f'images of shape {tuple(images.shape)} and type {images.dtype}: '
             'pass floating RGB of shape (B, 3, H, W) in [-1, 1]'
         )
-    low, high = (bound.item() for bound in images.aminmax())
+    low, high = (bound.item() for bound in aminmax(images))
     # The margin is rounding in half precision.
     if not (low >= -1.01 and high <= 1.01):
         raise InputError(
