@@ -1,14 +1,19 @@
 """What torch 2.1 to 2.3, for which OpenMMLab's own releases were built, lack or name otherwise."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
+from typing import Any
 
 import torch
+from torch import Tensor
 
-# Operators of one's own, weights-only reading with a list, fused AdamW on CPUs: since torch 2.4.
+# Operators of one's own, weights-only reading with a list, fused AdamW on CPUs, layers compiled as
+# one graph: tried with torch 2.4, and not to be had with 2.1.
 HAS_OPERATORS = hasattr(torch.library, 'custom_op')
 HAS_SAFE_GLOBALS = hasattr(torch.serialization, 'add_safe_globals')
 HAS_FUSED_ON_CPU = HAS_OPERATORS
+COMPILES_LAYERS = HAS_OPERATORS
 
 # Since torch 2.3 with the device as its first argument.
 GradScaler = getattr(torch.amp, 'GradScaler', torch.cuda.amp.GradScaler)
@@ -34,7 +39,31 @@ def autocast_dtype(device: str) -> torch.dtype | None:
     return torch.get_autocast_gpu_dtype() if on else None
 
 
-def grad_scaler(device: str, **options) -> GradScaler:
+def attention_in_parts() -> AbstractContextManager[Any]:
+    """Context in which ``scaled_dot_product_attention`` is its products and softmax, unfused."""
+    if find_spec('torch.nn.attention') is None:
+        return torch.backends.cuda.sdp_kernel(
+            enable_flash=False, enable_math=True, enable_mem_efficient=False
+        )
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    return sdpa_kernel(SDPBackend.MATH)
+
+
+def aminmax(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The smallest and the largest of a tensor's values, NaN where any is.
+
+    Args:
+        values: float, any shape but an empty one; torch 2.1 does not compare float16 on CPUs.
+    """
+    if values.dtype is torch.float16 and values.is_cpu and not HAS_OPERATORS:
+        low, high = values.float().aminmax()
+        return low.half(), high.half()
+    low, high = values.aminmax()
+    return low, high
+
+
+def grad_scaler(device: str, **options: Any) -> 'torch.amp.GradScaler':
     """The scale of the loss in float16 on a kind of device.
 
     Args:

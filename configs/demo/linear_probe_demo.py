@@ -29,6 +29,7 @@ max_epochs = 5
 optim_wrapper = dict(
     type='mmbeitv2.MixedPrecisionOptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-2, weight_decay=1e-4, fused=True),
+    constructor='mmbeitv2.OptimWrapperConstructor',
 )
 param_scheduler = dict(
     type='CosineAnnealingLR', eta_min=0, end=max_epochs, convert_to_iter_based=True

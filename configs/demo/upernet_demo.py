@@ -69,7 +69,8 @@ train_pipeline = [
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
-    dict(type='mmbeitv2.LoadSegmentationImage'),
+    # mmbeitv2.LoadSegmentationImage, by the name that mmsegmentation's inferencers look for.
+    dict(type='LoadImageFromFile', _scope_='mmbeitv2'),
     dict(type='Resize', scale=(image_size, image_size)),
     dict(type='mmbeitv2.LoadSegmentationMask'),
     dict(type='mmbeitv2.CheckSegmentation', num_classes=num_classes),

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,7 +16,7 @@ from mmbeitv2.checkpoints.digests import DIGEST_KEY, digest
 from mmbeitv2.checkpoints.kinds import fault, is_safetensors
 from mmbeitv2.checkpoints.sources import local_file
 from mmbeitv2.errors import InputError, UnreadableFileError
-from mmbeitv2.torch_releases import only_safe_globals
+from mmbeitv2.torch_releases import HAS_SAFE_GLOBALS, only_safe_globals
 
 WEIGHT_KEYS = ('state_dict', 'model', 'module')
 # Where files of this project keep what their tensors do not show, in a PyTorch file.
@@ -33,7 +34,7 @@ HISTORY = ('HistoryBuffer', 'getattr', 'numpy')
 CUT_OFF = ('unexpected EOF', 'Invalid magic number')
 
 
-class TrainingCheckpoint(dict):
+class TrainingCheckpoint(dict[str, Any]):
     """Content of a training checkpoint, with the file's name as ``source``."""
 
     source: str = ''
@@ -114,7 +115,8 @@ def read_training_checkpoint(
     with local_file(source) as path:
         if _is_safetensors(path, source):
             state, _ = _read_safetensors(path, source)
-            content = dict(state_dict={name: value.to(device) for name, value in state.items()})
+            moved = {name: value.to(device) for name, value in state.items()}
+            content: object = dict(state_dict=moved)
         else:
             content = _read_pytorch(path, source, device=device)
     if not isinstance(content, dict):
@@ -191,6 +193,8 @@ def _read_pytorch(
         how = HOW_TO_TRUST
         if any(word in reason for word in HISTORY):
             how += ' Runs whose config has PlainCheckpointHook write no such objects.'
+        if not HAS_SAFE_GLOBALS and any(kind.__qualname__ in reason for kind in HARMLESS):
+            how += f' Torch 2.4 or later reads this one as it is; this is {torch.__version__}.'
         raise InputError(
             f'{source} cannot be read as weights only ({reason}). A checkpoint that holds other '
             f'Python objects can run code when it is opened, so it is refused. {how}'

@@ -41,7 +41,8 @@ def newest_whole(
         OSError: there are checkpoints, and none is whole; names the damage of each.
     """
     folder = Path(folder)
-    notes, damaged = [], {}
+    notes: list[str] = []
+    damaged = {}
     named = pointed(folder, Path(pointer_folder or folder) / POINTER, notes)
     if named is not None:
         damaged[named] = damage(named)

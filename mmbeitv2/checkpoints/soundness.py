@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mmbeitv2.errors import InputError
+from mmbeitv2.torch_releases import aminmax
 
 EXTRA_STATE = '_extra_state'
 RETRAIN = 'take an earlier checkpoint of that run, or train it again with a lower learning rate'
@@ -44,7 +45,7 @@ def is_finite(value: Tensor) -> bool:
     if value.dtype.itemsize == 1:
         value = value.float()
     # Either end is NaN where any element is.
-    return all(torch.isfinite(end).item() for end in value.detach().aminmax())
+    return all(torch.isfinite(end).item() for end in aminmax(value.detach()))
 
 
 def amiss(name: str, value: Tensor) -> str:

@@ -10,7 +10,7 @@ from mmbeitv2.engine.ema_hook import EMAHook
 from mmbeitv2.engine.exact_resume_hook import ExactResumeHook
 from mmbeitv2.engine.loops import TestLoop, ValLoop
 from mmbeitv2.engine.loss_hook import FiniteLossHook
-from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor
+from mmbeitv2.engine.optim import LayerDecayOptimWrapperConstructor, OptimWrapperConstructor
 from mmbeitv2.engine.optim_wrapper import BFloat16OptimWrapper, MixedPrecisionOptimWrapper
 from mmbeitv2.engine.photo_hooks import ReplacedImagesHook, SameClassesHook
 from mmbeitv2.engine.plain_checkpoint_hook import PlainCheckpointHook
@@ -42,6 +42,7 @@ __all__ = [
     'ImagesPerSecondHook',
     'LayerDecayOptimWrapperConstructor',
     'MixedPrecisionOptimWrapper',
+    'OptimWrapperConstructor',
     'PlainCheckpointHook',
     'RefuseCodeHook',
     'ReplacedImagesHook',

@@ -3,20 +3,22 @@
 import copy
 import inspect
 import math
+from typing import Any
 
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from mmbeitv2.errors import InputError
+from mmbeitv2.errors import InputError, NotInstalledError
 from mmbeitv2.models.layers import Block
 from mmbeitv2.registry import HOOKS
+from mmbeitv2.torch_releases import COMPILES_LAYERS
 
 DEVICES = ('cuda', 'cpu', 'any', 'none')
 
 
-def compile_layers(model: nn.Module, **kwargs) -> int:
+def compile_layers(model: nn.Module, **kwargs: Any) -> int:
     """Compile every Transformer layer of a model in place, frozen ones too.
 
     The code is made in the first steps; names of parameters stay the same.
@@ -27,7 +29,13 @@ def compile_layers(model: nn.Module, **kwargs) -> int:
 
     Returns:
         Number of layers.
+
+    Raises:
+        ImportError: torch before 2.4, whose compiler cuts a layer into pieces.
     """
+    lacking = lacks()
+    if lacking is not None:
+        raise NotInstalledError(f'{lacking}: update torch, or leave the layers as they are.')
     blocks = _layers(model)
     # Each probability of dropping a branch is compiled by itself, for training, evaluation and a
     # last layer with queries. Torch would stop at 8 and run the other layers uncompiled; versions
@@ -39,11 +47,18 @@ def compile_layers(model: nn.Module, **kwargs) -> int:
     return len(blocks)
 
 
+def lacks() -> str | None:
+    """What this torch lacks for compiled layers, or None."""
+    if COMPILES_LAYERS:
+        return None
+    return f'compiled layers need torch 2.4 or later, this is {torch.__version__}'
+
+
 def _layers(model: nn.Module) -> list[Block]:
     return [module for module in model.modules() if isinstance(module, Block)]
 
 
-def compiler_error(model: nn.Module, **kwargs) -> str | None:
+def compiler_error(model: nn.Module, **kwargs: Any) -> str | None:
     """Why this machine cannot compile a model's layers, or None where it can.
 
     A copy of the first layer makes one small training step. That takes seconds, where a missing
@@ -83,7 +98,7 @@ class CompileHook(Hook):
         **kwargs: of ``torch.compile``.
     """
 
-    def __init__(self, device: str = 'any', **kwargs) -> None:
+    def __init__(self, device: str = 'any', **kwargs: Any) -> None:
         if device not in DEVICES:
             raise InputError(f'device is {device!r}, allowed: {", ".join(DEVICES)}.')
         self.device = device
@@ -93,6 +108,13 @@ class CompileHook(Hook):
         """Compile in place."""
         device = next(runner.model.parameters()).device.type
         if self.device not in ('any', device) or not _layers(runner.model):
+            return
+        lacking = lacks()
+        if lacking is not None:
+            runner.logger.warning(
+                f'{lacking}: they stay as they are, and the run will be slower; update torch, or '
+                "set device='none' of CompileHook to train without this warning."
+            )
             return
         error = compiler_error(runner.model, **self.kwargs)
         if error is not None:

@@ -1,7 +1,9 @@
 """Weight decay by a rule and learning rate by depth, in a few parameter groups."""
 
 from collections import defaultdict
+from typing import Any
 
+import torch
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
@@ -14,7 +16,31 @@ NO_DECAY = ('cls_token', 'pos_embed')
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+class OptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """mmengine's, with an optimiser that is fused only where torch has that for the model's device.
+
+    Before torch 2.4 CPUs have no fused AdamW, and ``fused=True`` is an error there.
+
+    Args:
+        optim_wrapper_cfg: config of the optimiser wrapper.
+        paramwise_cfg: mmengine's options, such as ``custom_keys``.
+    """
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the wrapped optimiser of ``model``."""
+        on_cpu = any(p.is_cpu for p in model.parameters())
+        if self.optimizer_cfg.get('fused') and on_cpu and not HAS_FUSED_ON_CPU:
+            self.optimizer_cfg = {**self.optimizer_cfg, 'fused': False}
+            print_log(
+                'the optimiser is not fused, and updates weights more slowly: on a CPU that needs '
+                f'torch 2.4 or later, this is {torch.__version__}',
+                logger='current',
+            )
+        return super().__call__(model)
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayOptimWrapperConstructor(OptimWrapperConstructor):
     """Group parameters by learning-rate scale and weight decay.
 
     Not decayed are parameters of one dimension (biases, norms, layer scale) and those named in
@@ -30,7 +56,11 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     Source: official ``optim_factory.get_parameter_groups``.
     """
 
-    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+    optimizer_cfg: dict[str, Any]
+
+    def __init__(
+        self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None
+    ) -> None:
         options = {'layer_decay_rate': 1.0, 'no_decay': NO_DECAY, **(paramwise_cfg or {})}
         unknown = set(options) - {'layer_decay_rate', 'no_decay'}
         if unknown:
@@ -39,15 +69,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             )
         super().__init__(optim_wrapper_cfg, options)
 
-    def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Build the wrapped optimiser of ``model``; fused only where torch has that for it."""
-        on_cpu = any(p.is_cpu for p in model.parameters())
-        if self.optimizer_cfg.get('fused') and on_cpu and not HAS_FUSED_ON_CPU:
-            self.optimizer_cfg = {**self.optimizer_cfg, 'fused': False}
-            print_log('the optimiser is not fused: on a CPU that needs torch 2.4', logger='current')
-        return super().__call__(model)
-
-    def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
+    def add_params(self, params: list[dict[str, Any]], module: nn.Module, **kwargs: Any) -> None:
         """Fill ``params`` with the groups of ``module``'s trainable parameters."""
         rate = self.paramwise_cfg['layer_decay_rate']
         groups = defaultdict(list)
@@ -74,5 +96,6 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _lr_scale(model: nn.Module, name: str, rate: float) -> float:
         if rate == 1:
             return 1.0
-        depth, num_depths = model.backbone.get_layer_depth(name, 'backbone.')
+        backbone: Any = model.backbone
+        depth, num_depths = backbone.get_layer_depth(name, 'backbone.')
         return rate ** (num_depths - 1 - depth)

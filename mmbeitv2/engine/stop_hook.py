@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 from types import FrameType
+from typing import Any
 
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
@@ -51,7 +52,7 @@ class StopHook(Hook):
         self._asked: str | None = None
         self._asked_at = 0.0
         self._stopping = False
-        self._handlers: dict[int, Callable | int | None] = {}
+        self._handlers: dict[int, Callable[..., Any] | int | None] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Begin to listen."""
@@ -73,8 +74,8 @@ class StopHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
+        data_batch: dict[str, Any] | None = None,
+        outputs: dict[str, Any] | None = None,
     ) -> None:
         """Agree, and stop if all gradients have been used and the run does not end anyway."""
         if self._asked is None and os.getppid() != self._parent:

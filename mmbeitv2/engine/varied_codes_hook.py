@@ -1,5 +1,7 @@
 """Stop pretraining on a tokenizer that gives all patches one code."""
 
+from typing import Any
+
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -10,6 +12,7 @@ from mmbeitv2.engine.deferred_scalars import HostCopy
 from mmbeitv2.errors import InputError
 from mmbeitv2.models.vqkd import VQKDTokenizer
 from mmbeitv2.registry import HOOKS
+from mmbeitv2.torch_releases import aminmax
 
 # A single small batch may happen to show one thing only.
 STEPS = 10
@@ -49,8 +52,8 @@ class VariedCodesHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
+        data_batch: dict[str, Any] | None = None,
+        outputs: dict[str, Any] | None = None,
     ) -> None:
         """Judge after the tenth batch, without waiting."""
         self._steps += 1
@@ -64,10 +67,12 @@ class VariedCodesHook(Hook):
         self._send_verdict()
         self._judge()
 
-    def _see_images(self, module: nn.Module, inputs: tuple) -> None:
-        self._pixels.append(torch.stack(inputs[0].detach().aminmax()))
+    def _see_images(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._pixels.append(torch.stack(aminmax(inputs[0].detach())))
 
-    def _see_codes(self, module: nn.Module, inputs: tuple, outputs: tuple) -> None:
+    def _see_codes(
+        self, module: nn.Module, inputs: tuple[Any, ...], outputs: tuple[Any, ...]
+    ) -> None:
         self._codes.append(torch.stack(outputs[1].aminmax()))
 
     def _send_verdict(self) -> None:
@@ -77,7 +82,7 @@ class VariedCodesHook(Hook):
         self._handles = []
         if self._codes and self._pixels:
             low, high = torch.stack(self._codes).aminmax()
-            darkest, brightest = torch.stack(self._pixels).aminmax()
+            darkest, brightest = aminmax(torch.stack(self._pixels))
             constant = (low == high) & (darkest != brightest)
             self._verdict = HostCopy(torch.where(constant, low, -1))
         self._codes, self._pixels = [], []

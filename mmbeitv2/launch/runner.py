@@ -156,12 +156,12 @@ def _start_gloo(cfg: Config, launcher: str) -> None:
                 f'node: {" ".join(nodes.stderr.split())}'
             )
         os.environ.setdefault('MASTER_ADDR', nodes.stdout.split()[0])
-    for name, source in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), VARIABLES[launcher]):
+    for name, source in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), VARIABLES[launcher][:3]):
         os.environ[name] = os.environ[source]
     os.environ.setdefault('MASTER_PORT', '29500')
 
     dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
-    options = {}
+    options: dict[str, Any] = {}
     if dist_cfg.get('timeout'):
         options['timeout'] = datetime.timedelta(seconds=dist_cfg['timeout'])
     torch.distributed.init_process_group(backend='gloo', **options)
@@ -184,7 +184,7 @@ def _start_gloo(cfg: Config, launcher: str) -> None:
     cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
 
 
-def _gpu_norms(node: Any) -> Iterator[dict]:
+def _gpu_norms(node: Any) -> Iterator[dict[str, Any]]:
     """Yield the configs below ``node`` of norms that are synchronised on GPUs alone."""
     if isinstance(node, dict):
         kind = node.get('type')

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch.serialization import get_safe_globals
 
+from mmbeitv2 import torch_releases
+from mmbeitv2.checkpoints import reading
 from mmbeitv2.checkpoints.reading import read_state_dict, read_weights
 
 WEIGHTS = {'a.weight': torch.arange(6.0).view(2, 3), 'a.bias': torch.ones(2)}
@@ -68,11 +69,23 @@ def test_trusted_file_is_opened(tmp_path):
     assert (tmp_path / 'touched').exists()
 
 
+@pytest.mark.needs_torch('2.4', 'reading what is no tensor without code')
 def test_command_line_of_the_official_training_is_no_code(tmp_path):
     torch.save(dict(model=WEIGHTS, args=argparse.Namespace(lr=0.1)), tmp_path / 'file.pth')
-    before = set(get_safe_globals())
+    before = set(torch.serialization.get_safe_globals())
     assert_weights(read_state_dict(tmp_path / 'file.pth'))
-    assert set(get_safe_globals()) == before
+    assert set(torch.serialization.get_safe_globals()) == before
+
+
+def test_with_an_old_torch_the_command_line_is_refused_and_what_reads_it_named(
+    tmp_path, monkeypatch
+):
+    for module in (reading, torch_releases):
+        monkeypatch.setattr(module, 'HAS_SAFE_GLOBALS', False)
+    torch.save(dict(model=WEIGHTS, args=argparse.Namespace(lr=0.1)), tmp_path / 'file.pth')
+    with pytest.raises(ValueError, match=r'argparse.Namespace.*Torch 2\.4 or later reads this one'):
+        read_state_dict(tmp_path / 'file.pth')
+    assert_weights(read_state_dict(tmp_path / 'file.pth', trust=True))
 
 
 def test_metadata_of_this_project(tmp_path):

@@ -162,7 +162,7 @@ def test_student_is_bit_identical_on_both_ranks(ranks):
 SHARDED = ['sharded', 'sharded_again', 'sharded_from_plain', 'plain_from_sharded']
 
 
-@pytest.mark.needs_torch('2.7')
+@pytest.mark.needs_torch('2.7', 'sharding')
 @pytest.mark.parametrize('scenario', SHARDED)
 def test_sharded_run_equals_the_unsharded_one(scenario, ranks):
     """Also where either was resumed from the first epoch of the other."""
@@ -186,7 +186,7 @@ def test_sharded_run_equals_the_unsharded_one(scenario, ranks):
             assert_close(found['optimizer']['state'][index][name], value, atol=1e-5, rtol=1e-3)
 
 
-@pytest.mark.needs_torch('2.7')
+@pytest.mark.needs_torch('2.7', 'sharding')
 def test_each_rank_holds_half_of_what_is_trained(ranks):
     run = ranks[0]['sharded']
     for name, size in run['sizes'].items():
@@ -197,7 +197,7 @@ def test_each_rank_holds_half_of_what_is_trained(ranks):
     assert sum(run['held'][n] for n in trained) < 0.51 * sum(trained.values())
 
 
-@pytest.mark.needs_torch('2.7')
+@pytest.mark.needs_torch('2.7', 'sharding')
 def test_sharded_checkpoint_is_read_as_any_other(ranks):
     path = ranks[0]['sharded']['checkpoint']
     model = load_pretrained(path, num_heads=4)

@@ -33,6 +33,9 @@ def runner_of(model, precision=BFLOAT16):
     )
 
 
+own_operators = pytest.mark.needs_torch('2.4', 'operators of our own')
+
+
 @pytest.fixture(autouse=True)
 def nothing_chosen():
     yield
@@ -55,6 +58,7 @@ def tried(monkeypatch, caplog):
     return run
 
 
+@own_operators
 def test_faster_and_right_kernels_are_taken(tried):
     chosen, record = tried(lambda *args: Trial((3.1, 3.8), (2e-3, 3e-3)))
     assert chosen
@@ -63,6 +67,7 @@ def test_faster_and_right_kernels_are_taken(tried):
     assert '3.10 ms and 3.80 ms' in record.message
 
 
+@own_operators
 @pytest.mark.parametrize(
     ('milliseconds', 'errors', 'level'),
     [
@@ -79,6 +84,7 @@ def test_slower_or_wrong_kernels_are_not(tried, milliseconds, errors, level):
     assert "torch's own gradient" in record.message
 
 
+@own_operators
 def test_kernels_that_do_not_compile_are_not_and_the_run_goes_on(tried):
     def fail(*args):
         raise RuntimeError('Failed to find C compiler\nand a long story')
@@ -90,13 +96,14 @@ def test_kernels_that_do_not_compile_are_not_and_the_run_goes_on(tried):
     assert 'long story' not in record.message
 
 
+@own_operators
 def test_trial_has_the_runs_own_sizes_and_precision(tried):
     seen = []
     tried(lambda *args: seen.append(args) or Trial((1, 2), (1e-3, 1e-3)))
     assert seen == [(*SIZES, torch.bfloat16, torch.device('cpu'))]
 
 
-@pytest.mark.needs_torch('2.14')
+@pytest.mark.needs_torch('2.14', 'tensors on a GPU that is not there')
 class TestSizes:
     """Read off a model on a GPU of which nothing is there but the name."""
 

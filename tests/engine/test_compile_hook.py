@@ -13,7 +13,7 @@ from fake_gpu import GPU
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing import assert_close
 
-from mmbeitv2.engine import CompileHook, compile_layers
+from mmbeitv2.engine import CompileHook, compile_hook, compile_layers
 from mmbeitv2.models import BEiTViT
 
 POSITIONS = [
@@ -22,6 +22,9 @@ POSITIONS = [
     dict(use_rel_pos_bias=True),
     dict(use_shared_rel_pos_bias=True, use_rel_pos_bias=True),
 ]
+
+
+whole_layers = pytest.mark.needs_torch('2.4', 'layers compiled as one graph')
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +56,7 @@ def results(model, images):
     return x, *torch.autograd.grad(loss, [images, *parameters], allow_unused=True)
 
 
+@whole_layers
 @pytest.mark.parametrize('backbone', POSITIONS, indirect=True)
 def test_each_layer_is_one_graph_with_the_same_numbers(backbone):
     images = torch.randn(2, 3, 32, 32, requires_grad=True)
@@ -69,7 +73,7 @@ def test_each_layer_is_one_graph_with_the_same_numbers(backbone):
 
 
 # Up to the graph: torch's own backends ask the driver for streams when they make the backward pass.
-@pytest.mark.needs_torch('2.14')
+@pytest.mark.needs_torch('2.14', 'tensors on a GPU that is not there')
 @pytest.mark.parametrize('precision', [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize('positions', POSITIONS, ids=str)
 def test_each_layer_is_one_graph_on_a_gpu_under_autocast(positions, precision, monkeypatch):
@@ -102,7 +106,7 @@ def test_each_layer_is_one_graph_on_a_gpu_under_autocast(positions, precision, m
 
 @pytest.mark.skipif(
     'recompile_limit' not in inspect.signature(torch.compile).parameters,
-    reason='this torch takes no limit of compilations',
+    reason='this torch takes no limit of compilations (torch 2.14 does)',
 )
 def test_layers_that_drop_with_many_probabilities_are_all_compiled():
     arch = dict(embed_dim=24, depth=12, num_heads=2)
@@ -131,12 +135,14 @@ def compiled(model):
     return [block._compiled_call_impl is not None for block in model.blocks]
 
 
+@whole_layers
 @pytest.mark.parametrize(('device', 'expected'), [('any', True), ('cpu', True), ('cuda', False)])
 def test_layers_are_compiled_on_the_devices_asked_for(runner, device, expected):
     CompileHook(device=device, backend='aot_eager').before_train(runner)
     assert compiled(runner.model) == [expected] * 2
 
 
+@whole_layers
 def test_run_goes_on_uncompiled_without_a_compiler_and_says_so(runner, caplog):
     def no_compiler(graph, inputs):
         raise FileNotFoundError('no C compiler\nand a long story')
@@ -150,6 +156,7 @@ def test_run_goes_on_uncompiled_without_a_compiler_and_says_so(runner, caplog):
     runner.model(torch.randn(1, 3, 32, 32))[0].sum().backward()
 
 
+@whole_layers
 def test_trial_leaves_the_model_as_it_is(runner):
     before = {name: value.clone() for name, value in runner.model.state_dict().items()}
     CompileHook(backend='aot_eager').before_train(runner)
@@ -157,11 +164,32 @@ def test_trial_leaves_the_model_as_it_is(runner):
     assert all(parameter.grad is None for parameter in runner.model.parameters())
 
 
+@pytest.fixture
+def old_torch(monkeypatch):
+    """Torch 2.1, as far as compilation goes."""
+    monkeypatch.setattr(compile_hook, 'COMPILES_LAYERS', False)
+    monkeypatch.setattr(torch, '__version__', '2.1.2')
+
+
+def test_old_torch_leaves_layers_as_they_are_and_says_so(runner, caplog, old_torch):
+    CompileHook(backend='aot_eager').before_train(runner)
+    assert compiled(runner.model) == [False] * 2
+    (message,) = caplog.messages
+    assert 'need torch 2.4 or later, this is 2.1.2: they stay as they are' in message
+
+
+def test_old_torch_compiles_no_layers_in_pieces(runner, old_torch):
+    with pytest.raises(ImportError, match=r'need torch 2\.4 or later, this is 2\.1\.2: upd'):
+        compile_layers(runner.model)
+    assert compiled(runner.model) == [False] * 2
+
+
 def test_unknown_device_is_refused():
     with pytest.raises(ValueError, match="device is 'gpu', allowed: cuda, cpu, any, none"):
         CompileHook(device='gpu')
 
 
+@whole_layers
 @pytest.mark.parametrize('backbone', [dict(use_rel_pos_bias=True)], indirect=True)
 def test_adapted_layers_are_one_graph_with_the_same_numbers(backbone):
     class Adapted(torch.nn.Module):

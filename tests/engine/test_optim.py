@@ -5,6 +5,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as ROOT_CONSTRUCTORS
 from torch import nn
 
+from mmbeitv2.engine import optim
 from mmbeitv2.models import BEiTViT
 
 LR, WEIGHT_DECAY = 1e-3, 0.05
@@ -76,10 +77,50 @@ def test_exceptions_can_be_declared(classifier):
     assert names['backbone.cls_token'][1] == WEIGHT_DECAY
 
 
+@pytest.fixture(params=['OptimWrapperConstructor', 'LayerDecayOptimWrapperConstructor'])
+def build_fused(request, classifier):
+    """Builds the optimiser of a recipe that asks for a fused one."""
+
+    def build():
+        optimizer = dict(type='AdamW', lr=LR, fused=True)
+        constructor = f'mmbeitv2.{request.param}'
+        config = dict(type='OptimWrapper', optimizer=optimizer, constructor=constructor)
+        return build_optim_wrapper(classifier, config).optimizer
+
+    return build
+
+
+@pytest.mark.needs_torch('2.4', 'fused AdamW on CPUs')
+def test_recipes_are_fused_on_cpus(build_fused):
+    assert build_fused().defaults['fused'] is True
+
+
+def test_an_old_torch_has_recipes_unfused_on_cpus_and_says_so(build_fused, monkeypatch):
+    monkeypatch.setattr(optim, 'HAS_FUSED_ON_CPU', False)
+    monkeypatch.setattr(optim, 'print_log', lambda message, **_: messages.append(message))
+    messages = []
+    assert build_fused().defaults['fused'] is False
+    assert [m for m in messages if 'not fused' in m and 'needs torch 2.4 or later' in m]
+
+
+def test_mmengines_options_are_those_of_the_plain_constructor(classifier):
+    config = dict(
+        type='OptimWrapper',
+        optimizer=dict(type='AdamW', lr=LR, weight_decay=WEIGHT_DECAY),
+        constructor='mmbeitv2.OptimWrapperConstructor',
+        paramwise_cfg=dict(custom_keys={'head': dict(lr_mult=10.0)}),
+    )
+    groups = build_optim_wrapper(classifier, config).optimizer.param_groups
+    names = by_name(classifier, groups)
+    assert names['head.weight'] == (pytest.approx(10 * LR), WEIGHT_DECAY)
+    assert names['backbone.cls_token'] == (LR, WEIGHT_DECAY)
+
+
 def test_unknown_option_is_refused(classifier):
     with pytest.raises(ValueError, match=r"\['custom_keys'\], allowed: layer_decay_rate and"):
         groups_of(classifier, custom_keys={})
 
 
 def test_found_from_mmengines_root():
-    assert ROOT_CONSTRUCTORS.get('mmbeitv2.LayerDecayOptimWrapperConstructor') is not None
+    for name in ('OptimWrapperConstructor', 'LayerDecayOptimWrapperConstructor'):
+        assert ROOT_CONSTRUCTORS.get(f'mmbeitv2.{name}') is not None

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from half_on_cpu import half_on_cpu
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
@@ -78,6 +79,7 @@ def test_choice_is_logged_with_its_reason(linear, build, monkeypatch):
     assert logged == ['training precision: float32 (as set)']
 
 
+@half_on_cpu
 @pytest.mark.usefixtures('float16')
 class TestFloat16:
     """Scaled losses."""

@@ -15,7 +15,7 @@ def alone(beitv2_config, make_runner):
     )
 
 
-@pytest.mark.needs_torch('2.7')
+@pytest.mark.needs_torch('2.7', 'sharding')
 def test_one_process_is_refused(alone):
     with pytest.raises(ValueError, match=r'nothing to shard over: start the run with .*dist_train'):
         alone().train()

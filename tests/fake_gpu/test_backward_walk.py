@@ -10,7 +10,7 @@ from torch import nn
 
 from mmbeitv2.models import BEiTViT
 
-pytestmark = pytest.mark.needs_torch('2.14')
+pytestmark = pytest.mark.needs_torch('2.14', 'tensors on a GPU that is not there')
 
 
 def gradients(model, loss, walked):

@@ -8,7 +8,7 @@ from cuda_rules import RuleBroken
 from fake_gpu import GPU, fake_gpu
 from torch import nn
 
-pytestmark = pytest.mark.needs_torch('2.14')
+pytestmark = pytest.mark.needs_torch('2.14', 'tensors on a GPU that is not there')
 
 aten = torch.ops.aten
 HALF, BFLOAT = torch.float16, torch.bfloat16

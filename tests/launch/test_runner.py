@@ -25,6 +25,9 @@ print('threads:', *(p.read_text().strip() for p in Path('/proc/self/task').glob(
 needs_proc = pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='names of threads')
 
 
+names_of_threads = pytest.mark.needs_torch('2.4', "names of gloo's threads")
+
+
 @pytest.fixture(autouse=True)
 def no_group_is_left():
     """A failed test must not fail the next."""
@@ -47,6 +50,7 @@ def test_a_finished_process_leaves_the_group(tmp_path):
     assert not dist.is_initialized()
 
 
+@names_of_threads
 @needs_proc
 def test_no_thread_outlives_a_group_that_a_finished_runner_refers_to(tmp_path):
     before = group_threads()
@@ -78,6 +82,7 @@ def threads_at_the_end(tool: str, *arguments: str, folder: Path) -> str:
     return result.stdout.splitlines()[-1]
 
 
+@names_of_threads
 @needs_proc
 def test_the_tools_end_without_a_thread_of_the_group(tmp_path, demo_data):
     tiny_runs.write_project(tmp_path, demo_data)

@@ -305,6 +305,7 @@ def test_a_trace_records_the_calls_of_all_layers(images):
         assert f'.{name}' in text, name
 
 
+@pytest.mark.needs_torch('2.4', 'exported programs of layers')
 @pytest.mark.parametrize('training', [False, True])
 def test_exported_programs_give_the_same(training, images):
     backbone = make_backbone(**POSITIONS[1]).train(training)

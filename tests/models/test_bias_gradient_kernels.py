@@ -24,7 +24,7 @@ SHAPES = [(1, 2, 37, 16), (5, 3, 21, 32), (2, 1, 197, 64), (2, 2, 10, 128)]
 
 
 # Triton 3.0's interpreter, that of torch 2.4, writes nothing with NumPy 2.
-pytestmark = pytest.mark.needs_torch('2.14')
+pytestmark = pytest.mark.needs_torch('2.14', "Triton's interpreter with NumPy 2")
 
 
 @pytest.fixture(scope='module')

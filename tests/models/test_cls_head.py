@@ -3,6 +3,7 @@
 import mmpretrain.models
 import pytest
 import torch
+from half_on_cpu import FLOAT16
 from mmpretrain.structures import DataSample
 
 from mmbeitv2.models import LinearClsHead, LinearProbeHead
@@ -51,7 +52,7 @@ def test_best_class_is_not_tied_with_another(heads, feature):
     assert not torch.equal(rounded, exact)
 
 
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize('dtype', [FLOAT16, torch.bfloat16, torch.float64])
 def test_a_converted_model_stays_in_its_precision(heads, dtype):
     """As mmpretrain's head does: what ``model.half()`` makes, for instance."""
     ours, theirs = (head.to(dtype).eval() for head in heads)

@@ -22,7 +22,7 @@ from mmbeitv2.models import VisionTransformer, layers, recomputation
 from mmbeitv2.models.quantizer import NormEMAQuantizer
 
 # Earlier releases ask the driver for some operators.
-pytestmark = pytest.mark.needs_torch('2.14')
+pytestmark = pytest.mark.needs_torch('2.14', 'tensors on a GPU that is not there')
 
 PRECISIONS = (torch.bfloat16, torch.float16)
 TINY_CLIP = {

@@ -66,7 +66,7 @@ def test_label_outside_the_classes_is_refused(head, features):
             head.loss(features, labelled(0, 1, 2, label))
 
 
-@pytest.mark.needs_torch('2.14')
+@pytest.mark.needs_torch('2.14', 'tensors on a GPU that is not there')
 def test_labels_on_a_gpu_are_read_in_the_first_batch_alone(head):
     with FakeTensorMode(), torch.device('cuda'):
         head = LinearProbeHead(in_channels=6, num_classes=3)

@@ -76,7 +76,7 @@ def test_tokens_of_less_precision_than_the_norm(precision, parts):
         assert_close(a, b)
 
 
-@pytest.mark.needs_torch('2.14')
+@pytest.mark.needs_torch('2.14', 'tensors on a GPU that is not there')
 @pytest.mark.parametrize('function', PLAIN)
 @pytest.mark.parametrize('precision', [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize('stream', [torch.float32, torch.bfloat16, torch.float16], ids=str)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from half_on_cpu import FLOAT16
 from torch import nn
 from torch.testing import assert_close
 
@@ -124,7 +125,7 @@ def test_mask_replaces_exactly_the_masked_patches(images, mask):
     assert torch.equal(masked[:, 1:][mask], vit.mask_token[0].expand(int(mask.sum()), -1))
 
 
-@pytest.mark.parametrize('precision', [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize('precision', [torch.bfloat16, FLOAT16], ids=str)
 @pytest.mark.parametrize('masked', [False, True])
 def test_tokens_between_layers_stay_float32_under_autocast(vit, images, mask, precision, masked):
     vit.mask_token = nn.Parameter(torch.randn(1, 1, 48)) if masked else None
@@ -137,7 +138,7 @@ def test_tokens_between_layers_stay_float32_under_autocast(vit, images, mask, pr
     assert {tokens.dtype for tokens in seen} == {torch.float32}
 
 
-@pytest.mark.parametrize('precision', [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize('precision', [torch.bfloat16, FLOAT16], ids=str)
 def test_class_and_mask_tokens_are_not_rounded_under_autocast(images, mask, precision):
     model = make_vit(use_abs_pos_emb=False, use_mask_token=True)
     with torch.autocast('cpu', precision):

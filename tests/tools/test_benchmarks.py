@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from half_on_cpu import half_on_cpu
 from mmengine.registry import DefaultScope
 from mmengine.utils import digit_version
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.models.beitv2 import masked_positions
 from mmbeitv2.models.quantizer import l2_normalize
 from mmbeitv2.registry import MODELS
+from mmbeitv2.torch_releases import HAS_FUSED_ON_CPU, attention_in_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'tools' / 'benchmark'
@@ -87,10 +88,11 @@ class TestCounts:
 
         counts = count(demo_step(demo_config))
         assert counts.flops == pytest.approx(HELD['flops'], rel=0.01)
-        # Older releases of torch call more operators for the same.
+        # Older releases of torch call more operators for the same, and many to update weights where
+        # the optimiser is not fused.
         old = digit_version(torch.__version__) < digit_version('2.14')
-        calls = HELD['operator_calls_torch_2_4' if old else 'operator_calls']
-        assert counts.operator_calls <= calls * 1.05
+        kind = ('_torch_2_4' if HAS_FUSED_ON_CPU else '_torch_2_1') if old else ''
+        assert counts.operator_calls <= HELD[f'operator_calls{kind}'] * 1.05
         assert counts.peak_bytes <= HELD['peak_bytes'] * 1.05
 
     def test_paper_size_step_computes_only_what_is_read_and_never_waits(self):
@@ -99,7 +101,7 @@ class TestCounts:
         model = build_fake(steps.pretraining_config().model)
         # The counter does not know the fused attention of CPUs, only its parts.
         counter = FlopCounterMode(display=False)
-        with model.mode, sdpa_kernel(SDPBackend.MATH), counter:
+        with model.mode, attention_in_parts(), counter:
             images = torch.randn(2, 3, 224, 224)
             mask = torch.zeros(2, 196, dtype=torch.bool)
             positions = torch.zeros(2, 75, dtype=torch.int64)
@@ -113,6 +115,7 @@ class TestCounts:
         assert counter.get_total_flops() == pytest.approx(2 * 153.0e9, rel=0.01)
         assert counter.get_total_flops() < 0.95 * everything
 
+    @pytest.mark.needs_torch('2.4', 'models drawn without values')
     def test_vqkd_step_never_waits(self):
         import steps
 
@@ -145,7 +148,13 @@ def build_fake(cfg):
 
 
 # Of the demo's step with 8 images on a CPU; to be lowered with every improvement.
-HELD = dict(flops=2.822e9, operator_calls=1827, operator_calls_torch_2_4=1993, peak_bytes=17.5e6)
+HELD = dict(
+    flops=2.822e9,
+    operator_calls=1827,
+    operator_calls_torch_2_4=1993,
+    operator_calls_torch_2_1=4278,
+    peak_bytes=17.5e6,
+)
 
 
 class TestPeers:
@@ -283,6 +292,7 @@ def test_data_pipelines_are_compared_on_the_same_photos(tmp_path):
         assert all(kind['images_per_s'].keys() == {'ours', 'theirs'} for kind in found.values())
 
 
+@half_on_cpu
 def test_codes_that_lower_precision_changes_are_counted(tmp_path):
     import steps
 

@@ -113,13 +113,13 @@ def test_resume_continues_at_the_same_iteration(resumed_log):
     assert 'Iter(train) [1/3]' not in resumed_log
 
 
-@pytest.mark.needs_torch('2.6')
+@pytest.mark.needs_torch('2.6', 'reading by mmengine without code')
 def test_resume_unpickles_no_code(resumed_log):
     # What mmengine prints before it unpickles arbitrary code.
     assert 'weights_only=False' not in resumed_log
 
 
-@pytest.mark.needs_torch('2.7')
+@pytest.mark.needs_torch('2.7', 'sharding')
 def test_sharded_run_resumes_an_unsharded_one_and_is_evaluated(project):
     sharded = [
         'runner_type=FlexibleRunner',

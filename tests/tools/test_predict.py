@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'tools' / 'benchmark'
 
 # Earlier releases ask the driver for some operators.
-absent_gpu = pytest.mark.needs_torch('2.14')
+absent_gpu = pytest.mark.needs_torch('2.14', 'tensors on a GPU that is not there')
+by_operator = pytest.mark.needs_torch('2.4', 'costs by operator')
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +63,7 @@ def bytes_of(operators):
     return [operator.bytes for operator in operators]
 
 
+@by_operator
 class TestBytes:
     """Counted by hand: every element read once and written once."""
 
@@ -144,6 +146,7 @@ class TestBytes:
         assert (declared.kind, declared.model_flops) == ('attention', 4 * 480)
 
 
+@by_operator
 class TestOperations:
     def test_they_are_those_that_are_counted_elsewhere(self):
         """Of a step with a backward pass, attention among it, and an update."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import Node, get_gradient_edge
+from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
 # The engine's names for a node and the number of one of its outputs in the forward pass.
@@ -194,7 +194,8 @@ class _Walk:
 
 
 def _edge(tensor: Tensor) -> Edge:
-    edge = get_gradient_edge(tensor)
+    # Of torch 2.2: the file can be imported before.
+    edge = torch.autograd.graph.get_gradient_edge(tensor)
     return edge.node, edge.output_nr
 
 

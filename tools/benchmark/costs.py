@@ -10,9 +10,10 @@ os.environ.setdefault('KINETO_LOG_LEVEL', '99')
 
 import torch
 from torch.autograd import DeviceType
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
+
+from mmbeitv2.torch_releases import attention_in_parts
 
 Step = Callable[[], object]
 
@@ -51,7 +52,7 @@ def count(step: Step, device: str = 'cpu') -> Counts:
 def flops(step: Step) -> int:
     """Floating-point operations of the matrix products of one run."""
     # The counter knows the parts of attention, not the fused kernel for CPUs.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+    with FlopCounterMode(display=False) as counter, attention_in_parts():
         step()
     return counter.get_total_flops()
 
@@ -69,7 +70,9 @@ def peak_bytes(step: Step, device: str = 'cpu') -> int:
         step()
     changes = [e for e in profiler.profiler.kineto_results.events() if e.name() == '[memory]']
     held = most = 0
-    for change in sorted(changes, key=lambda event: event.start_ns()):
+    # Torch before 2.4 tells microseconds; what falls into the same one is listed in order.
+    start = 'start_ns' if all(hasattr(change, 'start_ns') for change in changes) else 'start_us'
+    for change in sorted(changes, key=lambda event: getattr(event, start)()):
         held += change.nbytes()
         most = max(most, held)
     return most

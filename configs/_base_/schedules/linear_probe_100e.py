@@ -3,6 +3,7 @@
 optim_wrapper = dict(
     type='mmbeitv2.MixedPrecisionOptimWrapper',
     optimizer=dict(type='AdamW', lr=4e-3, betas=(0.9, 0.999), weight_decay=1e-4, fused=True),
+    constructor='mmbeitv2.OptimWrapperConstructor',
 )
 param_scheduler = dict(
     type='CosineAnnealingLR',

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmbeitv2.checks import is_count
 from mmbeitv2.errors import InputError
+from mmbeitv2.torch_releases import aminmax
 
 
 def resample_grid(features: Tensor, grid_size: int | tuple[int, int]) -> Tensor:
@@ -25,17 +26,15 @@ def resample_grid(features: Tensor, grid_size: int | tuple[int, int]) -> Tensor:
     Raises:
         ValueError: if a side of ``grid_size`` is not positive.
     """
-    sides = (grid_size, grid_size) if is_count(grid_size) else grid_size
-    if not (isinstance(sides, Sequence) and len(sides) == 2 and all(map(is_count, sides))):
+    sides = tuple(grid_size) if isinstance(grid_size, Sequence) else (grid_size, grid_size)
+    if len(sides) != 2 or not all(map(is_count, sides)):
         raise InputError(
             f'grid_size={grid_size!r} is not a grid: pass two positive integers (rows, columns), '
             'the image size divided by the patch size of the student'
         )
-    if features.shape[-2:] == tuple(sides):
+    if features.shape[-2:] == sides:
         return features
-    return F.interpolate(
-        features, size=tuple(sides), mode='bilinear', align_corners=False, antialias=True
-    )
+    return F.interpolate(features, size=sides, mode='bilinear', align_corners=False, antialias=True)
 
 
 def check_model_name(name: str, known: Sequence[str], list_command: str) -> None:
@@ -107,16 +106,16 @@ class FrozenTeacher(nn.Module):
         check_image_size(image_size)
         self.embed_dim = embed_dim
         self.image_size = image_size
-        mean = _channel_values('mean', mean)
-        std = _channel_values('std', std)
-        if not (std >= 1).all():
+        means = _channel_values('mean', mean)
+        stds = _channel_values('std', std)
+        if not (stds >= 1).all():
             raise InputError(
-                f'std={std.flatten().tolist()}: every value must be at least 1, in 0..255 units '
+                f'std={stds.flatten().tolist()}: every value must be at least 1, in 0..255 units '
                 '(0..1 units times 255), and mean likewise'
             )
         # ((x + 1) * 127.5 - mean) / std, as one multiply and one add.
-        self._scale = 127.5 / std
-        self._shift = (127.5 - mean) / std
+        self._scale = 127.5 / stds
+        self._shift = (127.5 - means) / stds
         # Pixel values are read back once, since the host waits for the device each time.
         self._checked = False
         # nn.Module registers modules, parameters and buffers, not what is inside a tuple.
@@ -193,7 +192,7 @@ def _check_images(images: Tensor) -> None:
             f'images of shape {tuple(images.shape)} and type {images.dtype}: '
             'pass floating RGB of shape (B, 3, H, W) in [-1, 1]'
         )
-    low, high = (bound.item() for bound in images.aminmax())
+    low, high = (bound.item() for bound in aminmax(images))
     # The margin is rounding in half precision.
     if not (low >= -1.01 and high <= 1.01):
         raise InputError(
