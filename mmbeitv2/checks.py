@@ -29,7 +29,7 @@ def _is_number(value: Any) -> bool:
 
 def is_count(value: Any, least: int = 1) -> bool:
     """Whether this is a whole number (NumPy's too, no truth value) of at least ``least``."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
 def check_count(owner: object, name: str, value: Any, example: int, least: int = 1) -> None:

@@ -29,6 +29,7 @@ OF_CHECKOUT = (
     'make-demo-data',
     'quickstart',
     'quickstart-report',
+    'run-documented-commands',
 )
 # How a tool's first line says its own call, which is another one here.
 OWN_CALL = re.compile(r':\s*(``|tools/).*|[.:]$')

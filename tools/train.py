@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from mmengine.config import Config
 
 import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
-from mmbeitv2.errors import STOPPED_EXIT_CODE
 from mmbeitv2.launch import preflight
 from mmbeitv2.launch.batch import num_processes, settle_total_batch
 from mmbeitv2.launch.config import load_config
@@ -28,7 +27,6 @@ from mmbeitv2.launch.run_folder import check_work_dir, settle_resume
 from mmbeitv2.launch.runner import (
     add_common_arguments,
     build_runner,
-    end_soon,
     leave_processes,
     set_environment,
 )
@@ -120,12 +118,7 @@ def main() -> None:
     args = parse_args()
     # Within training StopHook listens instead.
     with one_line_errors('interrupted outside of training: nothing was saved'):
-        try:
-            train(args)
-        except SystemExit as ended:
-            if ended.code == STOPPED_EXIT_CODE:
-                end_soon(STOPPED_EXIT_CODE)
-            raise
+        train(args)
         leave_processes()
 
 

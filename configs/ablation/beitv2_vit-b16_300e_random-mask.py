@@ -4,8 +4,12 @@
 
 Total batch 2048 = 8 GPUs × 256.
 
-Paper: none (the paper masks blocks).
+Recipe: Table 9.
+Results: none (the paper masks blocks).
 Published: not recorded here.
+Time: unknown.
+Memory: unknown.
+Final loss: unknown.
 """
 
 _base_ = '../beitv2_vit-b16_300e.py'

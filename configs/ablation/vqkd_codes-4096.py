@@ -4,8 +4,12 @@
 
 Total batch 512 = 8 GPUs × 64.
 
-Paper: Table 4.
+Recipe: Table 8.
+Results: Table 4.
 Published: not recorded here.
+Time: unknown.
+Memory: unknown.
+Final loss: unknown.
 """
 
 _base_ = '../vqkd/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e.py'

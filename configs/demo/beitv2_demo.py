@@ -8,7 +8,7 @@ would make them hardly faster.
 
 _base_ = '../beitv2_vit-b16_300e.py'
 
-tokenizer_checkpoint = 'work_dirs/quickstart/vqkd/epoch_3.pth'
+tokenizer_checkpoint = 'work_dirs/quickstart/vqkd/last_checkpoint'
 
 image_size = 96
 grid_size = image_size // 16

@@ -5,6 +5,6 @@ python tools/train.py configs/demo/beitv2_demo_low-level.py
 
 _base_ = 'beitv2_demo.py'
 
-tokenizer_checkpoint = 'work_dirs/vqkd_demo_low-level/epoch_3.pth'
+tokenizer_checkpoint = 'work_dirs/vqkd_demo_low-level/last_checkpoint'
 
 model = dict(target_generator=dict(init_cfg=dict(checkpoint=tokenizer_checkpoint)))

@@ -48,7 +48,7 @@ model = dict(
         recompute=False,
         out_indices=(1, 2, 3, 5),
         init_cfg=dict(
-            type='Pretrained', checkpoint='work_dirs/quickstart/seed0/pretrain/epoch_9.pth'
+            type='Pretrained', checkpoint='work_dirs/quickstart/seed0/pretrain/last_checkpoint'
         ),
     ),
     neck=dict(embed_dim=width),
@@ -69,7 +69,8 @@ train_pipeline = [
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
-    dict(type='mmbeitv2.LoadSegmentationImage'),
+    # mmbeitv2.LoadSegmentationImage, by the name that mmsegmentation's inferencers look for.
+    dict(type='LoadImageFromFile', _scope_='mmbeitv2'),
     dict(type='Resize', scale=(image_size, image_size)),
     dict(type='mmbeitv2.LoadSegmentationMask'),
     dict(type='mmbeitv2.CheckSegmentation', num_classes=num_classes),

@@ -7,7 +7,7 @@ Total batch 32 in one process.
 
 _base_ = '../demo/beitv2_demo.py'
 
-tokenizer_checkpoint = 'work_dirs/example_fashion_mnist/vqkd/epoch_3.pth'
+tokenizer_checkpoint = 'work_dirs/example_fashion_mnist/vqkd/last_checkpoint'
 
 image_size = 28  # of the photos: none is resized
 patch_size = 4

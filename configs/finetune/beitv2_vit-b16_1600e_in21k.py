@@ -4,8 +4,13 @@
 
 Total batch 4096 = 32 GPUs × 128; on fewer see --accumulate in docs/options.md.
 
-Paper: section 3 (ImageNet-21k intermediate fine-tuning).
-Published: 86.5 top-1 on ImageNet-1k after the next step, beitv2_vit-b16_in21k_in1k-224.py.
+Recipe: none numbered (ImageNet-21k intermediate fine-tuning of section 3).
+Results: Table 7, after the next step.
+Published: 86.5 top-1 on ImageNet-1k after the next step, beitv2_vit-b16_in21k_in1k-224.py (Table 7,
+official logs).
+Time: unknown.
+Memory: unknown.
+Final loss: unknown.
 """
 
 _base_ = [

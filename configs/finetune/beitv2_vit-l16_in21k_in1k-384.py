@@ -4,8 +4,12 @@
 
 Total batch 1024 = 8 GPUs × 128. The relative bias is resized from 14 × 14 to 24 × 24 patches.
 
-Paper: Table 10.
-Published: 89.0 top-1.
+Recipe: Table 10.
+Results: Table 7.
+Published: 89.0 top-1 (Table 7, official logs).
+Time: unknown.
+Memory: unknown.
+Final loss: unknown.
 """
 
 _base_ = 'beitv2_vit-l16_in21k_in1k-224.py'

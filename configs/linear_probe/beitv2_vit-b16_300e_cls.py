@@ -4,8 +4,12 @@
 
 Total batch 1024 = 8 GPUs × 128. The release has no v2 script; the settings are its v1 script's.
 
-Paper: section 3 (linear probing).
-Published: 80.1 top-1.
+Recipe: none (the release's v1 script).
+Results: Table 2.
+Published: 80.1 top-1 (Table 2).
+Time: unknown.
+Memory: unknown.
+Final loss: unknown.
 """
 
 _base_ = [

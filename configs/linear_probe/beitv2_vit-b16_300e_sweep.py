@@ -4,8 +4,12 @@
 
 Total batch 1024 = 8 GPUs × 128. Logs probe/top1_layer12_cls_lr4e-3 and so on.
 
-Paper: none.
+Recipe: none.
+Results: none.
 Published: nothing to compare with.
+Time: unknown.
+Memory: unknown.
+Final loss: unknown.
 """
 
 _base_ = 'beitv2_vit-b16_300e_cls.py'

@@ -4,8 +4,12 @@
 
 With the tokenizer of vqkd_own-data.py. The learning rate belongs to a total batch of 2048.
 
-Paper: none.
+Recipe: none.
+Results: none.
 Published: nothing to compare with.
+Time: unknown.
+Memory: unknown.
+Final loss: unknown.
 """
 
 # Elsewhere, 'mmbeitv2::' replaces '../'.

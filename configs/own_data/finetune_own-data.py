@@ -4,8 +4,12 @@
 
 The learning rate belongs to a total batch of 1024.
 
-Paper: none.
+Recipe: none.
+Results: none.
 Published: nothing to compare with.
+Time: unknown.
+Memory: unknown.
+Final loss: unknown.
 """
 
 # Elsewhere, 'mmbeitv2::' replaces '../'.

@@ -5,8 +5,12 @@
 For a few thousand photos or more; docs/own_data.md says what to change. The learning rate belongs
 to a total batch of 512.
 
-Paper: none.
+Recipe: none.
+Results: none.
 Published: nothing to compare with.
+Time: unknown.
+Memory: unknown.
+Final loss: unknown.
 """
 
 # Elsewhere, 'mmbeitv2::' replaces '../'.

@@ -4,8 +4,12 @@
 
 Total batch 16 = 8 GPUs × 2.
 
-Paper: Table 11.
-Published: 53.1 mIoU.
+Recipe: Table 11.
+Results: Table 1.
+Published: 53.1 mIoU (Table 1, official README).
+Time: unknown.
+Memory: unknown.
+Final loss: unknown.
 """
 
 _base_ = [

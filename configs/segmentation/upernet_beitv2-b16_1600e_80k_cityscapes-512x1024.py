@@ -4,8 +4,12 @@
 
 Total batch 16 = 8 GPUs × 2. Crops are not square: the relative bias is resized to 32×64 patches.
 
-Paper: none.
+Recipe: none.
+Results: none.
 Published: nothing to compare with.
+Time: unknown.
+Memory: unknown.
+Final loss: unknown.
 """
 
 _base_ = [

@@ -4,8 +4,12 @@
 
 Total batch 16 = 8 GPUs × 2.
 
-Paper: Table 11.
-Published: none from this start (53.1 mIoU from 1600 epochs).
+Recipe: Table 11.
+Results: none from this start.
+Published: 52.7 mIoU (as quoted by a later paper); 53.1 from 1600 epochs (Table 1, official README).
+Time: unknown.
+Memory: unknown.
+Final loss: unknown.
 """
 
 _base_ = 'upernet_beitv2-b16_1600e_160k_ade20k-512x512.py'

@@ -4,8 +4,12 @@
 
 Total batch 16 = 8 GPUs × 2.
 
-Paper: Table 11.
-Published: 57.5 mIoU, with the official weights.
+Recipe: Table 11.
+Results: none from this start.
+Published: 57.5 mIoU with the official weights (official release).
+Time: unknown.
+Memory: unknown.
+Final loss: unknown.
 """
 
 _base_ = 'upernet_beitv2-l16_1600e_160k_ade20k-512x512.py'

@@ -4,8 +4,12 @@
 
 Total batch 16 = 8 GPUs × 2.
 
-Paper: none.
+Recipe: none.
+Results: none.
 Published: nothing to compare with.
+Time: unknown.
+Memory: unknown.
+Final loss: unknown.
 """
 
 _base_ = 'upernet_beitv2-l16_1600e_160k_ade20k-640x640.py'

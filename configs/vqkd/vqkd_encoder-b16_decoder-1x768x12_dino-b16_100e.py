@@ -4,8 +4,12 @@
 
 Total batch 512 = 8 GPUs × 64.
 
-Paper: Table 6 (teachers), Table 8.
+Recipe: Table 8.
+Results: Table 6 (teachers).
 Published: 100 % of 8192 codes used (official release).
+Time: unknown.
+Memory: unknown.
+Final loss: unknown.
 """
 
 _base_ = 'vqkd_encoder-b16_decoder-1x768x12_clip-b16_100e.py'

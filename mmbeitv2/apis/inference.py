@@ -1,5 +1,6 @@
 """Load trained models from their checkpoint alone, and use them."""
 
+import math
 import warnings
 
 import torch
@@ -91,7 +92,10 @@ def tokenize(tokenizer: VQKDTokenizer, images: Tensor) -> Tensor:
         ValueError: values outside [−1, 1] or that are no numbers, another shape or type.
     """
     low, _ = _checked_range(
-        images, (-1, 1), 'RGB in [−1, 1]; uint8 images become that by images / 127.5 − 1'
+        images,
+        (-1, 1),
+        'RGB in [−1, 1]; uint8 images become that by images / 127.5 − 1',
+        tokenizer.encoder.in_chans,
     )
     if low >= 0:
         warnings.warn(
@@ -119,8 +123,13 @@ def extract_features(model: BEiTV2, images: Tensor) -> dict[str, Tensor]:
     Raises:
         ValueError: values that no such image has or that are no numbers, another shape or type.
     """
+    channels = model.backbone.in_chans
     low, high = _checked_range(
-        images, NORMALISED, f'RGB in [0, 1] normalised: (images − {IMAGENET_MEAN}) / {IMAGENET_STD}'
+        images,
+        # The means of other channels are the user's own.
+        NORMALISED if channels == 3 else (-math.inf, math.inf),
+        f'RGB in [0, 1] normalised: (images − {IMAGENET_MEAN}) / {IMAGENET_STD}',
+        channels,
     )
     if low >= 0 and high <= 1:
         warnings.warn(
@@ -134,24 +143,27 @@ def extract_features(model: BEiTV2, images: Tensor) -> dict[str, Tensor]:
     return dict(cls_token=x[:, 0], patch_tokens=x[:, 1:])
 
 
-def _checked_range(images: Tensor, allowed: tuple[float, float], what: str) -> tuple[float, float]:
+def _checked_range(
+    images: Tensor, allowed: tuple[float, float], what: str, channels: int
+) -> tuple[float, float]:
     """The smallest and the largest value of images, which are checked.
 
     Args:
         images: whatever the caller was given.
         allowed: the range of values.
         what: is expected, for the message.
+        channels: of the model.
 
     Raises:
-        ValueError: no float tensor ``(B, 3, H, W)``, or values outside the range.
+        ValueError: no float tensor ``(B, channels, H, W)``, or values outside the range.
     """
     if not isinstance(images, Tensor) or not images.is_floating_point():
         kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise InputError(f'images are of type {kind}, expected a float tensor: {what}.')
-    if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
+    if images.ndim != 4 or images.shape[1] != channels or not images.numel():
         raise InputError(
-            f'images have shape {tuple(images.shape)}, expected (B, 3, H, W): add the batch '
-            'dimension with images[None].'
+            f'images have shape {tuple(images.shape)}, expected (B, {channels}, H, W): add the '
+            'batch dimension with images[None].'
         )
     low, high = (value.item() for value in aminmax(images))
     # The margin is rounding; the comparison fails also where they are not numbers.

@@ -16,5 +16,5 @@ def digest(state: Mapping[str, Tensor]) -> str:
     for name in sorted(state):
         value = state[name].detach().contiguous()
         found.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()

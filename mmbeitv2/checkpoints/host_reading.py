@@ -38,7 +38,7 @@ def refuse_code_in_checkpoints() -> None:
     CheckpointLoader.register_scheme(SCHEMES, load_from_file_without_code, force=True)
 
 
-def load_from_file_without_code(filename: str | Path, map_location: Any = None) -> dict:
+def load_from_file_without_code(filename: str | Path, map_location: Any = None) -> dict[str, Any]:
     """Read a checkpoint for mmengine; its log shows this name from the eleventh letter on.
 
     Args:

@@ -6,7 +6,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 ZIP, PICKLE = b'PK\x03\x04', b'\x80'
 # Beginnings of files that downloads and copies put in a checkpoint's place.
@@ -121,7 +121,7 @@ def _fault_of_safetensors(path: Path) -> str | None:
     )
 
 
-def _pickle_is_whole(file: BinaryIO) -> bool:
+def _pickle_is_whole(file: IO[bytes]) -> bool:
     """Whether a stream begins with a complete pickle, whatever it would do."""
     try:
         return any(operation.name == 'STOP' for operation, _, _ in pickletools.genops(file))

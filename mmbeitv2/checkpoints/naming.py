@@ -64,7 +64,7 @@ def _join(prefix: str, name: str) -> str:
     return f'{prefix}.{name}' if prefix else name
 
 
-def _pattern(beginning: str) -> re.Pattern:
+def _pattern(beginning: str) -> re.Pattern[str]:
     return re.compile(re.escape(beginning).replace(r'\*', r'(\d+)') + r'(?=\.|$)')
 
 

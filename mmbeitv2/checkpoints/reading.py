@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -33,7 +34,7 @@ HISTORY = ('HistoryBuffer', 'getattr', 'numpy')
 CUT_OFF = ('unexpected EOF', 'Invalid magic number')
 
 
-class TrainingCheckpoint(dict):
+class TrainingCheckpoint(dict[str, Any]):
     """Content of a training checkpoint, with the file's name as ``source``."""
 
     source: str = ''
@@ -114,7 +115,8 @@ def read_training_checkpoint(
     with local_file(source) as path:
         if _is_safetensors(path, source):
             state, _ = _read_safetensors(path, source)
-            content = dict(state_dict={name: value.to(device) for name, value in state.items()})
+            moved = {name: value.to(device) for name, value in state.items()}
+            content: object = dict(state_dict=moved)
         else:
             content = _read_pytorch(path, source, device=device)
     if not isinstance(content, dict):

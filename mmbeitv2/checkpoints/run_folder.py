@@ -41,13 +41,14 @@ def newest_whole(
         OSError: there are checkpoints, and none is whole; names the damage of each.
     """
     folder = Path(folder)
-    notes, damaged = [], {}
-    pointed = _pointed(folder, Path(pointer_folder or folder) / POINTER, notes)
-    if pointed is not None:
-        damaged[pointed] = damage(pointed)
-        if damaged[pointed] is None:
-            return Newest(pointed, notes)
-        notes.append(f'{pointed} {damaged[pointed]}')
+    notes: list[str] = []
+    damaged = {}
+    named = pointed(folder, Path(pointer_folder or folder) / POINTER, notes)
+    if named is not None:
+        damaged[named] = damage(named)
+        if damaged[named] is None:
+            return Newest(named, notes)
+        notes.append(f'{named} {damaged[named]}')
     found = []
     for family in _families(folder, (*TEMPLATES, *templates)):
         for path in family:
@@ -95,8 +96,17 @@ def point_to(path: str | Path, folder: str | Path) -> None:
     write_atomically(Path(folder, POINTER), str(path).encode())
 
 
-def _pointed(folder: Path, pointer: Path, notes: list[str]) -> Path | None:
-    """The file of this folder that has the name which the pointer gives."""
+def pointed(folder: Path, pointer: Path, notes: list[str]) -> Path | None:
+    """Return the file of a folder that has the name which ``last_checkpoint`` gives.
+
+    Args:
+        folder: where the checkpoints are, wherever they were when the pointer was written.
+        pointer: the file ``last_checkpoint``.
+        notes: grows by what is the matter with the pointer.
+
+    Returns:
+        A path, which need not exist; None where the pointer is missing or names no checkpoint.
+    """
     try:
         text = pointer.read_bytes().decode('utf-8', errors='replace').strip()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Where a checkpoint lies: a path, a folder of transformers, a URL, or an installed package."""
+"""Where a checkpoint lies: a path, a folder of a run or of transformers, a URL, or a package."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from mmbeitv2.checkpoints.downloads import download
+from mmbeitv2.checkpoints.run_folder import POINTER, pointed
 from mmbeitv2.errors import MissingFileError, UnreadableFileError
 
 PACKAGE_SCHEME = 'package://'
@@ -20,12 +21,13 @@ def local_file(source: str | Path) -> Iterator[Path]:
     """Path of a checkpoint on this machine, downloaded if it has to be.
 
     Args:
-        source: path of a file; of a folder with ``model.safetensors`` or ``pytorch_model.bin``; a
+        source: path of a file; of a run's folder or its ``last_checkpoint``, for the checkpoint
+            which that names; of a folder with ``model.safetensors`` or ``pytorch_model.bin``; a
             URL, see :func:`download`; or ``package://MODULE/FILE`` for a file inside an installed
             Python package.
 
     Raises:
-        FileNotFoundError: no such file, package or address.
+        FileNotFoundError: no such file, package or address; ``last_checkpoint`` names none.
         ValueError: a download whose hash differs from the expected one.
     """
     source = str(source)
@@ -60,11 +62,27 @@ def _existing(path: Path) -> Path:
         for name in FOLDER_FILES:
             if (path / name).is_file():
                 return path / name
+        if (path / POINTER).is_file():
+            return _of_run(path / POINTER)
         raise MissingFileError(
-            f'no checkpoint at {path}: this folder has neither {" nor ".join(FOLDER_FILES)}.'
+            f'no checkpoint at {path}: this folder has neither {" nor ".join(FOLDER_FILES)}, '
+            f'and no {POINTER} as the folder of a run has.'
         )
     if not path.is_file():
         raise MissingFileError(f'no checkpoint at {path}: check the path.')
+    return _of_run(path) if path.name == POINTER else path
+
+
+def _of_run(pointer: Path) -> Path:
+    """The checkpoint that a run has written last: its name depends on how long the run was."""
+    notes: list[str] = []
+    path = pointed(pointer.parent, pointer, notes)
+    if path is None:
+        raise MissingFileError(f'{notes[0]}: name a checkpoint of {pointer.parent} instead.')
+    if not path.is_file():
+        raise MissingFileError(
+            f'no checkpoint at {path}, which {pointer} names: name another of that folder.'
+        )
     return path
 
 

@@ -1,7 +1,8 @@
 """RandAugment and random erasing of a crop that stays uint8."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,7 +76,7 @@ class RandAugment(BaseTransform):
         self.interpolation = interpolation
         self.operations = operations(self.pad_val, interpolation)
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Augment ``results['img']``."""
         pixels = np.ascontiguousarray(results['img'].permute(1, 2, 0).numpy())
         for choice in np.random.choice(len(self.operations), self.num_policies):
@@ -84,7 +85,13 @@ class RandAugment(BaseTransform):
         results['img'] = planes_of(pixels)
         return results
 
-    def _apply(self, pixels, operation, ends, signed):
+    def _apply(
+        self,
+        pixels: np.ndarray,
+        operation: Callable[..., np.ndarray],
+        ends: tuple[float, float] | None,
+        signed: bool,
+    ) -> np.ndarray:
         if ends is None:
             return operation(pixels)
         level = self.magnitude_level
@@ -160,7 +167,7 @@ class RandomErasing(BaseTransform):
             ]
         )
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Perhaps erase a rectangle of ``results['img']``."""
         if np.random.rand() > self.erase_prob:
             return results

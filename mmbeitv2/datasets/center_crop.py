@@ -1,6 +1,7 @@
 """Reading of the centre of a photo, as a classifier is tested on it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -8,10 +9,11 @@ import torch
 from mmcv.transforms import BaseTransform
 from torch.nn.functional import interpolate
 
-from mmbeitv2.checks import check_interpolation, check_side
+from mmbeitv2.checks import check_count, check_interpolation, check_side
 from mmbeitv2.errors import InputError
 from mmbeitv2.registry import TRANSFORMS
 
+from .channels import RGB, read_channels
 from .decoding import check_value_range, decode, naming_unreadable_file, open_image
 from .loading import planes_of
 from .random_crop import reduce_decoding
@@ -44,6 +46,8 @@ class LoadCenterCrop(BaseTransform):
         backend_args: Arguments of ``mmengine.fileio.get`` that choose a storage backend; the
             backend is inferred from the path when None.
         value_range: As in ``LoadImage``.
+        channels: Of the files. With 3, every file becomes RGB; with another number, it must hold so
+            many, see ``channels.read_channels``.
 
     Raises:
         ValueError: If ``short_side`` is smaller than ``size``, or an argument not what it says.
@@ -57,8 +61,9 @@ class LoadCenterCrop(BaseTransform):
         size: int,
         short_side: int | None = None,
         interpolation: str = 'bicubic',
-        backend_args: dict | None = None,
+        backend_args: dict[str, Any] | None = None,
         value_range: Sequence[float] | None = None,
+        channels: int = 3,
     ) -> None:
         check_side(self, 'size', size)
         if short_side is not None:
@@ -74,8 +79,10 @@ class LoadCenterCrop(BaseTransform):
         self.interpolation = interpolation
         self.backend_args = backend_args
         self.value_range = check_value_range(value_range)
+        check_count(self, 'channels', channels, 3)
+        self.channels = channels
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the centre of ``results['img_path']`` and shapes to ``results``."""
         if 'img_path' in results:
             photo, shape, reduction = self._read(results['img_path'])
@@ -88,8 +95,8 @@ class LoadCenterCrop(BaseTransform):
             shape = tuple(side * reduction for side in photo.shape[:2])
         height, width = self._resized(shape)
         # As in LoadRandomCrop, the batch of one needs an ordinary stride to be resized fast.
-        pixels = np.require(photo, requirements='W').reshape(1, *photo.shape)
-        pixels = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        writable = np.require(photo, requirements='W').reshape(1, *photo.shape)
+        pixels = torch.from_numpy(writable).permute(0, 3, 1, 2)
         # Of the file's size, not the reduced photo's, which is rounded up. Their product with it is
         # rounded down, hence the last factor.
         scale = [
@@ -107,6 +114,9 @@ class LoadCenterCrop(BaseTransform):
 
     def _read(self, path: str) -> tuple[np.ndarray, tuple[int, int], int]:
         """Photo (H, W, 3), the (height, width) of the file, and how much smaller the photo is."""
+        if self.channels != RGB:
+            photo = read_channels(path, self.channels, self.backend_args, self.value_range)
+            return photo, photo.shape[:2], 1
         image, content = open_image(path, self.backend_args)
         width, height = image.size
         reduction = reduce_decoding(image, (height, width), self._resized((height, width)))
@@ -116,13 +126,14 @@ class LoadCenterCrop(BaseTransform):
 
     def _resized(self, shape: tuple[int, int]) -> tuple[int, int]:
         """(height, width) to which a photo of (height, width) is resized."""
-        return tuple(self.short_side * side // min(shape) for side in shape)
+        height, width = (self.short_side * side // min(shape) for side in shape)
+        return height, width
 
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(size={self.size}, short_side={self.short_side}, '
             f"interpolation='{self.interpolation}', backend_args={self.backend_args}, "
-            f'value_range={self.value_range})'
+            f'value_range={self.value_range}, channels={self.channels})'
         )
 
 

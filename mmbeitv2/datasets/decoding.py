@@ -6,10 +6,12 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine import fileio
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from mmbeitv2.datasets.jpeg import decode_jpeg
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, UserError
@@ -53,7 +55,9 @@ def reason_of(error: BaseException) -> str:
     return f'{type(error).__name__}: {text}'
 
 
-def open_image(path: str | Path, backend_args: dict | None = None) -> tuple[Image.Image, bytes]:
+def open_image(
+    path: str | Path, backend_args: dict[str, Any] | None = None
+) -> tuple[ImageFile.ImageFile, bytes]:
     """Open an image file, which is decoded later.
 
     Args:
@@ -66,13 +70,20 @@ def open_image(path: str | Path, backend_args: dict | None = None) -> tuple[Imag
     Raises:
         OSError: If the file is missing, empty, no ordinary file or no image.
     """
+    content = read_bytes(path, backend_args)
+    with naming_unreadable_file(path):
+        return Image.open(io.BytesIO(content)), content
+
+
+def read_bytes(path: str | Path, backend_args: dict | None = None) -> bytes:
+    """All bytes of an image file, see ``open_image``."""
     with naming_unreadable_file(path):
         if backend_args is None and '://' not in str(path):
             _check_ordinary(path)
         content = fileio.get(path, backend_args=backend_args)
         if not content:
             raise OSError('the file is empty (0 bytes)')
-        return Image.open(io.BytesIO(content)), content
+        return content
 
 
 def _check_ordinary(path: str | Path) -> None:
@@ -120,7 +131,7 @@ def _scaled(
     image: Image.Image, path: str | Path, value_range: Sequence[float] | None
 ) -> Image.Image:
     values = np.asarray(image)
-    if image.format == 'TIFF' and image.tag_v2.get(SAMPLE_FORMAT, UNSIGNED) == UNSIGNED:
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(SAMPLE_FORMAT, UNSIGNED) == UNSIGNED:
         # Pillow has no unsigned mode of 32 bits, so that large values come out negative.
         values = values.view(np.uint32) if values.dtype == np.int32 else values
     values = values.astype(np.float64)
@@ -138,7 +149,7 @@ def _scaled(
             f"Image '{path}' holds numbers that are not finite, where nothing can be learned: "
             'replace NaN and infinity in the file.'
         )
-    black, white = check_value_range(value_range)
+    black, white = _black_and_white(value_range)
     levels = np.rint((values.clip(black, white) - black) * (255 / (white - black)))
     return Image.fromarray(levels.astype(np.uint8)).convert('RGB')
 
@@ -149,8 +160,10 @@ def check_value_range(value_range: Sequence[float] | None) -> tuple[float, float
     Raises:
         ValueError: If it is not two finite numbers, the first the smaller.
     """
-    if value_range is None:
-        return None
+    return None if value_range is None else _black_and_white(value_range)
+
+
+def _black_and_white(value_range: Sequence[float]) -> tuple[float, float]:
     try:
         black, white = (float(value) for value in value_range)
     except (TypeError, ValueError):
@@ -164,7 +177,7 @@ def check_value_range(value_range: Sequence[float] | None) -> tuple[float, float
 
 
 def decode(
-    image: Image.Image,
+    image: ImageFile.ImageFile,
     content: bytes,
     reduction: int,
     path: str | Path = '',
@@ -189,7 +202,7 @@ def decode(
 
 def read_rgb(
     path: str | Path,
-    backend_args: dict | None = None,
+    backend_args: dict[str, Any] | None = None,
     value_range: Sequence[float] | None = None,
 ) -> Image.Image:
     """Read an image file as 8-bit RGB, see ``open_image`` and ``to_rgb``."""

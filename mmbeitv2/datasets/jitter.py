@@ -1,12 +1,14 @@
 """Colour jitter of a crop, as if the whole photo had been jittered before it was cropped."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from torchvision.transforms import ColorJitter
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.registry import TRANSFORMS
 
 from .loading import planes_of
@@ -26,7 +28,7 @@ def mean_grey(pixels: np.ndarray) -> np.ndarray:
 
     Source: Pillow's ``ImageEnhance.Contrast``.
     """
-    return np.array([0, 0, 0, round(GREY @ cv2.mean(pixels))])
+    return np.array([0, 0, 0, round(float(GREY @ cv2.mean(pixels)))])
 
 
 # What ColorJitter's brightness, contrast and saturation, in its numbering, blend pixels with.
@@ -85,11 +87,16 @@ class JitterCrop(BaseTransform):
         self.contrast = ranges.contrast
         self.saturation = ranges.saturation
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Jitter ``results['img']``."""
         order, *factors, _ = ColorJitter.get_params(
             self.brightness, self.contrast, self.saturation, None
         )
+        if results['img'].shape[0] != 3:
+            raise InputError(
+                f'JitterCrop got {results["img"].shape[0]} channels, but brightness, contrast and '
+                'saturation are those of RGB: leave it out of the pipeline'
+            )
         crop = results['img'].permute(1, 2, 0).numpy()
         grid = grid_of(results['photo'])
         for kind in order.tolist():

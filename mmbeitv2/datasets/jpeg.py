@@ -2,13 +2,13 @@
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import ImageFile
 
 END = b'\xff\xd9'
 MARKER, RESTARTS = 0xFF, (0xD0, 0xD7)
 
 
-def decode_jpeg(image: Image.Image, content: bytes) -> np.ndarray | None:
+def decode_jpeg(image: ImageFile.ImageFile, content: bytes) -> np.ndarray | None:
     """Decode an RGB JPEG of one scan to uint8 RGB (H, W, 3); None for any other file.
 
     OpenCV has the same library as Pillow, but decodes straight into an array, which saves a tenth
@@ -21,6 +21,9 @@ def decode_jpeg(image: Image.Image, content: bytes) -> np.ndarray | None:
     """
     data = np.frombuffer(content, np.uint8)
     if (image.format, image.mode) != ('JPEG', 'RGB') or not content.endswith(END):
+        return None
+    # Closed by Pillow once it has decoded the photo, which is of no more use then.
+    if image.fp is None:
         return None
     # Pillow has read as far as the header of the scan.
     if not _is_one_scan(data[image.fp.tell() :]):

@@ -79,6 +79,28 @@ def _labels(
     return {name: label for label, name in enumerate(classes)}
 
 
+def check_labels(
+    samples: Sequence[tuple[str, int]], where: str, classes: Sequence[str] | None
+) -> None:
+    """Refuse labels of tars and tables that are no class.
+
+    Args:
+        samples: Paths and labels.
+        where: They come from, for the message.
+        classes: Names of all classes; None where they are not known.
+
+    Raises:
+        ValueError: The first label outside the classes, or below 0.
+    """
+    for path, label in samples:
+        if label is None or label < 0 or (classes is not None and label >= len(classes)):
+            allowed = 'a whole number from 0' + (f' to {len(classes) - 1}' if classes else '')
+            raise InputError(
+                f"{path!r} in '{where}' has the label {label}, but allowed is {allowed}: correct "
+                'it, or classes of the dataset'
+            )
+
+
 def named(names: Collection[str]) -> str:
     """The first names of a list, quoted."""
     listed = [repr(name) for name in sorted(names)]

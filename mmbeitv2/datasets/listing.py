@@ -39,7 +39,7 @@ def _is_stub(name: str) -> bool:
 class LeftOut:
     """Files of a folder that are no photos: how many of each kind, and the first ones."""
 
-    kinds: Counter = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
     names: list[str] = field(default_factory=list)
 
     def add(self, path: str, kind: str) -> None:
@@ -86,7 +86,11 @@ def walk_images(
 
 
 def _walk(
-    root: str, below: str, rule: tuple[tuple, bool], left_out: LeftOut, above: tuple[str, ...]
+    root: str,
+    below: str,
+    rule: tuple[tuple[str, ...], bool],
+    left_out: LeftOut,
+    above: tuple[str, ...],
 ) -> Iterator[str]:
     extensions, unusual = rule
     where = os.path.join(root, below)
@@ -110,7 +114,7 @@ def _walk(
             left_out.add(path, 'link to nothing' if entry.is_symlink() else 'pipe or device')
 
 
-def _scan(folder: str | Path) -> list[os.DirEntry]:
+def _scan(folder: str | Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
@@ -182,7 +186,7 @@ def check_repeated(samples: Sequence[tuple[str, int | None]], path: str | Path) 
     Raises:
         ValueError: A file with two labels.
     """
-    labels = {}
+    labels: dict[str, int | None] = {}
     for name, label in samples:
         if labels.setdefault(name, label) != label:
             raise InputError(

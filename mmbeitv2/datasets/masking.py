@@ -7,6 +7,7 @@ array to the model as it is.
 import math
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ def _checked_grid(grid_size: int | Sequence[int]) -> tuple[int, int]:
             f'grid_size={grid_size!r} must be a positive integer or a pair (height, width) of '
             'positive integers, in patches: image size divided by patch size.'
         )
-    return tuple(grid)
+    return grid[0], grid[1]
 
 
 def _check_num_masked(num_masked: int, grid: tuple[int, int]) -> None:
@@ -62,7 +63,7 @@ class RandomMask(BaseTransform):
         _check_num_masked(num_masked, self.grid)
         self.num_masked = num_masked
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add ``mask`` to ``results``."""
         mask = np.zeros(self.grid, dtype=bool)
         _mask_random_patches(mask, self.num_masked)
@@ -143,7 +144,7 @@ class BlockMask(BaseTransform):
         check_span(self, 'aspect', self.aspect, math.inf, '(0.3, 1 / 0.3)')
         check_count(self, 'tries', self.tries, 10)
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add ``mask`` to ``results``."""
         mask = np.zeros(self.grid, dtype=bool)
         remaining = self.num_masked
@@ -173,7 +174,7 @@ class BlockMask(BaseTransform):
             top = int(random.random() * (height - block_height + 1))
             left = int(random.random() * (width - block_width + 1))
             block = mask[top : top + block_height, left : left + block_width]
-            added = block.size - np.count_nonzero(block)
+            added = block.size - int(np.count_nonzero(block))
             if 1 <= added <= most:
                 block[...] = True
                 return added

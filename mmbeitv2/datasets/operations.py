@@ -7,6 +7,7 @@ float32 where it is, since values are truncated.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import cv2
 import mmcv
@@ -74,7 +75,7 @@ def colour(pixels: np.ndarray, change: float) -> np.ndarray:
 
 def blend(change: float, level: int) -> np.ndarray:
     """Table (256,) that moves every level away from one level, or towards it."""
-    levels, other = np.float32(LEVELS), np.full(256, level, np.float32)
+    levels, other = LEVELS.astype(np.float32), np.full(256, level, np.float32)
     return cv2.addWeighted(levels, 1 + change, other, -change, 0).ravel()
 
 
@@ -107,8 +108,8 @@ def translate(
 
 
 def operations(
-    border_value: tuple[int, int, int], interpolation: str
-) -> list[tuple[Callable, tuple[float, float] | None, bool]]:
+    border_value: Sequence[int], interpolation: str
+) -> list[tuple[Callable[..., Any], tuple[float, float] | None, bool]]:
     """timm's operations whose strength increases with the magnitude, in its order.
 
     Args:
@@ -121,7 +122,7 @@ def operations(
 
     Source: timm's ``_RAND_INCREASING_TRANSFORMS``, mmpretrain's ``timm_increasing``.
     """
-    edge = dict(border_value=border_value, interpolation=interpolation)
+    edge: dict[str, Any] = dict(border_value=border_value, interpolation=interpolation)
     rows, columns = dict(edge, direction='vertical'), dict(edge, direction='horizontal')
     return [
         (auto_contrast, None, False),

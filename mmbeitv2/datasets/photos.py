@@ -1,4 +1,4 @@
-"""Data set of photos in folders or lists: all that Pillow reads, one numbering of the classes."""
+"""Data set of photos in folders, lists, tars, LMDB files or tables; one numbering of classes."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, U
 from mmbeitv2.registry import DATASETS
 
 from .decoding import reason_of
-from .labels import named, number_classes
+from .labels import check_labels, named, number_classes
 from .listing import (
     LeftOut,
     check_repeated,
@@ -21,7 +21,8 @@ from .listing import (
     readable_extensions,
     walk_images,
 )
-from .replacement import UnreadFiles, draw_replacement
+from .places import equal_names, kind_of, places_of
+from .replacement import UnreadFiles, bearable, draw_replacement
 
 ON_ERROR = ('raise', 'replace')
 ATTEMPTS = 100
@@ -37,10 +38,14 @@ class Photos(CustomDataset):
     - A label is the place of its class folder among those of ``classes_from``, the training data,
       whichever folders this split has; or among ``classes``. A folder of another name is an error.
     - Lists may have blank lines, Windows line ends and a byte order mark. Labels are checked.
+    - Files are read in place, each photo by itself: tars (labels in ``.cls`` members, as WebDataset
+      has them), LMDB files, and Parquet files or saved folders of Hugging Face datasets.
 
     Args:
-        data_root: Root of ``data_prefix``, ``ann_file`` and ``classes_from``.
-        data_prefix: Folder of the images.
+        data_root: Root of ``data_prefix``, ``ann_file`` and ``classes_from``. Several roots, in a
+            list, are read one after the other, as one data set; without a list file, and without
+            labels if they are folders.
+        data_prefix: Folder of the images, or files of them, see ``places.places_of``.
         ann_file: List with lines ``FILE``, or ``FILE LABEL``, instead of the folder's content.
         with_label: Whether images have labels.
         extensions: Extensions of images; ``listing.readable_extensions`` when None.
@@ -49,6 +54,8 @@ class Photos(CustomDataset):
         on_error: ``'raise'`` at an image that cannot be read; or ``'replace'`` it, in unlabelled
             data, by another that is drawn from (seed, epoch, index).
         max_replaced: Largest share of the images that is replaced, in [0, 1]; one file always is.
+        image_column: Of a table; None for its only column of image files.
+        label_column: Of a table; None for ``label``.
         **kwargs: Of mmpretrain's ``CustomDataset``, such as ``pipeline`` and ``classes``.
 
     Raises:
@@ -59,17 +66,24 @@ class Photos(CustomDataset):
 
     def __init__(
         self,
-        data_root: str = '',
-        data_prefix: str | dict = '',
+        data_root: str | Sequence[str] = '',
+        data_prefix: str | dict[str, Any] = '',
         ann_file: str = '',
         with_label: bool = True,
         extensions: Sequence[str] | None = None,
         classes_from: str | None = None,
         on_error: str = 'raise',
         max_replaced: float = 0.01,
-        **kwargs,
+        image_column: str | None = None,
+        label_column: str | None = None,
+        **kwargs: Any,
     ) -> None:
         _check_on_error(on_error, max_replaced, with_label)
+        self.roots = data_root
+        self.columns = dict(image_column=image_column, label_column=label_column)
+        if not isinstance(data_root, str | os.PathLike):
+            _check_several(data_root, ann_file)
+            data_root = data_root[0]
         self.classes_from = None
         if classes_from is not None:
             self.classes_from = Path(data_root, classes_from).expanduser()
@@ -77,6 +91,7 @@ class Photos(CustomDataset):
         self.max_replaced = max_replaced
         self._unread: UnreadFiles | None = None
         self.list_file: Path | None = None
+        self.place_prefix = data_prefix
         super().__init__(
             data_root=data_root,
             data_prefix=data_prefix,
@@ -86,16 +101,43 @@ class Photos(CustomDataset):
             **kwargs,
         )
 
-    def load_data_list(self) -> list[dict]:
+    def load_data_list(self) -> list[dict[str, Any]]:
         """Path, and label, of every image."""
         if '://' in self.img_prefix or '://' in self.ann_file:
             return super().load_data_list()
+        several = not isinstance(self.roots, str | os.PathLike)
+        if not self.ann_file and (several or kind_of(self.img_prefix) != 'folder'):
+            return self._of_places()
         samples = self._listed() if self.ann_file else self._found()
         # Not a Path: a million of them take seconds.
         paths = [(os.path.join(self.img_prefix, name), label) for name, label in samples]
         if not self.with_label:
             return [{'img_path': path} for path, _ in paths]
         return [{'img_path': path, 'gt_label': label} for path, label in paths]
+
+    def _of_places(self) -> list[dict]:
+        places = places_of(self.roots, self.place_prefix, self.columns)
+        left_out, samples = LeftOut(), []
+        for place in places:
+            before = len(samples)
+            samples += place.photos(self.extensions, self.with_label, left_out)
+            if len(samples) == before:
+                what = left_out if left_out.names else 'it is empty'
+                raise InputError(
+                    f"'{place.path}' has no image; {what}. Correct data_root and data_prefix of "
+                    'the dataset'
+                )
+            if self.with_label and place.kind == 'table' and self.CLASSES is None:
+                self._metainfo['classes'] = place.table(True).class_names()
+        shown = ', '.join(place.path for place in places)
+        _log(f'{len(samples)} images in {shown}' + (f'; {left_out}' if left_out.names else ''))
+        folders = [place.path for place in places if place.kind == 'folder']
+        if line := equal_names(folders, [path for path, _ in samples]):
+            _log(line)
+        if self.with_label:
+            check_labels(samples, shown, self.CLASSES)
+            return [{'img_path': path, 'gt_label': label} for path, label in samples]
+        return [{'img_path': path} for path, _ in samples]
 
     def _listed(self) -> list[tuple[str, int | None]]:
         classes = self.CLASSES
@@ -120,7 +162,7 @@ class Photos(CustomDataset):
             return [(name, None) for name in sorted(names)]
         return self._labelled(names)
 
-    def _labelled(self, names: Sequence[str]) -> list[tuple[str, int]]:
+    def _labelled(self, names: Sequence[str]) -> list[tuple[str, int | None]]:
         parted = sorted(name.split(os.sep, 1) for name in names if os.sep in name)
         filled = {folder for folder, _ in parted}
         classes, self.folder_to_idx = number_classes(
@@ -151,14 +193,23 @@ class Photos(CustomDataset):
 
     def _note(self, index: int, error: UserError) -> None:
         if self._unread is None:
-            limit = max(1, int(self.max_replaced * len(self)))
-            self._unread = UnreadFiles(limit, len(self))
+            self._unread = UnreadFiles(bearable(len(self), self.max_replaced), len(self))
         self._unread.list_file = self.list_file
         self._unread.add(self.get_data_info(index)['img_path'], reason_of(error))
 
 
 def _log(message: str) -> None:
     print_log(message, logger='current')
+
+
+def _check_several(roots: Sequence[str], ann_file: str) -> None:
+    if not roots:
+        raise InputError('data_root is an empty list: name at least one folder or file')
+    if ann_file:
+        raise InputError(
+            f'data_root names {len(roots)} places, but the list ann_file={ann_file!r} those of one:'
+            ' leave out ann_file, or give the root of all and a list relative to it'
+        )
 
 
 def _check_on_error(on_error: str, max_replaced: float, with_label: bool) -> None:

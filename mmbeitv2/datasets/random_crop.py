@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,9 +11,16 @@ from mmcv.transforms import BaseTransform
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from mmbeitv2.checks import check_interpolation, check_probability, check_side, check_span
+from mmbeitv2.checks import (
+    check_count,
+    check_interpolation,
+    check_probability,
+    check_side,
+    check_span,
+)
 from mmbeitv2.registry import TRANSFORMS
 
+from .channels import RGB, read_channels
 from .decoding import check_value_range, decode, naming_unreadable_file, open_image
 
 # A reduced crop is at least this many times as large as the result, so that the anti-aliased
@@ -41,7 +49,7 @@ def draw_box(
     rows, columns = shape
     smallest, largest = (math.log(value) for value in ratio)
     for _ in range(ATTEMPTS):
-        area = rows * columns * np.random.uniform(*scale)
+        area = rows * columns * np.random.uniform(scale[0], scale[1])
         aspect = math.exp(np.random.uniform(smallest, largest))
         width, height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < width <= columns and 0 < height <= rows:
@@ -95,6 +103,8 @@ class LoadRandomCrop(BaseTransform):
         backend_args: Arguments of ``mmengine.fileio.get`` that choose a storage backend; the
             backend is inferred from the path when None.
         value_range: As in ``LoadImage``.
+        channels: Of the files. With 3, every file becomes RGB; with another number, it must hold so
+            many, see ``channels.read_channels``.
 
     Raises:
         ValueError: If an argument is not what it says.
@@ -111,8 +121,9 @@ class LoadRandomCrop(BaseTransform):
         ratio: Sequence[float] = (3 / 4, 4 / 3),
         interpolation: str = 'bicubic',
         flip_prob: float = 0,
-        backend_args: dict | None = None,
+        backend_args: dict[str, Any] | None = None,
         value_range: Sequence[float] | None = None,
+        channels: int = 3,
     ) -> None:
         check_side(self, 'size', size)
         check_span(self, 'scale', scale, 1, '(0.2, 1)')
@@ -126,22 +137,30 @@ class LoadRandomCrop(BaseTransform):
         self.flip_prob = flip_prob
         self.backend_args = backend_args
         self.value_range = check_value_range(value_range)
+        check_count(self, 'channels', channels, 3)
+        self.channels = channels
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add crop, photo and shapes of ``results['img_path']`` to ``results``."""
         path = results['img_path']
-        image, content = open_image(path, self.backend_args)
-        width, height = image.size
+        if self.channels == RGB:
+            image, content = open_image(path, self.backend_args)
+            width, height = image.size
+        else:
+            photo = read_channels(path, self.channels, self.backend_args, self.value_range)
+            height, width = photo.shape[:2]
         box = draw_box((height, width), self.scale, self.ratio)
         flip = self.flip_prob > 0 and np.random.rand() < self.flip_prob
-        reduction = reduce_decoding(image, box[2:], self.size)
-        with naming_unreadable_file(path):
-            photo = decode(image, content, reduction, path, self.value_range)
+        reduction = 1
+        if self.channels == RGB:
+            reduction = reduce_decoding(image, box[2:], self.size)
+            with naming_unreadable_file(path):
+                photo = decode(image, content, reduction, path, self.value_range)
         top, left, bottom, right = (
             round(edge / reduction) for edge in (*box[:2], box[0] + box[2], box[1] + box[3])
         )
         part = photo[top:bottom, left:right]
-        pixels = cv2.flip(part, 1) if flip else part.copy()
+        pixels = cv2.flip(part, 1).reshape(part.shape) if flip else part.copy()
         # With another stride of the batch, which NumPy's pixels[None] has, interpolate would not
         # see that the channels come last, and neither resize nor jitter would be fast.
         crop = torch.from_numpy(pixels.reshape(1, *pixels.shape)).permute(0, 3, 1, 2)
@@ -155,5 +174,6 @@ class LoadRandomCrop(BaseTransform):
         return (
             f'{type(self).__name__}(size={self.size}, scale={self.scale}, ratio={self.ratio}, '
             f"interpolation='{self.interpolation}', flip_prob={self.flip_prob}, "
-            f'backend_args={self.backend_args}, value_range={self.value_range})'
+            f'backend_args={self.backend_args}, value_range={self.value_range}, '
+            f'channels={self.channels})'
         )

@@ -8,7 +8,7 @@ from mmbeitv2.errors import InputError, UnreadableFileError
 from .sampling import SampleIndex
 
 
-def draw_replacement(sample: SampleIndex, attempt: int, images: int) -> SampleIndex:
+def draw_replacement(sample: int, attempt: int, images: int) -> SampleIndex:
     """Draw another image, which depends on seed, epoch, index and attempt alone.
 
     So a resumed run, and one with other workers, replaces a file by the same photo.
@@ -29,6 +29,16 @@ def draw_replacement(sample: SampleIndex, attempt: int, images: int) -> SampleIn
     key = f'replacement/{sample.seed}/{sample.epoch}/{int(sample)}/{attempt}'.encode()
     digest = hashlib.blake2b(key, digest_size=8).digest()
     return SampleIndex(int.from_bytes(digest, 'little') % images, sample.seed, sample.epoch)
+
+
+def bearable(images: int, share: float) -> int:
+    """How many unreadable images of a data set are borne: a share of them, and one always.
+
+    Args:
+        images: Of the data set.
+        share: In [0, 1].
+    """
+    return max(1, int(share * images))
 
 
 class UnreadFiles:

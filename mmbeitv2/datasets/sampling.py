@@ -9,6 +9,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class SampleIndex(int):
         self.epoch = epoch
         return self
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (int(self), self.seed, self.epoch)
 
 
@@ -135,6 +136,8 @@ class EndlessSampler(InfiniteSampler):
 # Takes the place of NumPy's global generator meanwhile: copying that one's state to and fro takes
 # longer than drawing a mask.
 _numpy_generator = np.random.MT19937()
+# Any, since NumPy's types leave these two public functions out.
+_numpy: Any = np.random
 
 
 @contextmanager
@@ -143,9 +146,9 @@ def _seeded(sample: SampleIndex) -> Iterator[None]:
     # A hash, since sums such as seed + epoch + index give neighbours the same randomness.
     key = f'{sample.seed}/{sample.epoch}/{int(sample)}'.encode()
     digest = hashlib.blake2b(key, digest_size=40).digest()
-    states = random.getstate(), np.random.get_bit_generator(), torch.get_rng_state()
+    states = random.getstate(), _numpy.get_bit_generator(), torch.get_rng_state()
     random.seed(digest[:16])
-    np.random.set_bit_generator(_numpy_generator)
+    _numpy.set_bit_generator(_numpy_generator)
     np.random.seed(np.frombuffer(digest[16:32], dtype='<u4').astype(np.uint32))
     # torch.manual_seed would also seed the GPUs when samples are made in the training process.
     torch.default_generator.manual_seed(int.from_bytes(digest[32:], 'little') >> 1)
@@ -153,7 +156,7 @@ def _seeded(sample: SampleIndex) -> Iterator[None]:
         yield
     finally:
         random.setstate(states[0])
-        np.random.set_bit_generator(states[1])
+        _numpy.set_bit_generator(states[1])
         torch.set_rng_state(states[2])
 
 
@@ -175,10 +178,10 @@ class SampleSeeded(BaseTransform):
             ``EndlessSampler``.
     """
 
-    def __init__(self, transforms: Sequence[dict | Callable]) -> None:
+    def __init__(self, transforms: Sequence[dict[str, Any] | Callable[..., Any]]) -> None:
         self.transforms = Compose(transforms)
 
-    def transform(self, results: dict) -> dict | None:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Apply the transforms to ``results``, seeded by ``results['sample_idx']``."""
         sample = results.get('sample_idx')
         if not isinstance(sample, SampleIndex):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -55,7 +56,7 @@ def mask_error(
     return None
 
 
-def read_mask(path: str | Path, backend_args: dict | None = None) -> np.ndarray:
+def read_mask(path: str | Path, backend_args: dict[str, Any] | None = None) -> np.ndarray:
     """Read a mask as its file has it, on the stored pixels, in as many bits as it has.
 
     Args:
@@ -74,9 +75,16 @@ def read_mask(path: str | Path, backend_args: dict | None = None) -> np.ndarray:
     return values.astype(np.uint8) if values.dtype == bool else values
 
 
-@TRANSFORMS.register_module()
+# The latter are the names by which mmsegmentation's inferencers find and replace what loads. A
+# config that writes one with `_scope_='mmbeitv2'` gets this reader, also within them.
+@TRANSFORMS.register_module(
+    name=('LoadSegmentationImage', 'LoadImageFromFile', 'InferencerLoader', 'LoadImageFromNDArray')
+)
 class LoadSegmentationImage(BaseTransform):
     """Read the image of a pair, with the package's one reader, on its stored pixels.
+
+    An image that is in memory already (``img``: uint8 BGR array) stays as it is. Of the inferencers
+    it takes a path or such an array alone.
 
     The EXIF orientation turns neither image nor mask, as everywhere in this package; mmcv's
     ``LoadImageFromFile`` turns the image alone. Deep images are scaled, see ``decoding.to_rgb``.
@@ -93,13 +101,21 @@ class LoadSegmentationImage(BaseTransform):
     """
 
     def __init__(
-        self, value_range: Sequence[float] | None = None, backend_args: dict | None = None
+        self, value_range: Sequence[float] | None = None, backend_args: dict[str, Any] | None = None
     ) -> None:
         self.value_range = check_value_range(value_range)
         self.backend_args = backend_args
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any] | str | np.ndarray) -> dict[str, Any]:
         """Add the image of ``results['img_path']`` and its shape."""
+        if not isinstance(results, dict):
+            key = 'img_path' if isinstance(results, str) else 'img'
+            results = {key: results}
+        if 'img_path' not in results:
+            results['ori_shape'] = results['img_shape'] = results['img'].shape[:2]
+            # What is packed with a prediction.
+            results['img_path'] = None
+            return results
         path = results['img_path']
         image, content = open_image(path, self.backend_args)
         with naming_unreadable_file(path):
@@ -132,10 +148,10 @@ class LoadSegmentationMask(BaseTransform):
         ValueError: it holds colours, fractions, or values outside 0 to 255.
     """
 
-    def __init__(self, backend_args: dict | None = None) -> None:
+    def __init__(self, backend_args: dict[str, Any] | None = None) -> None:
         self.backend_args = backend_args
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the mask of ``results['seg_map_path']``."""
         path = results.get('seg_map_path')
         if path is None:
@@ -177,7 +193,7 @@ class CheckSegmentation(BaseTransform):
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Return ``results`` as they are; an image without a mask passes (inference)."""
         if 'gt_seg_map' not in results:
             return results

@@ -96,7 +96,7 @@ def absent_error(
 ) -> str | None:
     """Name the classes that no mask has a pixel of, None without one."""
     pixels = np.sum([pair.pixels for pair in pairs], axis=0)
-    absent = [f'{label} ({names[label]})' for label in np.flatnonzero(pixels == 0)]
+    absent = [f'{label} ({names[label]})' for label in np.flatnonzero(pixels == 0).tolist()]
     if not absent:
         return None
     return (

@@ -1,6 +1,7 @@
 """Ask all processes of a run something, without any of them waiting within a step."""
 
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed
@@ -24,8 +25,9 @@ class Agreement:
     """
 
     def __init__(self, timeout: float | None = None) -> None:
-        self._pending: tuple[torch.distributed.Work, Tensor] | None = None
-        self._group = None
+        # Any: torch's types name what processes outside a group get too, and this one is inside.
+        self._pending: tuple[Any, Tensor] | None = None
+        self._group: Any = None
         if get_world_size() > 1:
             self._group = torch.distributed.new_group(
                 backend='gloo', timeout=timedelta(seconds=timeout or DEFAULT_TIMEOUT)

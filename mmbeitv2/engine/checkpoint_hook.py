@@ -1,8 +1,10 @@
 """Training checkpoints: when they are saved, and that none is lost while the next is written."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import torch
 from mmengine.dist import broadcast, broadcast_object_list, is_main_process
@@ -46,7 +48,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         OSError: no space for a checkpoint; none of the folder's can be resumed.
     """
 
-    def __init__(self, minutes: float | None = 30, **kwargs) -> None:
+    def __init__(self, minutes: float | None = 30, **kwargs: Any) -> None:
         if _is_local(kwargs.get('out_dir')) and not kwargs.get('file_client_args'):
             kwargs['backend_args'] = kwargs.get('backend_args') or dict(backend=ATOMIC_BACKEND)
         super().__init__(**kwargs)
@@ -65,8 +67,8 @@ class CheckpointHook(MMEngineCheckpointHook):
         """Look for space; start the clock, which building the data sets may have kept waiting."""
         super().before_train(runner)
         # Not the folder of another place where this run was once: that is another run's.
-        if getattr(self, 'best_ckpt_path', None):
-            self.best_ckpt_path = self._moved_here(self.best_ckpt_path)
+        if best := getattr(self, 'best_ckpt_path', None):
+            self.best_ckpt_path = self._moved_here(best)
         for name, path in getattr(self, 'best_ckpt_path_dict', {}).items():
             self.best_ckpt_path_dict[name] = self._moved_here(path)
         if isinstance(self.file_backend, AtomicBackend):
@@ -117,7 +119,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             self._saved_at = monotonic()
         return regular
 
-    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         """mmengine's, which removes the older file before it has written the new one."""
         outdated = []
         if self.max_keep_ckpts > 0:
@@ -135,14 +137,16 @@ class CheckpointHook(MMEngineCheckpointHook):
         self._save_and_point(runner, name, meta, self.by_epoch)
         self._remove([other for other in outdated if other != name])
 
-    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
         if isinstance(self.file_backend, AtomicBackend):
             with self.file_backend.removals_last():
                 super()._save_best_checkpoint(runner, metrics)
         else:
             super()._save_best_checkpoint(runner, metrics)
 
-    def _save_and_point(self, runner: Runner, name: str, meta: dict, by_epoch: bool) -> None:
+    def _save_and_point(
+        self, runner: Runner, name: str, meta: dict[str, Any], by_epoch: bool
+    ) -> None:
         average_unfinished(runner)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
@@ -200,7 +204,7 @@ def _is_local(folder: str | None) -> bool:
     return folder is None or re.match(r'[\w.+-]{2,}:', str(folder)) is None
 
 
-def _on_first_rank(action) -> None:
+def _on_first_rank(action: Callable[[], None]) -> None:
     """Let the first rank do something, and all ranks raise what the user can mend in it."""
     found: list[UserError | None] = [None]
     if is_main_process():

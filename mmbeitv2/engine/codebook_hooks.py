@@ -1,5 +1,7 @@
 """Start the codebook well, and watch how much of it is used."""
 
+from typing import Any
+
 import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
@@ -74,11 +76,11 @@ class CodebookUsageHook(Hook):
         self.warn_below = warn_below
         self._counts: Tensor | None = None
 
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Keep the counts of an epoch that may be under way."""
         checkpoint[COUNTS] = _vqkd(runner).quantize.code_counts.cpu()
 
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Remember them."""
         self._counts = checkpoint.pop(COUNTS, None)
 

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import math
+from typing import Any
 
 import torch
 from mmengine.hooks import Hook
@@ -17,7 +18,7 @@ from mmbeitv2.torch_releases import COMPILES_LAYERS
 DEVICES = ('cuda', 'cpu', 'any', 'none')
 
 
-def compile_layers(model: nn.Module, **kwargs) -> int:
+def compile_layers(model: nn.Module, **kwargs: Any) -> int:
     """Compile every Transformer layer of a model in place, frozen ones too.
 
     The code is made in the first steps; names of parameters stay the same.
@@ -57,7 +58,7 @@ def _layers(model: nn.Module) -> list[Block]:
     return [module for module in model.modules() if isinstance(module, Block)]
 
 
-def compiler_error(model: nn.Module, **kwargs) -> str | None:
+def compiler_error(model: nn.Module, **kwargs: Any) -> str | None:
     """Why this machine cannot compile a model's layers, or None where it can.
 
     A copy of the first layer makes one small training step. That takes seconds, where a missing
@@ -97,7 +98,7 @@ class CompileHook(Hook):
         **kwargs: of ``torch.compile``.
     """
 
-    def __init__(self, device: str = 'any', **kwargs) -> None:
+    def __init__(self, device: str = 'any', **kwargs: Any) -> None:
         if device not in DEVICES:
             raise InputError(f'device is {device!r}, allowed: {", ".join(DEVICES)}.')
         self.device = device

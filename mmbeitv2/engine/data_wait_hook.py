@@ -1,6 +1,7 @@
 """Log which part of the time a run waits for its data."""
 
 import logging
+from typing import Any
 
 from mmengine.device import get_device
 from mmengine.hooks import Hook
@@ -38,8 +39,8 @@ class DataWaitHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
+        data_batch: dict[str, Any] | None = None,
+        outputs: dict[str, Any] | None = None,
     ) -> None:
         """Update the share; ``IterTimerHook``, of the same priority, has come before."""
         self.iterations += 1

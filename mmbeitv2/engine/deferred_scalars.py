@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from mmengine.logging import MessageHub
@@ -29,10 +30,12 @@ class DeferredScalars:
         Args:
             scalars: by their names in the hub; tensors of one element on any device, or numbers.
         """
-        kinds = defaultdict(dict)
+        kinds: dict[Any, dict[str, Any]] = defaultdict(dict)
         for name, value in scalars.items():
-            kind = (value.device, value.dtype) if isinstance(value, Tensor) else None
-            kinds[kind][name] = value.detach().reshape(()) if kind else value
+            if isinstance(value, Tensor):
+                kinds[value.device, value.dtype][name] = value.detach().reshape(())
+            else:
+                kinds[None][name] = value
         for kind, values in kinds.items():
             numbers = torch.stack(list(values.values())) if kind else list(values.values())
             self._pending.append((list(values), numbers))
@@ -57,13 +60,19 @@ class DeferredGradNorm:
 
     deferred_scalars: DeferredScalars | None = None
 
-    def __init__(self, *args, **kwargs) -> None:
+    # Of the wrapper.
+    clip_grad_kwargs: dict[str, Any] | None
+    clip_func: Callable[..., Tensor | None]
+    grad_name: str
+    message_hub: MessageHub
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.clip_grad_kwargs:
             self.clip_func = self._recording(self.clip_func)
 
     def _recording(self, clip: Callable[..., Tensor | None]) -> Callable[..., None]:
-        def clip_and_record(*args, **kwargs) -> None:
+        def clip_and_record(*args: Any, **kwargs: Any) -> None:
             # mmengine reads and records what is returned here, unless it is nothing.
             norm = clip(*args, **kwargs)
             if norm is None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.hooks import EMAHook
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
@@ -36,7 +37,7 @@ def checkpoint_bytes(runner: Runner) -> int:
     return copies * weights + sum(_optimiser_bytes(runner.optim_wrapper))
 
 
-def _optimiser_bytes(wrapper) -> Iterator[int]:
+def _optimiser_bytes(wrapper: OptimWrapper | OptimWrapperDict) -> Iterator[int]:
     for part in wrapper.values() if hasattr(wrapper, 'values') else [wrapper]:
         for group in part.optimizer.param_groups:
             # Adam and its kin keep two moments of each weight, descent with momentum one.

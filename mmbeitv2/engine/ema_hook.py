@@ -1,5 +1,7 @@
 """A moving average of the weights that counts updates, not iterations."""
 
+from typing import Any
+
 from mmengine.hooks import EMAHook as MMEngineEMAHook
 from mmengine.runner import Runner
 
@@ -23,8 +25,8 @@ class EMAHook(MMEngineEMAHook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
+        data_batch: dict[str, Any] | None = None,
+        outputs: dict[str, Any] | None = None,
     ) -> None:
         """Average the weights if this iteration was the last of an update."""
         if runner.optim_wrapper.should_update():

@@ -42,7 +42,7 @@ class ExactResumeHook(Hook):
         self._gradients: dict[str, Tensor] | None = None
         self._samples: int | None = None
 
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Add this run's shape and seed of order, and gradients of an unfinished update."""
         shape = _shape(runner)
         seed = getattr(_sampler(runner.train_dataloader), 'seed', None)
@@ -60,7 +60,7 @@ class ExactResumeHook(Hook):
                 if parameter.grad is not None
             }
 
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Remember the config's values, and rewrite the position for this run's iterations.
 
         A checkpoint whose weights alone are wanted comes here too. What is found matters only if
@@ -161,7 +161,8 @@ def _whole(gradient: Tensor) -> Tensor:
     return gradient.full_tensor() if hasattr(gradient, 'full_tensor') else gradient
 
 
-def _placed(gradient: Tensor, parameter: nn.Parameter) -> Tensor:
+def _placed(gradient: Tensor, parameter: Any) -> Tensor:
+    # A parameter's type does not show that it may be sharded.
     gradient = gradient.to(parameter.device, parameter.dtype)
     if not hasattr(parameter, 'full_tensor'):
         return gradient
@@ -172,10 +173,10 @@ def _placed(gradient: Tensor, parameter: nn.Parameter) -> Tensor:
 
 
 def _plain(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
+    return model.get_submodule('module') if is_model_wrapper(model) else model
 
 
-def _sampler(loader: DataLoader) -> Any:
+def _sampler(loader: DataLoader[Any]) -> Any:
     batches = loader.batch_sampler
     return batches.sampler if isinstance(batches, BatchSampler) else loader.sampler
 

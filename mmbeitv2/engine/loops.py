@@ -1,10 +1,11 @@
 """Validation and testing in the precision of training."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from mmengine.runner import TestLoop as MMEngineTestLoop
 from mmengine.runner import ValLoop as MMEngineValLoop
 
@@ -31,17 +32,19 @@ def evaluation_precision(runner: Runner, precision: str | None) -> Precision:
     return choose_precision(precision or 'auto')
 
 
-class _MixedPrecision:
+class _MixedPrecision(BaseLoop):
     """What both loops add to mmengine's, whose ``fp16`` casts to autocast's default type alone."""
 
-    def __init__(self, runner: Runner, *args, precision: str | None = None, **kwargs) -> None:
+    def __init__(
+        self, runner: Runner, *args: Any, precision: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(runner, *args, **kwargs)
         self.precision = evaluation_precision(runner, precision)
         # Else mmengine switches autocast off around the model.
         self.fp16 = self.precision.dtype != torch.float32
         print_log(f'evaluation precision: {self.precision}', logger='current')
 
-    def run_iter(self, idx: int, data_batch: Sequence[dict]) -> None:
+    def run_iter(self, idx: int, data_batch: Sequence[dict[str, Any]]) -> None:
         """Evaluate one batch."""
         # mmengine's own context inside takes the type from this one.
         with self.precision.autocast():

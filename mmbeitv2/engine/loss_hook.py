@@ -5,6 +5,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
@@ -56,8 +57,8 @@ class FiniteLossHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
+        data_batch: dict[str, Any],
+        outputs: dict[str, Any],
     ) -> None:
         """Send ``outputs['loss']`` to the host; check the losses that have arrived."""
         # The end of an epoch too: a checkpoint may be saved there, and epochs may be short.
@@ -73,7 +74,7 @@ class FiniteLossHook(Hook):
             )
         self._check(runner, wait_for_all=last)
 
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Save no weights that a loss which is no number has spoiled."""
         self._check(runner, wait_for_all=True)
 

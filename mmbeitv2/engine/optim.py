@@ -1,6 +1,7 @@
 """Weight decay by a rule and learning rate by depth, in a few parameter groups."""
 
 from collections import defaultdict
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -55,7 +56,11 @@ class LayerDecayOptimWrapperConstructor(OptimWrapperConstructor):
     Source: official ``optim_factory.get_parameter_groups``.
     """
 
-    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+    optimizer_cfg: dict[str, Any]
+
+    def __init__(
+        self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None
+    ) -> None:
         options = {'layer_decay_rate': 1.0, 'no_decay': NO_DECAY, **(paramwise_cfg or {})}
         unknown = set(options) - {'layer_decay_rate', 'no_decay'}
         if unknown:
@@ -64,7 +69,7 @@ class LayerDecayOptimWrapperConstructor(OptimWrapperConstructor):
             )
         super().__init__(optim_wrapper_cfg, options)
 
-    def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
+    def add_params(self, params: list[dict[str, Any]], module: nn.Module, **kwargs: Any) -> None:
         """Fill ``params`` with the groups of ``module``'s trainable parameters."""
         rate = self.paramwise_cfg['layer_decay_rate']
         groups = defaultdict(list)
@@ -91,5 +96,6 @@ class LayerDecayOptimWrapperConstructor(OptimWrapperConstructor):
     def _lr_scale(model: nn.Module, name: str, rate: float) -> float:
         if rate == 1:
             return 1.0
-        depth, num_depths = model.backbone.get_layer_depth(name, 'backbone.')
+        backbone: Any = model.backbone
+        depth, num_depths = backbone.get_layer_depth(name, 'backbone.')
         return rate ** (num_depths - 1 - depth)

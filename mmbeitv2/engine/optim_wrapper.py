@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -10,10 +11,10 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from mmbeitv2.engine.deferred_scalars import DeferredGradNorm
-from mmbeitv2.engine.precision import choose_precision
+from mmbeitv2.engine.precision import Precision, choose_precision
 from mmbeitv2.errors import InputError
 from mmbeitv2.registry import OPTIM_WRAPPERS
-from mmbeitv2.torch_releases import GradScaler, grad_scaler
+from mmbeitv2.torch_releases import grad_scaler
 
 LOSS_SCALER = 'loss_scaler'
 
@@ -39,7 +40,10 @@ class MixedPrecisionOptimWrapper(DeferredGradNorm, OptimWrapper):
     """
 
     def __init__(
-        self, precision: str = 'auto', loss_scale: str | float | dict = 'dynamic', **kwargs
+        self,
+        precision: str = 'auto',
+        loss_scale: str | float | dict[str, Any] = 'dynamic',
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.precision = choose_precision(precision)
@@ -53,11 +57,11 @@ class MixedPrecisionOptimWrapper(DeferredGradNorm, OptimWrapper):
         with super().optim_context(model), self.precision.autocast(device):
             yield
 
-    def backward(self, loss: Tensor, **kwargs) -> None:
+    def backward(self, loss: Tensor, **kwargs: Any) -> None:
         """Add the gradients of ``loss``, a float32 scalar, times the loss's scale."""
         super().backward(self.loss_scaler.scale(loss), **kwargs)
 
-    def step(self, **kwargs) -> None:
+    def step(self, **kwargs: Any) -> None:
         """Unscale and clip gradients, and update the weights unless gradients overflowed."""
         if self.clip_grad_kwargs:
             self.loss_scaler.unscale_(self.optimizer)
@@ -65,14 +69,14 @@ class MixedPrecisionOptimWrapper(DeferredGradNorm, OptimWrapper):
         self.loss_scaler.step(self.optimizer, **kwargs)
         self.loss_scaler.update(self._fixed_scale)
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """State of the optimiser, and of the scale of the loss where there is one."""
         state = super().state_dict()
         if self.loss_scaler.is_enabled():
             state[LOSS_SCALER] = self.loss_scaler.state_dict()
         return state
 
-    def load_state_dict(self, state_dict: dict) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the state of a run in any precision; without a scale in it, ours starts anew."""
         scale = state_dict.pop(LOSS_SCALER, None)
         if scale and self.loss_scaler.is_enabled():
@@ -84,7 +88,7 @@ class MixedPrecisionOptimWrapper(DeferredGradNorm, OptimWrapper):
 class BFloat16OptimWrapper(MixedPrecisionOptimWrapper):
     """``MixedPrecisionOptimWrapper(precision='bfloat16')``, by the name of earlier configs."""
 
-    def __init__(self, precision: str = 'bfloat16', **kwargs) -> None:
+    def __init__(self, precision: str = 'bfloat16', **kwargs: Any) -> None:
         if precision != 'bfloat16':
             raise InputError(
                 f'precision is {precision!r}, but BFloat16OptimWrapper has bfloat16 alone: set its '
@@ -93,9 +97,11 @@ class BFloat16OptimWrapper(MixedPrecisionOptimWrapper):
         super().__init__(precision=precision, **kwargs)
 
 
-def _scaler(loss_scale: str | float | dict, precision) -> tuple[GradScaler, float | None]:
+def _scaler(
+    loss_scale: str | float | dict[str, Any], precision: Precision
+) -> tuple['torch.amp.GradScaler', float | None]:
     """The loss's scaler, which does nothing but in float16, and its factor if that is fixed."""
-    options: dict = {'enabled': precision.dtype == torch.float16}
+    options: dict[str, Any] = {'enabled': precision.dtype == torch.float16}
     fixed = None
     if isinstance(loss_scale, dict):
         options = loss_scale | options
@@ -110,8 +116,7 @@ def _scaler(loss_scale: str | float | dict, precision) -> tuple[GradScaler, floa
 
 
 def _is_factor(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and 0 < value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _bad_scale(loss_scale: object) -> InputError:

@@ -1,6 +1,7 @@
 """What a run keeps about its photos: those that were replaced, and the numbering of its classes."""
 
 from pathlib import Path
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -49,7 +50,7 @@ class ReplacedImagesHook(Hook):
 class SameClassesHook(Hook):
     """Refuse to go on with a run whose classes have been numbered otherwise since it was saved."""
 
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Compare the class names of a resumed run with those of its training data.
 
         Raises:

@@ -1,5 +1,7 @@
 """Training checkpoints that are read without running code."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from mmengine.hooks import Hook
@@ -17,7 +19,7 @@ class PlainCheckpointHook(Hook):
     and resume as before.
     """
 
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Turn history buffers and NumPy values into tensors and numbers."""
         hub = checkpoint['message_hub']
         hub['log_scalars'] = {
@@ -29,7 +31,7 @@ class PlainCheckpointHook(Hook):
             for name, value in hub['runtime_info'].items()
         }
 
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Turn the tensors back into history buffers."""
         hub = checkpoint.get('message_hub', {})
         for name, history in hub.get('log_scalars', {}).items():

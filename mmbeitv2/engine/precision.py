@@ -1,6 +1,6 @@
 """Which precision a run's matrix products have: one setting, right by default on every device."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.device import get_device
@@ -34,7 +34,7 @@ class Precision(NamedTuple):
         """Context of a forward pass on ``device``, the chosen one's kind unless given."""
         mixed = self.dtype != torch.float32
         # Not passed where nothing is cast: autocast warns of kinds that it does not know.
-        options = dict(dtype=self.dtype) if mixed else {}
+        options: dict[str, Any] = dict(dtype=self.dtype) if mixed else {}
         return torch.autocast(device or self.device, enabled=mixed, **options)
 
 
@@ -92,7 +92,7 @@ def _multiplies_bfloat16(device: str) -> tuple[bool, str]:
         return capability >= BFLOAT16_CAPABILITY, name
     if device == 'cpu':
         # Older versions of torch do not tell.
-        features = getattr(torch.cpu, 'get_capabilities', dict)()
+        features: dict[str, Any] = getattr(torch.cpu, 'get_capabilities', dict)()
         found = [name for name in BFLOAT16_INSTRUCTIONS if features.get(name)]
         return bool(found), f'this CPU ({found[-1]})' if found else 'this CPU'
     return False, f'{device} here'

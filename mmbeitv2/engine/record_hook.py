@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.dist import get_world_size, master_only
@@ -39,7 +40,7 @@ class RunRecordHook(Hook):
         path.write_text(json.dumps(record, indent=1), encoding='utf-8')
 
 
-def _git_state() -> dict:
+def _git_state() -> dict[str, Any]:
     """Commit and changed files of the checkout that this package runs from; empty without one."""
 
     def git(*arguments: str) -> str:

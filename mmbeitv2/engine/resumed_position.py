@@ -1,7 +1,7 @@
 """Where in its data a resumed run goes on."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmbeitv2.errors import InputError
 
@@ -36,7 +36,7 @@ class Position(NamedTuple):
     into_epoch: int
 
 
-def resumed_position(meta: Mapping, saved: RunShape | None, now: RunShape) -> Position:
+def resumed_position(meta: Mapping[str, Any], saved: RunShape | None, now: RunShape) -> Position:
     """Translate the position of a checkpoint into this run's iterations.
 
     A run of another total batch has another number of iterations an epoch. It goes on behind the

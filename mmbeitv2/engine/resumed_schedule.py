@@ -87,7 +87,7 @@ def follow_config(
     return differences
 
 
-def _configured(group: dict, schedulers: list[_ParamScheduler]) -> dict[str, Any]:
+def _configured(group: dict[str, Any], schedulers: list[_ParamScheduler]) -> dict[str, Any]:
     names = {*SET_BY_CONFIG, *(scheduler.param_name for scheduler in schedulers)}
     names |= {f'initial_{name}' for name in names}
     return {name: copy.deepcopy(group[name]) for name in names if name in group}
@@ -113,7 +113,7 @@ def _step(schedulers: list[_ParamScheduler], iterations: int, epoch_length: int 
         scheduler.verbose = value
 
 
-def _refuse_other_base(loaded: list[dict], fresh: list[dict]) -> None:
+def _refuse_other_base(loaded: list[dict[str, Any]], fresh: list[dict[str, Any]]) -> None:
     for old, new in zip(loaded, fresh):
         before, after = (values.get('initial_lr', values.get('lr')) for values in (old, new))
         if before != after:
@@ -124,7 +124,7 @@ def _refuse_other_base(loaded: list[dict], fresh: list[dict]) -> None:
             )
 
 
-def _differences(name: str, loaded: list[dict], now: list[dict]) -> list[str]:
+def _differences(name: str, loaded: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:
     said = []
     for old, new in zip(loaded, now):
         for key in sorted(new):

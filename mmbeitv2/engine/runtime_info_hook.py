@@ -1,5 +1,7 @@
 """Losses go into the log without a wait in every iteration."""
 
+from typing import Any
+
 from mmengine.hooks import Hook, LoggerHook, RuntimeInfoHook
 from mmengine.runner import Runner
 
@@ -37,13 +39,14 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
+        data_batch: dict[str, Any] | None = None,
+        outputs: dict[str, Any] | None = None,
     ) -> None:
         """Keep ``outputs``."""
-        self.scalars.add({f'train/{name}': value for name, value in (outputs or {}).items()})
+        if self.scalars is not None:
+            self.scalars.add({f'train/{name}': value for name, value in (outputs or {}).items()})
 
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """The history that is saved ends with this iteration."""
         if self.scalars is not None and 'message_hub' in checkpoint:
             self.scalars.write()
@@ -57,7 +60,8 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
     def after_train(self, runner: Runner) -> None:
         """Write what is kept."""
-        self.scalars.write()
+        if self.scalars is not None:
+            self.scalars.write()
         super().after_train(runner)
 
 
@@ -81,8 +85,8 @@ class _WriteBeforeLog(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
+        data_batch: dict[str, Any] | None = None,
+        outputs: dict[str, Any] | None = None,
     ) -> None:
         """Write at the interval of any ``LoggerHook`` and at the end of an epoch."""
         intervals = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]

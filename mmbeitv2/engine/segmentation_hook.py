@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.hooks import Hook
@@ -31,7 +32,7 @@ class SegmentationPictureHook(Hook):
         draw: bool = False,
         interval: int = 50,
         value_range: Sequence[float] | None = None,
-        backend_args: dict | None = None,
+        backend_args: dict[str, Any] | None = None,
     ) -> None:
         self.draw = draw
         self.interval = interval
@@ -43,8 +44,8 @@ class SegmentationPictureHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence[BaseDataElement] | None = None,
+        data_batch: dict[str, Any] | None = None,
+        outputs: Sequence[BaseDataElement] = (),
     ) -> None:
         """Draw the first image of one in ``interval`` batches."""
         step = runner.iter + batch_idx
@@ -55,8 +56,8 @@ class SegmentationPictureHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence[BaseDataElement] | None = None,
+        data_batch: dict[str, Any] | None = None,
+        outputs: Sequence[BaseDataElement] = (),
     ) -> None:
         """Draw every image."""
         for sample in outputs if self.draw else ():

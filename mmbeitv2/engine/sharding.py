@@ -48,7 +48,7 @@ class ShardedStrategy(FSDPStrategy):
         ValueError: in a run of one process without a launcher.
     """
 
-    def __init__(self, **kwargs) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         if _is_too_old():
             raise NotInstalledError(
                 f'sharding needs torch 2.7 or later, this is {torch.__version__}: update torch, or '
@@ -73,7 +73,7 @@ class ShardedStrategy(FSDPStrategy):
         fsdp.fully_shard(model, **options)
         return model.to(get_device())
 
-    def save_checkpoint(self, filename: str, **kwargs) -> None:
+    def save_checkpoint(self, filename: str, **kwargs: Any) -> None:
         """Save as mmengine does, but so that no half file ever has the name; all must call."""
         if not is_main_process():
             super().save_checkpoint(filename, **kwargs)
@@ -85,7 +85,7 @@ class ShardedStrategy(FSDPStrategy):
         """Whole weights; empty on all processes but the first. All must call."""
         return _gather(self.model.state_dict())
 
-    def optim_state_dict(self) -> dict:
+    def optim_state_dict(self) -> dict[str, Any]:
         """State of the optimiser as an unsharded run has it; all processes must call."""
         state = self.optim_wrapper.state_dict()
         state['state'] = {index: _gather(values) for index, values in state['state'].items()}
@@ -105,7 +105,7 @@ class ShardedStrategy(FSDPStrategy):
         sharded = OrderedDict(_shard(state_dict, self.model.state_dict()))
         super(FSDPStrategy, self).load_model_state_dict(sharded, strict=strict, revise_keys=[])
 
-    def load_optim_state_dict(self, state_dict: dict) -> None:
+    def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the state of a whole optimiser, the same on every process."""
         groups = self.optim_wrapper.optimizer.param_groups
         parameters = dict(enumerate(p for group in groups for p in group['params']))

@@ -1,5 +1,7 @@
 """Training checkpoints hold finite weights, and are loaded whole or not at all."""
 
+from typing import Any
+
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -33,12 +35,12 @@ class SoundWeightsHook(Hook):
     # What is loaded is judged before other hooks take anything from it.
     priority = 'VERY_HIGH'
 
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Compare what was read with the model, before it is loaded."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         check_whole(model, checkpoint, getattr(checkpoint, 'source', 'the checkpoint'))
 
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Look at every weight that is to be written."""
         name = first_not_finite(checkpoint['state_dict'])
         if name is not None:
@@ -46,7 +48,7 @@ class SoundWeightsHook(Hook):
             raise NonFiniteError(_message(runner, found))
 
 
-def check_whole(model: nn.Module, checkpoint: dict, source: str) -> None:
+def check_whole(model: nn.Module, checkpoint: dict[str, Any], source: str) -> None:
     """Refuse a training checkpoint that is not this model's, or whose weights are no numbers.
 
     Args:
@@ -79,7 +81,7 @@ def check_whole(model: nn.Module, checkpoint: dict, source: str) -> None:
                 raise InputError(f'{source}: {error}') from error
 
 
-def _unwrapped(values: dict) -> dict:
+def _unwrapped(values: dict[str, Any]) -> dict[str, Any]:
     """Values by the names inside of wrappers, as of data parallelism or test-time augmentation."""
     return {name.removeprefix('module.'): value for name, value in values.items()}
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ class StepSeedHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+        self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None
     ) -> None:
         """Seed with a hash, since neighbouring seeds give some generators like numbers."""
         digest = hashlib.blake2b(f'{runner.seed}/{runner.iter}'.encode(), digest_size=40).digest()

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 from types import FrameType
+from typing import Any
 
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
@@ -18,6 +19,7 @@ from mmbeitv2.checkpoints.run_folder import point_to
 from mmbeitv2.engine.agreement import Agreement
 from mmbeitv2.engine.checkpoint_hook import CheckpointHook
 from mmbeitv2.engine.exact_resume_hook import update_is_unfinished
+from mmbeitv2.engine.workers import end_workers
 from mmbeitv2.errors import STOPPED_EXIT_CODE
 from mmbeitv2.registry import HOOKS
 
@@ -50,7 +52,7 @@ class StopHook(Hook):
         self._asked: str | None = None
         self._asked_at = 0.0
         self._stopping = False
-        self._handlers: dict[int, Callable | int | None] = {}
+        self._handlers: dict[int, Callable[..., Any] | int | None] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Begin to listen."""
@@ -72,8 +74,8 @@ class StopHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
+        data_batch: dict[str, Any] | None = None,
+        outputs: dict[str, Any] | None = None,
     ) -> None:
         """Agree, and stop if all gradients have been used and the run does not end anyway."""
         if self._asked is None and os.getppid() != self._parent:
@@ -124,6 +126,7 @@ class StopHook(Hook):
         if threading.current_thread() is threading.main_thread():
             # The launcher ends the processes that are left when the first has gone.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        end_workers()
         raise SystemExit(STOPPED_EXIT_CODE)
 
     def _restore(self) -> None:

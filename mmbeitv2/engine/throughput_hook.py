@@ -1,5 +1,7 @@
 """Log how many images a run trains on per second."""
 
+from typing import Any
+
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
@@ -26,8 +28,8 @@ class ImagesPerSecondHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
+        data_batch: dict[str, Any],
+        outputs: dict[str, Any] | None = None,
     ) -> None:
         """Update the rate; ``IterTimerHook``, of the same priority, has come before."""
         # One sample per image, where inputs may be a list of views.

@@ -1,5 +1,7 @@
 """Stop pretraining on a tokenizer that gives all patches one code."""
 
+from typing import Any
+
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -50,8 +52,8 @@ class VariedCodesHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
+        data_batch: dict[str, Any] | None = None,
+        outputs: dict[str, Any] | None = None,
     ) -> None:
         """Judge after the tenth batch, without waiting."""
         self._steps += 1
@@ -65,10 +67,12 @@ class VariedCodesHook(Hook):
         self._send_verdict()
         self._judge()
 
-    def _see_images(self, module: nn.Module, inputs: tuple) -> None:
+    def _see_images(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         self._pixels.append(torch.stack(aminmax(inputs[0].detach())))
 
-    def _see_codes(self, module: nn.Module, inputs: tuple, outputs: tuple) -> None:
+    def _see_codes(
+        self, module: nn.Module, inputs: tuple[Any, ...], outputs: tuple[Any, ...]
+    ) -> None:
         self._codes.append(torch.stack(outputs[1].aminmax()))
 
     def _send_verdict(self) -> None:

@@ -116,22 +116,22 @@ def draw_episodes(
     Raises:
         ValueError: no shots, or a class that cannot be split.
     """
-    labels = np.asarray(labels)
+    numbers = np.asarray(labels)
     if shots < 1:
         raise InputError(f'shots is {shots}, allowed: 1 or more labelled photos of a class.')
-    classes = np.unique(labels)
+    classes = np.unique(numbers)
     for label in classes:
-        members = np.flatnonzero(labels == label)
-        parts = members if groups is None else {groups[i] for i in members}
-        if len(parts) < 2:
+        members = np.flatnonzero(numbers == label).tolist()
+        apart = set(members) if groups is None else {groups[i] for i in members}
+        if len(apart) < 2:
             what = 'photos' if groups is None else 'groups'
             raise InputError(
-                f'class {label} has {len(parts)} {what}, but needs 2 or more to be split into '
+                f'class {label} has {len(apart)} {what}, but needs 2 or more to be split into '
                 'labelled and asked ones: add some, or leave the class out.'
             )
     for draw in range(draws):
         random = np.random.default_rng((seed, draw))
-        parts = [_split(np.flatnonzero(labels == c), shots, groups, random) for c in classes]
+        parts = [_split(np.flatnonzero(numbers == c), shots, groups, random) for c in classes]
         yield Episode(*(np.concatenate(side) for side in zip(*parts)))
 
 
@@ -163,8 +163,8 @@ def few_shot_accuracy(
         classify: :func:`ridge_probe` or :func:`nearest_centroid`.
     """
     # Consecutive numbers, whichever classes take part.
-    classes, numbers = np.unique(np.asarray(labels), return_inverse=True)
-    numbers = torch.from_numpy(numbers)
+    classes, places = np.unique(np.asarray(labels), return_inverse=True)
+    numbers = torch.from_numpy(places)
     draws = []
     for support, query in episodes:
         found = classify(features[support], numbers[support], features[query])

@@ -55,13 +55,13 @@ def draw_labelled(
     Raises:
         ValueError: no labelled photos asked for.
     """
-    labels = np.asarray(labels)
+    classes = np.asarray(labels)
     if count < 1:
         raise InputError(f'count is {count}, allowed: 1 or more labelled photos of a class.')
     drawn = []
-    for number in np.unique(labels):
+    for number in np.unique(classes):
         random = np.random.default_rng((seed, int(number)))
-        members = random.permutation(np.flatnonzero(labels == number))
+        members = random.permutation(np.flatnonzero(classes == number))
         # The first photo of each thing, in their random order, then the second of each, and so on.
         turn = _earlier_photos_of_its_thing(members, groups)
         drawn.append(members[np.argsort(turn, kind='stable')][:count])
@@ -84,7 +84,9 @@ def draws_of(
     """
     if draws < 1:
         raise InputError(f'draws is {draws}, allowed: 1 or more of the labelled photos.')
-    drawn = {k: [draw_labelled(labels, k, seed, groups) for seed in range(draws)] for k in shots}
+    drawn: dict[int | str, list[np.ndarray]] = {
+        k: [draw_labelled(labels, k, seed, groups) for seed in range(draws)] for k in shots
+    }
     return {**drawn, ALL: [np.arange(len(labels))]}
 
 

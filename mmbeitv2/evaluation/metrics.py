@@ -1,6 +1,7 @@
 """Metrics, each over the whole validation set and all ranks."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,11 +28,11 @@ class TokenizerMetric(BaseMetric):
 
     default_prefix = 'tokenizer'
 
-    def __init__(self, num_codes: int, **kwargs) -> None:
+    def __init__(self, num_codes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_codes = num_codes
 
-    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+    def process(self, data_batch: dict[str, Any], data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep codes and losses of every image."""
         for sample in data_samples:
             result = dict(
@@ -43,7 +44,7 @@ class TokenizerMetric(BaseMetric):
                 result['label'] = int(sample['gt_label'])
             self.results.append(result)
 
-    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Means of the losses; usage and perplexity of all codes together."""
         codes = torch.cat([r['codes'] for r in results])
         counts = torch.bincount(codes, minlength=self.num_codes).float()
@@ -98,7 +99,7 @@ class MaskedCodeMetric(BaseMetric):
 
     default_prefix = 'masked_codes'
 
-    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+    def process(self, data_batch: dict[str, Any], data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep true and predicted codes of every image, and how right its neighbours' are."""
         for sample in data_samples:
             kept = {
@@ -110,7 +111,7 @@ class MaskedCodeMetric(BaseMetric):
                 kept['copied'] = copied_right(sample['codes'].cpu(), sample['mask'].cpu())
             self.results.append(kept)
 
-    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Accuracies over all masked patches."""
         codes = torch.cat([r['masked_codes'] for r in results])
         metrics = dict(acc_majority=codes.bincount().max().item() / codes.numel())
@@ -130,7 +131,7 @@ class LinearProbeMetric(BaseMetric):
 
     default_prefix = 'probe'
 
-    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+    def process(self, data_batch: dict[str, Any], data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep whether each feature's prediction is right."""
         for sample in data_samples:
             label = int(sample['gt_label'])
@@ -142,6 +143,6 @@ class LinearProbeMetric(BaseMetric):
                 }
             )
 
-    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Mean over all images."""
         return {name: sum(r[name] for r in results) / len(results) for name in results[0]}

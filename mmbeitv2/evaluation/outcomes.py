@@ -74,9 +74,10 @@ def gather(photos: Sequence[PhotoOutcome]) -> dict[str, Outcomes]:
         name: Outcomes(*(np.stack(side) for side in zip(*(p.figures[name] for p in photos))))
         for name in photos[0].figures
     }
-    if photos[0].codes is not None:
-        frequent = np.bincount(np.concatenate([p.codes for p in photos])).argmax()
-        guesses = [_share(p.codes == frequent, len(p.codes)) for p in photos]
+    codes = [photo.codes for photo in photos if photo.codes is not None]
+    if codes:
+        frequent = np.bincount(np.concatenate(codes)).argmax()
+        guesses = [_share(np.equal(c, frequent), len(c)) for c in codes]
         figures[f'{MASKED}majority'] = Outcomes(*(np.stack(side) for side in zip(*guesses)))
     return figures
 
@@ -98,7 +99,7 @@ def _codes(sample: Mapping[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]
     return {f'{MASKED}{name}': _share(value, len(truth)) for name, value in right.items()}
 
 
-def _share(right: Sequence | Tensor | np.ndarray, asked: int) -> tuple[np.ndarray, np.ndarray]:
+def _share(right: Sequence[Any] | Tensor | np.ndarray, asked: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array([float(sum(right))]), np.array([float(asked)])
 
 

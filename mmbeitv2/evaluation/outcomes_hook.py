@@ -1,8 +1,9 @@
 """Leave in the run's folder what was right on each photo, so that two runs can be paired."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import collect_results
 from mmengine.hooks import Hook
@@ -39,8 +40,8 @@ class PhotoOutcomesHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence[BaseDataElement] | None = None,
+        data_batch: dict[str, Any] | None = None,
+        outputs: Sequence[BaseDataElement] = (),
     ) -> None:
         """Keep the outcomes of a batch."""
         self._keep(runner.val_dataloader, outputs)
@@ -49,27 +50,27 @@ class PhotoOutcomesHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence[BaseDataElement] | None = None,
+        data_batch: dict[str, Any] | None = None,
+        outputs: Sequence[BaseDataElement] = (),
     ) -> None:
         """Keep the outcomes of a batch."""
         self._keep(runner.test_dataloader, outputs)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Write those of a validation."""
-        self._write(Path(runner.log_dir, 'outcomes_val.json'), runner.val_dataloader)
+        self._write(Path(runner.log_dir, 'outcomes_val.json'), runner.val_dataloader.dataset)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Write those of a test."""
-        self._write(Path(runner.log_dir, 'outcomes_test.json'), runner.test_dataloader)
+        self._write(Path(runner.log_dir, 'outcomes_test.json'), runner.test_dataloader.dataset)
 
-    def _keep(self, loader: DataLoader, outputs: Sequence[BaseDataElement]) -> None:
+    def _keep(self, loader: DataLoader[Any], outputs: Sequence[BaseDataElement]) -> None:
         classes = getattr(loader.dataset, 'metainfo', {}).get('classes') or ()
         self._kept += [outcome_of(sample.to_dict(), len(classes)) for sample in outputs]
 
-    def _write(self, path: Path, loader: DataLoader) -> None:
+    def _write(self, path: Path, dataset: Sized) -> None:
         # Without those that fill up the last batch of a distributed run, as metrics collect them.
-        photos = collect_results(self._kept, len(loader.dataset))
+        photos = collect_results(self._kept, len(dataset))
         if photos is None:
             return
         outcomes = {

@@ -20,7 +20,7 @@ class Difference(NamedTuple):
     mean: float
     low: float
     high: float
-    count: int
+    pairs: int
 
 
 def paired_difference(
@@ -50,7 +50,7 @@ def paired_difference(
     return Difference(mean, mean - half, mean + half, len(differences))
 
 
-def deviation_of(differences: Sequence[float]) -> float:
+def deviation_of(differences: Sequence[float] | np.ndarray) -> float:
     """Standard deviation (n − 1) of 2 or more differences."""
     return float(np.std(differences, ddof=1))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from mmpretrain.evaluation import Accuracy
@@ -29,7 +30,7 @@ class ImageNetSubsetAccuracy(Accuracy):
             classes, or the classifier is not a 1000-way one.
     """
 
-    def __init__(self, num_classes: int, **kwargs) -> None:
+    def __init__(self, num_classes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_classes = num_classes
 
@@ -48,7 +49,7 @@ class ImageNetSubsetAccuracy(Accuracy):
             )
         return torch.tensor([index[folder] for folder in folders])
 
-    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+    def process(self, data_batch: dict[str, Any], data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep the scores that compete, and the labels."""
         restricted = []
         for sample in data_samples:

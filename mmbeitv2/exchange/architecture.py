@@ -1,5 +1,7 @@
 """Read a model's architecture off the tensors of its checkpoint."""
 
+from typing import Any
+
 from torch import Tensor
 
 from mmbeitv2.checkpoints.naming import num_layers, with_prefix
@@ -10,7 +12,7 @@ from mmbeitv2.models.stored_layout import check_heads, learned_grid, stored_layo
 HEAD_WIDTH = 64
 
 
-def vit_architecture(state: dict[str, Tensor], num_heads: int | None = None) -> dict:
+def vit_architecture(state: dict[str, Tensor], num_heads: int | None = None) -> dict[str, Any]:
     """Arguments of :class:`VisionTransformer` for the tensors of one ViT.
 
     Args:
@@ -53,7 +55,7 @@ def vit_architecture(state: dict[str, Tensor], num_heads: int | None = None) -> 
     )
 
 
-def layer_architecture(state: dict[str, Tensor]) -> dict:
+def layer_architecture(state: dict[str, Tensor]) -> dict[str, Any]:
     """Arguments ``mlp_ratio`` and ``init_values`` for the tensors of one layer."""
     hidden, embed_dim = _shape(state, 'mlp.fc1.weight', 2)
     gamma = state.get('gamma_1')
@@ -63,7 +65,9 @@ def layer_architecture(state: dict[str, Tensor]) -> dict:
     )
 
 
-def tokenizer_architecture(state: dict[str, Tensor], num_heads: int | None = None) -> dict:
+def tokenizer_architecture(
+    state: dict[str, Tensor], num_heads: int | None = None
+) -> dict[str, Any]:
     """Arguments of :class:`VQKDTokenizer` for a tokenizer's tensors, see :func:`vit_architecture`.
 
     Args:
@@ -82,7 +86,7 @@ def tokenizer_architecture(state: dict[str, Tensor], num_heads: int | None = Non
     )
 
 
-def pretraining_architecture(state: dict[str, Tensor]) -> dict:
+def pretraining_architecture(state: dict[str, Tensor]) -> dict[str, Any]:
     """Arguments of :class:`BEiTV2`, the tokenizer's left out, for a pretraining model's tensors.
 
     Args:

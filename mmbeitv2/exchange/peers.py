@@ -5,6 +5,7 @@ Each takes the converted file as it lies on the disk, every tensor of it (strict
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.registry import DefaultScope
@@ -93,7 +94,9 @@ def _run_mmpretrain(
     return results
 
 
-def mmpretrain_config(kind: str, state: dict[str, Tensor], num_heads: int | None = None) -> dict:
+def mmpretrain_config(
+    kind: str, state: dict[str, Tensor], num_heads: int | None = None
+) -> dict[str, Any]:
     """Config of mmpretrain's own model for a checkpoint.
 
     Args:
@@ -149,7 +152,7 @@ def mmpretrain_config(kind: str, state: dict[str, Tensor], num_heads: int | None
     )
 
 
-def _mmpretrain_vit(vit: dict, final_norm: bool, out_type: str) -> dict:
+def _mmpretrain_vit(vit: dict[str, Any], final_norm: bool, out_type: str) -> dict[str, Any]:
     return dict(
         arch=dict(
             embed_dims=vit['embed_dim'],

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -40,7 +41,7 @@ def check_destination(path: Path, project: str, overwrite: bool) -> None:
         FileExistsError: there is something already.
         ValueError: the name does not suit the project.
     """
-    suffixes = (*PYTORCH_SUFFIXES, SAFETENSORS_SUFFIX)
+    suffixes: tuple[str, ...] = (*PYTORCH_SUFFIXES, SAFETENSORS_SUFFIX)
     if project == 'safetensors':
         suffixes = (SAFETENSORS_SUFFIX,)
     if project == 'transformers':
@@ -81,7 +82,7 @@ def write_transformers(
     folder: Path,
     state: dict[str, Tensor],
     metadata: dict[str, str],
-    config: dict,
+    config: dict[str, Any],
 ) -> None:
     """Write a folder that transformers' ``from_pretrained`` loads."""
     write_file(folder / 'model.safetensors', 'transformers', state, metadata)
@@ -89,7 +90,7 @@ def write_transformers(
     _replace(folder / 'config.json', lambda file: Path(file).write_text(text, encoding='utf-8'))
 
 
-def transformers_config(kept: dict[str, Tensor], num_heads: int | None = None) -> dict:
+def transformers_config(kept: dict[str, Tensor], num_heads: int | None = None) -> dict[str, Any]:
     """Configuration for transformers' ``BeitConfig`` of a backbone or classifier, as a dictionary.
 
     Args:

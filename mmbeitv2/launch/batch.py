@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
@@ -44,7 +44,7 @@ def settle_total_batch(cfg: Config, processes: int, accumulate: bool) -> BatchRe
             ways are asked for.
     """
     auto_scale_lr = cfg.get('auto_scale_lr') or {}
-    base = auto_scale_lr.get('base_batch_size')
+    base: Any = auto_scale_lr.get('base_batch_size')
     scale = auto_scale_lr.get('enable', False)
     per_process = cfg.train_dataloader.batch_size
     if base is None and (accumulate or scale):
@@ -98,7 +98,7 @@ def settle_total_batch(cfg: Config, processes: int, accumulate: bool) -> BatchRe
 
 def _averages_iterations(cfg: Config) -> bool:
     """Whether weights are averaged by another hook than this package's, which counts updates."""
-    hooks: list[Mapping | None] = [
+    hooks: list[Mapping[str, Any] | None] = [
         *(cfg.get('default_hooks') or {}).values(),
         *(cfg.get('custom_hooks') or []),
     ]

@@ -113,7 +113,8 @@ def _hands_on(call: Any) -> bool:
         tree = ast.parse(textwrap.dedent(inspect.getsource(call)))
     except (OSError, TypeError, SyntaxError):
         return False
-    name = getattr(tree.body[0], 'args', ast.arguments(kwarg=None)).kwarg
+    function = tree.body[0]
+    name = function.args.kwarg if isinstance(function, ast.FunctionDef) else None
     if name is None:
         return False
     uses = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == name.arg]

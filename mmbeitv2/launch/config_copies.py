@@ -59,7 +59,7 @@ def read_names(file: ConfigFile) -> set[str]:
         elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == BASE_KEY:
             names.add(node.attr)
         elif isinstance(node, ast.Subscript) and ast.unparse(node.value) == BASE_KEY:
-            names.add(getattr(node.slice, 'value', None))
+            names.add(getattr(node.slice, 'value', ''))
     return names
 
 
@@ -97,15 +97,17 @@ def write_copy(
     bases, keys = [], {}
     for base in file.bases:
         if isinstance(base, ConfigFile):
-            base, found = write_copy(base, folder, settings, numbers)
+            copy, found = write_copy(base, folder, settings, numbers)
             keys.update(found)
-        bases.append(str(base))
+            bases.append(str(copy))
+        else:
+            bases.append(base)
     added = settings.get(file, Settings())
     if file.tree is None:
         source, name = _with_bases(file.source, bases), file.path.with_suffix('.json').name
     else:
         keys[file] = f'{OWN_VALUES}{next(numbers)}'
-        source, name = _python(file, bases, added, keys[file]), file.path.name
+        source, name = _python(file, file.tree, bases, added, keys[file]), file.path.name
     # A folder each: the copies keep their names, which configs can read as {{ fileBasename }}.
     copy = Path(tempfile.mkdtemp(dir=folder), name)
     copy.write_text(source, encoding='utf-8')
@@ -119,13 +121,16 @@ def _with_bases(source: str, bases: list[str]) -> str:
     return f'{source.rstrip()[:-1]}, {json.dumps(BASE_KEY)}: {json.dumps(bases)}}}'
 
 
-def _python(file: ConfigFile, bases: list[str], added: Settings, key: str) -> str:
+def _python(file: ConfigFile, tree: ast.Module, bases: list[str], added: Settings, key: str) -> str:
     source = file.source.encode()
     starts = [0]
     for line in source.split(b'\n'):
         starts.append(starts[-1] + len(line) + 1)
     edits = []
-    for node, names in _bindings(file.tree):
+    for node, names in _bindings(tree):
+        # The parser, unlike a maker of trees, says where a statement ends.
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
         end = starts[node.end_lineno - 1] + node.end_col_offset
         if BASE_KEY in names:
             start = starts[node.lineno - 1] + node.col_offset

@@ -17,7 +17,7 @@ ENVIRONMENT = re.compile(r'\{\{[\'"]?\s*\$(\w+)\s*:\s*(\S*?)\s*[\'"]?\}\}')
 PLACEHOLDER_VALUE = re.compile(r'(?<!")\{\{[^{}]*\}\}(?!")')
 
 
-def json_config(path: Path, text: str) -> dict:
+def json_config(path: Path, text: str) -> dict[str, Any]:
     """Read a JSON config, mmengine's placeholders in it as they are.
 
     Args:
@@ -43,7 +43,7 @@ _DataLoader.add_constructor(
 )
 
 
-def yaml_config(path: Path, text: str) -> dict:
+def yaml_config(path: Path, text: str) -> dict[str, Any]:
     """Read a YAML config as data, where mmengine's reader would run what its tags name.
 
     Args:
@@ -56,7 +56,7 @@ def yaml_config(path: Path, text: str) -> dict:
     text = ENVIRONMENT.sub(lambda found: _from_environment(found, path), text)
     names = dict(fileBasename=path.name, fileBasenameNoExtension=path.stem, fileExtname=path.suffix)
     for name, value in names.items():
-        text = re.sub(rf'\{{\{{\s*{name}\s*\}}\}}', lambda _, value=value: value, text)
+        text = re.sub(rf'\{{\{{\s*{name}\s*\}}\}}', value.replace('\\', r'\\'), text)
     quoted = PLACEHOLDER.sub(lambda found: _token(found.group()), text)
     try:
         values = yaml.load(quoted, Loader=_DataLoader)
@@ -66,7 +66,7 @@ def yaml_config(path: Path, text: str) -> dict:
     return _mapping(values, path)
 
 
-def _from_environment(found: re.Match, path: Path) -> str:
+def _from_environment(found: re.Match[str], path: Path) -> str:
     name, default = found.groups()
     value = os.environ.get(name, default)
     if not value:
@@ -77,7 +77,7 @@ def _from_environment(found: re.Match, path: Path) -> str:
     return value
 
 
-def _mapping(values: Any, path: Path) -> dict:
+def _mapping(values: Any, path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f'the config {path} holds {type(values).__name__}, not keys and values')
     return values
@@ -87,7 +87,7 @@ def _token(placeholder: str) -> str:
     return f'placeholder_{placeholder.encode().hex()}_'
 
 
-def as_json(values: dict, path: Path) -> str:
+def as_json(values: dict[str, Any], path: Path) -> str:
     """Return the JSON text of a YAML config, mmengine's placeholders in it.
 
     Args:

@@ -209,7 +209,7 @@ def check_option(cfg: Config, key: str, value: Any) -> None:
             )
 
 
-def _check_index(node: list, part: str, key: str, above: str) -> None:
+def _check_index(node: list[Any], part: str, key: str, above: str) -> None:
     if not part.isdigit() or int(part) >= len(node):
         raise InputError(
             f'--cfg-options {key}: {above} is a list; allowed after it: 0 to {len(node) - 1}, '

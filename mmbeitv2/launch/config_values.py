@@ -100,7 +100,12 @@ RULES = {
     'work_dir': TEXT_OR_NONE,
     '*_dataloader.batch_size': COUNT,
     '*_dataloader.dataset.data_root': Rule(
-        lambda v: v is None or isinstance(v, str), 'None or a folder'
+        lambda v: (
+            v is None
+            or isinstance(v, str)
+            or (isinstance(v, list | tuple) and v and all(isinstance(one, str) for one in v))
+        ),
+        'None, a folder, or a list of folders and files',
     ),
     '*_dataloader.drop_last': SWITCH,
     '*_dataloader.num_workers': FROM_0,

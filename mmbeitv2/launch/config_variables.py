@@ -97,7 +97,7 @@ def _run(root: ConfigFile, settings: Mapping[ConfigFile, Settings]) -> tuple[Con
     return cfg, own
 
 
-def _fault(root: ConfigFile, folder: str, error: Exception) -> str:
+def _fault(root: ConfigFile, folder: str, error: Exception | SystemExit) -> str:
     """The error of a config's statement, with file and line as the user knows them."""
     reason = ' '.join(str(error).split())
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

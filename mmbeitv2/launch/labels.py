@@ -87,7 +87,7 @@ def _labels_by_folder(photos: PhotoFolder) -> dict[str, int]:
         elif source := _training_folder(photos):
             names = class_folders(source)
         return {name: label for label, name in enumerate(names)}
-    labels = {}
+    labels: dict[str, int | None] = {}
     for name, label in listed_samples(photos.list, True):
         folder = name.split('/')[0]
         if '/' in name:
@@ -152,7 +152,7 @@ def _maps_itself(cfg: Config, dataloader: str) -> bool:
     return any(str(e.get('type')).split('.')[-1] in MAPPING_METRICS for e in _mappings(evaluators))
 
 
-def _mappings(values: Sequence[Any]) -> Iterator[Mapping]:
+def _mappings(values: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
     return (value for value in values if isinstance(value, Mapping))
 
 

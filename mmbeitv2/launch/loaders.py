@@ -77,12 +77,12 @@ def settle_workers(cfg: Config, cores: int, options: Collection[str] = ()) -> st
         asked = loader.get('num_workers', 0)
         workers = asked
         if f'{name}.num_workers' not in options:
-            workers = loader.num_workers = min(asked, max(1, cores - 1))
+            workers = loader['num_workers'] = min(asked, max(1, cores - 1))
         if workers == 0:
-            loader.persistent_workers = False
+            loader['persistent_workers'] = False
             loader.pop('prefetch_factor', None)
         if loader.get('pin_memory') and get_device() == 'cpu':
-            loader.pin_memory = False
+            loader['pin_memory'] = False
         lowered = f' (the config allows {asked})' if workers < asked else ''
         said.append(f'{name.removesuffix("_dataloader")} {workers}{lowered}')
     return f'workers of a process, which has {cores} cores: {", ".join(said)}'
@@ -109,7 +109,7 @@ def check_loaders(cfg: Config, processes: int, phases: Sequence[str] = ('train',
             _check_shared_memory(name, loader, processes)
 
 
-def _loaders(cfg: Config, phases: Sequence[str]) -> Iterator[tuple[str, dict]]:
+def _loaders(cfg: Config, phases: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     for phase in phases:
         name = f'{phase}_dataloader'
         if isinstance(cfg.get(name), Mapping):
@@ -168,7 +168,7 @@ def _pixels(loader: Mapping[str, Any]) -> int:
     return 0
 
 
-def _transforms(pipeline: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def _transforms(pipeline: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
     for transform in pipeline:
         if isinstance(transform, Mapping):
             yield transform

@@ -17,7 +17,7 @@ from mmbeitv2.datasets.segmentation_check import (
 )
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch.loaders import cores_of_process
-from mmbeitv2.registry import class_name
+from mmbeitv2.registry import SCOPE, class_name
 
 # Read before training, half a minute's worth on one slow core.
 MOST_MASKS = 1000
@@ -54,11 +54,14 @@ class MaskedImages:
         self.value_range = ranges[0] if ranges else None
         self.turned = any(
             class_name(t['type']) == 'LoadImageFromFile'
+            and t.get('_scope_') != SCOPE
             and 'ignore_orientation' not in t.get('color_type', '')
             for t in loaders
         )
 
-    def check(self, mapped: Callable, every: int = 1, whole: bool = True) -> list[CheckedPair]:
+    def check(
+        self, mapped: Callable[..., Any], every: int = 1, whole: bool = True
+    ) -> list[CheckedPair]:
         """Read pairs and check each.
 
         Args:
@@ -77,7 +80,7 @@ class MaskedImages:
         return list(mapped(check, self.images[::every], self.masks[::every]))
 
 
-def _transforms(pipeline: Iterable) -> Iterator[Mapping[str, Any]]:
+def _transforms(pipeline: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
     for transform in pipeline:
         if isinstance(transform, Mapping):
             yield transform

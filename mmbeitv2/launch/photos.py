@@ -1,7 +1,7 @@
 """Checks of photo data before anything is built: folders, lists, labels, enough for a batch."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from mmbeitv2.datasets.archives import check_tar
 from mmbeitv2.datasets.labels import named
 from mmbeitv2.datasets.listing import (
+    LeftOut,
     check_repeated,
     class_folders,
     listed_lines,
@@ -18,6 +20,7 @@ from mmbeitv2.datasets.listing import (
     readable_extensions,
     walk_images,
 )
+from mmbeitv2.datasets.places import PACKED, Place, kind_of, places_of
 from mmbeitv2.errors import InputError
 from mmbeitv2.registry import type_name
 
@@ -37,11 +40,14 @@ class PhotoFolder:
         dataloader: Its name in the config.
     """
 
-    def __init__(self, dataset: Mapping[str, Any], dataloader: str) -> None:
+    def __init__(self, dataset: MutableMapping[str, Any], dataloader: str) -> None:
         self.config = dataset
         self.dataloader = dataloader
         self.own = dataset['type'] == OWN
         root, split = dataset.get('data_root') or '', dataset.get('split') or ''
+        self.places = _places(dataset) if self.own else []
+        if not isinstance(root, str):
+            root = root[0]
         prefix = dataset.get('data_prefix') or split
         if isinstance(prefix, Mapping):
             prefix = prefix.get('img_path') or ''
@@ -58,13 +64,21 @@ class PhotoFolder:
     @property
     def labelled_by_folders(self) -> bool:
         """Whether class folders give the labels."""
-        return self.with_label and self.list is None
+        return self.with_label and self.list is None and not self.places
 
     def images(self) -> Iterator[str]:
         """The images, one after the other."""
         if self.list is not None:
             return (text for _, text in listed_lines(self.list))
+        if self.places:
+            return (path for place in self.places for path in self.images_of(place))
         return walk_images(self.folder, self.extensions)
+
+    def images_of(self, place: Place) -> Iterator[str]:
+        if place.kind == 'table':
+            # From the header: the rows themselves are read when the data set is built.
+            return (f'{place.path}#{row}' for row in range(place.table(self.with_label).rows))
+        return (path for path, _ in place.photos(self.extensions, self.with_label, LeftOut()))
 
     def classes(self) -> list[str]:
         """Names of the class folders.
@@ -96,10 +110,25 @@ class PhotoFolder:
         ]
 
 
-def photo_folder(dataset: Mapping[str, Any], dataloader: str) -> PhotoFolder | None:
+def _places(dataset: Mapping[str, Any]) -> list[Place]:
+    """The places of a data set that is more than one folder or list; none of others."""
+    root, prefix = dataset.get('data_root') or '', dataset.get('data_prefix') or ''
+    if dataset.get('ann_file'):
+        return []
+    if isinstance(root, str):
+        name = prefix.get('img_path', '') if isinstance(prefix, Mapping) else prefix
+        path = Path(root, name).expanduser()
+        if kind_of(str(path)) == 'folder' and not str(path).endswith(PACKED):
+            return []
+    columns = {key: dataset.get(key) for key in ('image_column', 'label_column')}
+    return places_of(root, prefix, columns)
+
+
+def photo_folder(dataset: MutableMapping[str, Any], dataloader: str) -> PhotoFolder | None:
     """The photos of a data set on this machine; None for other data sets and remote ones."""
     kind = type_name(dataset['type'])
     paths = [dataset.get(key) or '' for key in ('data_root', 'data_prefix', 'ann_file')]
+    paths += paths[0] if isinstance(paths[0], list | tuple) else []
     texts = [value for value in paths if isinstance(value, str)]
     if kind != OWN and kind.split('.')[-1] not in PEERS:
         return None
@@ -119,7 +148,10 @@ def check_photos(photos: PhotoFolder, num_classes: int | None) -> None:
         ValueError: With the folder or line, what is allowed, and the cure.
     """
     if photos.list is not None:
-        _check_list(photos, num_classes)
+        _check_list(photos, photos.list, num_classes)
+        return
+    if photos.places:
+        _check_places(photos)
         return
     if photos.with_label:
         _check_folders(photos, num_classes)
@@ -131,6 +163,18 @@ def check_photos(photos: PhotoFolder, num_classes: int | None) -> None:
         )
     if not photos.own:
         _name_left_out(photos)
+
+
+def _check_places(photos: PhotoFolder) -> None:
+    """Refuse a place without photos, or a file that cannot be read, by what is read fast."""
+    for place in photos.places:
+        for tar in place.files if place.kind == 'tar' else ():
+            check_tar(tar)
+        if next(iter(photos.images_of(place)), None) is None:
+            raise InputError(
+                f'{photos.dataloader}: {place.path!r} has no image with an extension that Pillow '
+                'reads: set data_root and data_prefix to the folders or files with the images'
+            )
 
 
 def _name_left_out(photos: PhotoFolder) -> None:
@@ -148,21 +192,21 @@ def _name_left_out(photos: PhotoFolder) -> None:
         )
 
 
-def _check_list(photos: PhotoFolder, num_classes: int | None) -> None:
-    samples = listed_samples(photos.list, photos.with_label, num_classes)
+def _check_list(photos: PhotoFolder, path: Path, num_classes: int | None) -> None:
+    samples = listed_samples(path, photos.with_label, num_classes)
     if photos.own:
-        check_repeated(list(samples), photos.list)
+        check_repeated(list(samples), path)
         return
     for _ in samples:
         pass
-    with open(photos.list, encoding='utf-8') as file:
+    with open(path, encoding='utf-8') as file:
         faulty = next((i for i, line in enumerate(file, 1) if not line.strip(' \n\r\ufeff')), None)
         file.seek(0)
         marked = file.read(1) == '\ufeff'
     if faulty is not None or marked:
         problem = 'begins with a byte order mark' if marked else f'is blank on line {faulty}'
         raise InputError(
-            f'{photos.dataloader}: the list {str(photos.list)!r} {problem}, which '
+            f'{photos.dataloader}: the list {str(path)!r} {problem}, which '
             f'{photos.config["type"]} takes for a file: remove it, or set type={OWN!r}, which '
             'passes it over'
         )

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -106,7 +107,7 @@ def check_precision(cfg: Config, phases: Sequence[str]) -> None:
         if phase == 'train' or loop.get('precision') is None:
             key, asked = 'optim_wrapper', _training_precision(cfg, loop, phase)
         else:
-            key, asked = f'{phase}_cfg', loop.precision
+            key, asked = f'{phase}_cfg', loop['precision']
         try:
             chosen = choose_precision(asked or 'auto')
         except ValueError as error:
@@ -116,7 +117,7 @@ def check_precision(cfg: Config, phases: Sequence[str]) -> None:
             _check_sharded(chosen)
 
 
-def _training_precision(cfg: Config, loop: Mapping, phase: str) -> str | None:
+def _training_precision(cfg: Config, loop: Mapping[str, Any], phase: str) -> str | None:
     """What the optimiser's wrapper names, where training or an evaluation takes it."""
     follows = type_name(loop.get('type', '')) in ('mmbeitv2.ValLoop', 'mmbeitv2.TestLoop')
     return (

@@ -1,20 +1,22 @@
 """Checks of a config that need no model: missing files are reported before anything is built."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from mmbeitv2.checkpoints.sources import is_missing
+from mmbeitv2.datasets.places import PACKED, kind_of
 from mmbeitv2.errors import InputError, MissingFileError
+from mmbeitv2.launch.channels import check_channels
 from mmbeitv2.launch.labels import settle_labels
 from mmbeitv2.launch.masks import check_masks
 from mmbeitv2.launch.model_parts import check_num_codes
-from mmbeitv2.launch.photos import check_photos, photo_folder
+from mmbeitv2.launch.photos import OWN, check_photos, photo_folder
 from mmbeitv2.launch.precision import check_precision
-from mmbeitv2.registry import class_name
+from mmbeitv2.registry import class_name, type_name
 
 # EMAHook copies the model, CodebookInitHook encodes images before training.
 WHOLE_MODEL_HOOKS = ('EMAHook', 'CodebookInitHook')
@@ -47,6 +49,7 @@ def check(cfg: Config, phases: Sequence[str] = ('train', 'val')) -> None:
     _check_load_from(cfg)
     check_data(cfg, phases)
     check_masks(cfg, phases)
+    check_channels(cfg, phases)
 
 
 def check_data(cfg: Config, phases: Sequence[str]) -> None:
@@ -74,9 +77,9 @@ def _is_remote(path: str) -> bool:
     return re.match(r'[\w.+-]+:/', path) is not None
 
 
-def _datasets(node: Any) -> Iterator[Mapping[str, Any]]:
+def _datasets(node: Any) -> Iterator[MutableMapping[str, Any]]:
     """Yield the innermost dataset configs below a dataloader, through lists and wrappers."""
-    if isinstance(node, Mapping):
+    if isinstance(node, MutableMapping):
         inner = [node[key] for key in ('dataset', 'datasets') if key in node]
         if inner:
             for child in inner:
@@ -104,6 +107,10 @@ def _check_sharding(cfg: Config) -> None:
 
 def _check_dataset(dataset: Mapping[str, Any], dataloader: str) -> None:
     root = dataset.get('data_root') or ''
+    if not isinstance(root, str):
+        for one in root:
+            _check_dataset({**dataset, 'data_root': one}, dataloader)
+        return
     if dataset.get('download') or _is_remote(root):
         return
     prefix = dataset.get('data_prefix') or ''
@@ -116,7 +123,9 @@ def _check_dataset(dataset: Mapping[str, Any], dataloader: str) -> None:
         if value:
             paths[key] = str(Path(root, value).expanduser())
     for key, path in paths.items():
-        if not path or _is_remote(path):
+        # Patterns and files, which the check of photos looks up.
+        packed = key != 'ann_file' and (kind_of(path) != 'folder' or path.endswith(PACKED))
+        if not path or _is_remote(path) or (packed and type_name(dataset['type']) == OWN):
             continue
         file = Path(path).expanduser()
         if file.is_file() and key != 'ann_file':

@@ -6,7 +6,6 @@ import gc
 import os
 import re
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from mmengine.runner import Runner
 from mmbeitv2.checkpoints.host_reading import checked_source, refuse_code_in_checkpoints
 from mmbeitv2.checkpoints.reading import check_training_checkpoint
 from mmbeitv2.engine import PlainCheckpointHook, SoundWeightsHook, VariedCodesHook
+from mmbeitv2.engine.workers import end_workers
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch.launchers import VARIABLES, check_launcher
 from mmbeitv2.launch.options import ConfigOptions
@@ -122,7 +122,7 @@ def load_weights(runner: Runner, checkpoint: str) -> None:
 
 
 def leave_processes() -> None:
-    """End this process's part in a distributed run that has come to its end.
+    """End the workers of a run that has come to its end, and this process's part in it.
 
     Call it where nothing refers to the runner any more. gloo's threads end with the last reference
     to their group, which the runner's wrapped model has too, in a circle that only the garbage
@@ -130,21 +130,10 @@ def leave_processes() -> None:
     aborts the process whose work was done, and torchrun calls the whole run failed. Not for runs
     that end at an error: the other processes may wait within an operation.
     """
+    end_workers()
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
         gc.collect()
-
-
-def end_soon(code: int, seconds: float = 15) -> None:
-    """End this process with ``code`` if it has not ended by itself after ``seconds``.
-
-    For a run that was asked to stop and has saved. What is left is to let go of loaders, compilers
-    and process groups; on a GPU machine that was seen not to end (H200, torch 2.11, one process of
-    torchrun), and whoever asked waits meanwhile.
-    """
-    timer = threading.Timer(seconds, os._exit, (code,))
-    timer.daemon = True
-    timer.start()
 
 
 def _start_gloo(cfg: Config, launcher: str) -> None:
@@ -167,12 +156,12 @@ def _start_gloo(cfg: Config, launcher: str) -> None:
                 f'node: {" ".join(nodes.stderr.split())}'
             )
         os.environ.setdefault('MASTER_ADDR', nodes.stdout.split()[0])
-    for name, source in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), VARIABLES[launcher]):
+    for name, source in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), VARIABLES[launcher][:3]):
         os.environ[name] = os.environ[source]
     os.environ.setdefault('MASTER_PORT', '29500')
 
     dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
-    options = {}
+    options: dict[str, Any] = {}
     if dist_cfg.get('timeout'):
         options['timeout'] = datetime.timedelta(seconds=dist_cfg['timeout'])
     torch.distributed.init_process_group(backend='gloo', **options)
@@ -195,7 +184,7 @@ def _start_gloo(cfg: Config, launcher: str) -> None:
     cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
 
 
-def _gpu_norms(node: Any) -> Iterator[dict]:
+def _gpu_norms(node: Any) -> Iterator[dict[str, Any]]:
     """Yield the configs below ``node`` of norms that are synchronised on GPUs alone."""
     if isinstance(node, dict):
         kind = node.get('type')

@@ -1,5 +1,7 @@
 """Checks of what Transformers are built with and given: a fault is one line that names its cure."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,6 @@ from mmbeitv2.checks import (
     check_number,
     check_probability,
     check_side,
-    is_count,
     refuse,
 )
 from mmbeitv2.errors import InputError
@@ -90,7 +91,7 @@ def check_picture(
     check_probability(owner, 'drop_path_rate', drop_path_rate)
     check_number(owner, 'init_cut', init_cut, 1, above=0, optional=True)
     check_choice(owner, 'final_norm', final_norm, FINAL_NORMS)
-    height, width = (img_size, img_size) if is_count(img_size) else img_size
+    height, width = img_size if isinstance(img_size, Sequence) else (img_size, img_size)
     if height % patch_size or width % patch_size:
         raise InputError(
             f'img_size {(height, width)} must be a multiple of patch_size {patch_size}: choose '

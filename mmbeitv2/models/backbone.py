@@ -1,8 +1,10 @@
 """``BEiTViT``: the vision Transformer as a backbone of mmpretrain and mmsegmentation."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+from timm.models import adapt_input_conv
 from torch import Tensor
 
 from mmbeitv2.checkpoints.loading import load_exactly
@@ -17,6 +19,7 @@ ARCHITECTURES = {
     'base': dict(embed_dim=768, depth=12, num_heads=12),
     'large': dict(embed_dim=1024, depth=24, num_heads=16),
 }
+PROJECTION = 'backbone.patch_embed.proj.weight'
 OUT_TYPES = ('raw', 'cls_token', 'avg_featmap', 'featmap', 'cls_and_avg')
 
 
@@ -42,13 +45,15 @@ class BEiTViT(VisionTransformer):
     :meth:`load_checkpoint`.
     """
 
+    init_cfg: dict[str, Any] | None
+
     def __init__(
         self,
-        arch: str | dict = 'base',
+        arch: str | dict[str, Any] = 'base',
         out_indices: int | Sequence[int] = -1,
         out_type: str = 'cls_token',
         frozen: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         known = arch in ARCHITECTURES if isinstance(arch, str) else isinstance(arch, Mapping)
         if not known:
@@ -73,8 +78,9 @@ class BEiTViT(VisionTransformer):
 
     def _layers_of(self, out_indices: int | Sequence[int]) -> list[int]:
         """The layers asked for, counted from the first."""
-        several = isinstance(out_indices, Sequence) and not isinstance(out_indices, str)
-        indices = list(out_indices) if several else [out_indices]
+        indices: list[Any] = [out_indices]
+        if isinstance(out_indices, Sequence) and not isinstance(out_indices, str):
+            indices = list(out_indices)
         if not indices or not all(
             is_count(i, least=-self.depth) and i < self.depth for i in indices
         ):
@@ -90,7 +96,7 @@ class BEiTViT(VisionTransformer):
         super().init_weights()
         self.init_cfg = init_cfg
         if init_cfg is not None:
-            names = ('prefix', 'trust', 'img_size')
+            names = ('prefix', 'trust', 'img_size', 'adapt_channels')
             options = {name: init_cfg[name] for name in names if name in init_cfg}
             self.load_checkpoint(init_cfg['checkpoint'], **options)
 
@@ -100,6 +106,7 @@ class BEiTViT(VisionTransformer):
         prefix: str = '',
         trust: bool = False,
         img_size: int | tuple[int, int] | None = None,
+        adapt_channels: bool = False,
     ) -> None:
         """Load the backbone of a checkpoint, its positions fitted to this backbone.
 
@@ -112,6 +119,9 @@ class BEiTViT(VisionTransformer):
                 needed for ``'backbone.'`` and wrappers such as DDP's ``'module.'``.
             trust: open a file that holds Python objects beside weights, which can run any code.
             img_size: see :func:`mmbeitv2.checkpoints.translation.open_checkpoint`.
+            adapt_channels: fit the patch projection of RGB to this backbone's channels by the rule
+                of ``timm.models.adapt_input_conv``: summed for one channel; repeated in order
+                (R, G, B, R, …) and scaled by 3 / channels for several.
 
         Raises:
             FileNotFoundError: no such file.
@@ -119,13 +129,24 @@ class BEiTViT(VisionTransformer):
                 no checkpoint of a known project, or one with code.
         """
         opened = open_checkpoint(checkpoint, trust, prefix, img_size)
+        check_flag(self, 'adapt_channels', adapt_channels)
+        weight = opened.state.get(PROJECTION)
+        if weight is not None and weight.shape[1] != self.in_chans:
+            if not adapt_channels:
+                raise InputError(
+                    f'{opened} takes images of {weight.shape[1]} channels, but in_chans is '
+                    f'{self.in_chans}: set adapt_channels=True of init_cfg to fit its patch '
+                    'projection (summed for one channel, repeated and scaled for several), or '
+                    'start from other weights'
+                )
+            opened.state[PROJECTION] = adapt_input_conv(self.in_chans, weight, weight.shape[1])
         load_exactly(self, opened, 'backbone.', may_be_missing=('fc_norm.',))
 
     def train(self, mode: bool = True) -> 'BEiTViT':
         """Switch the mode; a frozen backbone stays in eval mode."""
         return super().train(mode and not self.frozen)
 
-    def forward(self, images: Tensor) -> tuple:
+    def forward(self, images: Tensor) -> tuple[Any, ...]:
         """Features of ``images`` (float ``(B, 3, H, W)``, any size), a tuple over the layers."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             x, grid = self.embed(images)

@@ -1,5 +1,7 @@
 """Batch norm over the batches of all processes, on any device."""
 
+from typing import Any
+
 import torch
 from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor
@@ -13,13 +15,13 @@ class _SumOverRanks(torch.autograd.Function):
     """Sum over all ranks, whose losses are summed too: gradients are added up the same way."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         x = x.clone()
         all_reduce(x)
         return x
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         gradient = gradient.contiguous().clone()
         all_reduce(gradient)
         return gradient
@@ -75,6 +77,8 @@ class AnyDeviceSyncBN(_BatchNorm):
 
     @torch.no_grad()
     def _update_running(self, mean: Tensor, unbiased_variance: Tensor) -> None:
+        if self.num_batches_tracked is None:
+            return
         self.num_batches_tracked += 1
         # Without a momentum PyTorch's batch norms keep the plain mean over all steps.
         share = self.momentum
@@ -85,4 +89,5 @@ class AnyDeviceSyncBN(_BatchNorm):
             (self.running_mean, mean),
             (self.running_var, unbiased_variance),
         ):
-            running.copy_(running.to(batch.dtype).lerp(batch, share))
+            if running is not None:
+                running.copy_(running.to(batch.dtype).lerp(batch, share))

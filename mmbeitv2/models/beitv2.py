@@ -1,6 +1,7 @@
 """BEiT v2 pretraining (section 2.3): predict the codes of masked patches."""
 
 from functools import partial
+from typing import Any
 
 import torch
 from mmpretrain.models.selfsup.base import BaseSelfSupervisor
@@ -31,11 +32,11 @@ class BEiTV2(BaseSelfSupervisor):
 
     def __init__(
         self,
-        backbone: dict,
-        head: dict,
-        target_generator: dict | None = None,
-        neck: dict | None = None,
-        **kwargs,
+        backbone: dict[str, Any],
+        head: dict[str, Any],
+        target_generator: dict[str, Any] | None = None,
+        neck: dict[str, Any] | None = None,
+        **kwargs: Any,
     ) -> None:
         kwargs.setdefault('data_preprocessor', dict(type='mmbeitv2.BEiTV2DataPreprocessor'))
         super().__init__(backbone, neck, head, target_generator, **kwargs)
@@ -92,12 +93,16 @@ class BEiTV2(BaseSelfSupervisor):
         inputs: list[Tensor] | Tensor,
         data_samples: list[DataSample] | None = None,
         mode: str = 'tensor',
-    ) -> dict | list | tuple:
+    ) -> dict[str, Any] | list[Any] | tuple[Any, ...]:
         """Run one batch; see mmpretrain's ``BaseSelfSupervisor`` for ``'loss'`` and ``'tensor'``.
 
         ``mode='predict'`` fills every data sample for the held-out masked-code accuracy.
         """
-        if mode == 'predict':
+        if mode != 'tensor' and data_samples is None:
+            raise InputError(
+                f'data_samples is None, but mode={mode!r} needs one for each image, with its mask.'
+            )
+        if mode == 'predict' and data_samples is not None:
             return self.predict(inputs, data_samples)
         return super().forward(inputs, data_samples, mode)
 
@@ -173,7 +178,9 @@ class BEiTV2(BaseSelfSupervisor):
             tokens['cls'] = norm(aggregated)
         return tokens
 
-    def predict(self, inputs: list[Tensor], data_samples: list[DataSample]) -> list[DataSample]:
+    def predict(
+        self, inputs: list[Tensor] | Tensor, data_samples: list[DataSample]
+    ) -> list[DataSample]:
         """Predict the masked codes of held-out images.
 
         Every sample gets ``codes`` int64 ``(h, w)``, the tokenizer's of all patches,
@@ -190,7 +197,9 @@ class BEiTV2(BaseSelfSupervisor):
             sample.set_field(code, 'masked_codes')
         return data_samples
 
-    def _masks(self, inputs: list[Tensor], data_samples: list[DataSample]) -> tuple[Tensor, Tensor]:
+    def _masks(
+        self, inputs: list[Tensor] | Tensor, data_samples: list[DataSample]
+    ) -> tuple[Tensor, Tensor]:
         """As :func:`masked_positions`, of masks and views that fit one another."""
         grids = [
             tuple(-(-side // self.backbone.patch_size) for side in x.shape[-2:]) for x in inputs
@@ -233,12 +242,12 @@ def masked_positions(
             without any.
     """
     masks = [torch.as_tensor(sample.mask) for sample in data_samples]
-    grid = tuple(masks[0].shape) if grid is None else grid
+    wanted = tuple(masks[0].shape) if grid is None else grid
     for mask in masks:
-        if tuple(mask.shape) != grid:
+        if tuple(mask.shape) != wanted:
             raise InputError(
-                f'a mask has the grid {tuple(mask.shape)} but the images {grid} patches: set the '
-                f'grid of the mask generator to {grid}.'
+                f'a mask has the grid {tuple(mask.shape)} but the images {wanted} patches: set the '
+                f'grid of the mask generator to {wanted}.'
             )
     mask = torch.stack(masks).flatten(1).bool()
     counts = mask.sum(dim=1)
@@ -253,4 +262,4 @@ def masked_positions(
             'no patch is masked, so nothing is predicted: set num_masked to 1 or more.'
         )
     positions = mask.nonzero()[:, 1].view(mask.shape[0], -1)
-    return tuple(t.to(device, non_blocking=True) for t in (mask, positions))
+    return mask.to(device, non_blocking=True), positions.to(device, non_blocking=True)

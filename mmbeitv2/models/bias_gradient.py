@@ -1,9 +1,10 @@
 """Attention on GPUs with a learned bias whose gradient a kernel of our own sums over the batch."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 from mmbeitv2.torch_releases import HAS_OPERATORS
 
@@ -66,7 +67,7 @@ class _BiasGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: Any,
         out: Tensor,
         bias: Tensor,
         q: Tensor,
@@ -80,7 +81,7 @@ class _BiasGradient(torch.autograd.Function):
         return out.view_as(out)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, constant, out, queries = ctx.saved_tensors
         grad_bias = bias_gradient(q, k, v, constant, out, grad_out, queries)
         return grad_out, grad_bias.to(ctx.dtype), None, None, None, None, None
@@ -132,7 +133,7 @@ def _empty_gradient(
     return torch.empty(bias.shape, dtype=torch.float32, device=q.device)
 
 
-def _flops(q_shape: torch.Size, k_shape: torch.Size, *args, **kwargs) -> int:
+def _flops(q_shape: torch.Size, k_shape: torch.Size, *args: Any, **kwargs: Any) -> int:
     """The logits and the product with v."""
     return 2 * 2 * q_shape.numel() * k_shape[2]
 

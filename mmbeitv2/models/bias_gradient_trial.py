@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -78,15 +79,16 @@ def try_kernels(
     bias = torch.randn(heads, tokens, tokens, device=device, generator=generator)
     few = [t[:REFERENCE_IMAGES] for t in (q, k, v, weights)]
     exact = _bias_gradient(_by_softmax, *(t.float() for t in few), bias)
-    errors = tuple(
+    ways: tuple[Attend, Attend] = (learned_bias_attention, _by_torch)
+    errors = [
         ((_bias_gradient(attend, *few, bias) - exact).norm() / exact.norm()).item()
-        for attend in (learned_bias_attention, _by_torch)
-    )
-    times = tuple(
-        _milliseconds(lambda a=attend: _gradients(a, q, k, v, weights, bias), turns, device)
-        for attend in (learned_bias_attention, _by_torch)
-    )
-    return Trial(times, errors)
+        for attend in ways
+    ]
+    times = [
+        _milliseconds(partial(_gradients, attend, q, k, v, weights, bias), turns, device)
+        for attend in ways
+    ]
+    return Trial((times[0], times[1]), (errors[0], errors[1]))
 
 
 def _by_torch(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """Attention with a learned bias that keeps nothing of the size of all pairs of tokens."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 from mmbeitv2.models.position import Grid, expand_relative_position_bias
 from mmbeitv2.models.shortcuts import differentiable_once
@@ -50,7 +51,7 @@ def relative_position_attention(
 class _BiasedAttention(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, q: Tensor, k: Tensor, v: Tensor, source: Tensor, grid: Grid | None
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, source: Tensor, grid: Grid | None
     ) -> Tensor:
         # Tokens outermost, so that heads are joined afterwards without a copy.
         out = q.new_empty(q.shape[0], q.shape[2], q.shape[1], q.shape[3]).transpose(1, 2)
@@ -67,7 +68,7 @@ class _BiasedAttention(torch.autograd.Function):
 
     @staticmethod
     @differentiable_once
-    def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, source, out = ctx.saved_tensors
         grads = [torch.empty_like(tensor) for tensor in (q, k, v)]
         grad_source = torch.empty_like(source)
@@ -75,7 +76,7 @@ class _BiasedAttention(torch.autograd.Function):
             # In the bias's precision: its gradient sums over images, the table's over pairs too.
             tensors = (tensor[:, head].to(source.dtype) for tensor in (q, k, v, out, grad_out))
             part = _part(source, head, ctx.grid)
-            *found, grad_part = _head_gradients(*tensors, part, ctx.grid)
+            *found, grad_part = _head_gradients(*tensors, part=part, grid=ctx.grid)
             for grad, value in zip(grads, found):
                 grad[:, head] = value
             _part(grad_source, head, ctx.grid).copy_(grad_part)
@@ -99,6 +100,7 @@ def _head_gradients(
     v: Tensor,
     out: Tensor,
     grad_out: Tensor,
+    *,
     part: Tensor,
     grid: Grid | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -1,5 +1,7 @@
 """Image classifier on a feature vector, exact under mixed precision."""
 
+from typing import Any
+
 from mmpretrain.models.heads import LinearClsHead as MMPretrainLinearClsHead
 from torch import Tensor
 
@@ -25,7 +27,7 @@ class LinearClsHead(MMPretrainLinearClsHead):
         ValueError: a number that is no whole one from 1 on.
     """
 
-    def __init__(self, num_classes: int, in_channels: int, **kwargs) -> None:
+    def __init__(self, num_classes: int, in_channels: int, **kwargs: Any) -> None:
         for name, value in (('num_classes', num_classes), ('in_channels', in_channels)):
             check_count(self, name, value, 1000)
         super().__init__(num_classes, in_channels, **kwargs)

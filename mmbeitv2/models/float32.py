@@ -1,6 +1,7 @@
 """What stays float32 where a model runs under autocast."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,8 @@ def in_float32(
         x: float, any shape.
         weights_of: whose parameters ``layer`` uses; ``layer`` itself, a module, unless given.
     """
-    parameters = (layer if weights_of is None else weights_of).parameters()
+    module: Any = layer if weights_of is None else weights_of
     # Quantized weights are integers.
-    dtype = next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     with torch.autocast(x.device.type, enabled=False):
         return layer(x.to(dtype))

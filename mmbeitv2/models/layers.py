@@ -152,7 +152,8 @@ class Attention(nn.Module):
             x = biased_attention(q, k, v, shared_bias)
         else:
             bias = _total_bias(table, grid, shared_bias)
-            if can_differentiate(self, compiled=True) and has_bias_gradient(q, bias):
+            ours = can_differentiate(self, compiled=True) and has_bias_gradient(q, bias)
+            if ours and bias is not None:
                 x = learned_bias_attention(q, k, v, bias, queries)
             else:
                 x = F.scaled_dot_product_attention(q, k, v, attn_mask=_mask(bias, q, queries))
@@ -207,7 +208,7 @@ class Mlp(nn.Module):
         self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden_dim, dim)
 
-    def forward(self, x: Tensor, norm: nn.Module | None = None) -> Tensor:
+    def forward(self, x: Tensor, norm: nn.LayerNorm | None = None) -> Tensor:
         """Apply, after ``norm`` if there is one, to the last dimension of ``x``."""
         if norm is not None and self.recompute and can_recompute(self, norm, self.fc1):
             hidden = linear_of_norm(x, norm, self.fc1.weight, self.fc1.bias)
@@ -285,9 +286,9 @@ class Block(nn.Module):
         nn.init.zeros_(self.attn.v_bias)
         if self.attn.grid is not None:
             nn.init.zeros_(self.attn.relative_position_bias_table)
-        if self.init_values is not None:
-            nn.init.constant_(self.gamma_1, self.init_values)
-            nn.init.constant_(self.gamma_2, self.init_values)
+        for gamma in (self.gamma_1, self.gamma_2):
+            if gamma is not None and self.init_values is not None:
+                nn.init.constant_(gamma, self.init_values)
         with torch.no_grad():
             self.attn.proj.weight.div_(math.sqrt(2 * layer))
             self.mlp.fc2.weight.div_(math.sqrt(2 * layer))

@@ -1,11 +1,11 @@
 """A linear classifier and its cross-entropy, without logits that exist whole."""
 
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 from mmbeitv2.models.shortcuts import differentiable_once
 from mmbeitv2.torch_releases import autocast_dtype
@@ -56,7 +56,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: Any,
         tokens: Tensor,
         weight: Tensor,
         bias: Tensor | None,
@@ -66,8 +66,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         # Autocast's casts are made here, once for all chunks.
         with nullcontext() if dtype is None else torch.autocast(tokens.device.type, enabled=False):
-            cast = [t if t is None else t.to(dtype or t.dtype) for t in (tokens, weight, bias)]
-            losses, hits, *grads = _by_chunks(*cast, codes, needed)
+            x, w = (t.to(dtype or t.dtype) for t in (tokens, weight))
+            b = None if bias is None else bias.to(dtype or bias.dtype)
+            losses, hits, *grads = _by_chunks(x, w, b, codes, needed)
         ctx.save_for_backward(*grads)
         ctx.dtypes = [None if t is None else t.dtype for t in (tokens, weight, bias)]
         ctx.count = len(codes)
@@ -77,7 +78,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @differentiable_once
-    def backward(ctx: FunctionCtx, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         # The mean over no token is no number, but moves no weight.
         scale = grad_loss / max(ctx.count, 1)
         grads = (
@@ -94,7 +95,7 @@ def _by_chunks(
     bias: Tensor | None,
     codes: Tensor,
     needed: tuple[bool, bool, bool],
-) -> tuple[Tensor | None, ...]:
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Loss of every token, whether its code was predicted, and the gradients of the loss's sum.
 
     Numbers of one token each are worked on after the loop: on a GPU every operator of a chunk costs
@@ -107,7 +108,9 @@ def _by_chunks(
     predicted = torch.empty_like(codes)
     grad_tokens = torch.empty_like(tokens) if needed[0] else None
     grad_weight = torch.zeros_like(weight, dtype=exact) if needed[1] else None
-    grad_bias = torch.zeros_like(bias, dtype=exact) if needed[2] else None
+    grad_bias = None
+    if bias is not None and needed[2]:
+        grad_bias = torch.zeros_like(bias, dtype=exact)
     rows = ROWS_CPU if tokens.is_cpu else ROWS_GPU
     for start in range(0, len(tokens), rows):
         chunk = slice(start, start + rows)
@@ -122,11 +125,11 @@ def _by_chunks(
         # p − 1 before the rounding to half precision, which takes a p near 1 for 1.
         softmax.scatter_(1, target, softmax.gather(1, target) - 1)
         gradient = softmax.to(logits.dtype)
-        if needed[0]:
+        if grad_tokens is not None:
             torch.mm(gradient, weight, out=grad_tokens[chunk])
-        if needed[1]:
+        if grad_weight is not None:
             _add_product_(grad_weight, gradient.t(), x)
-        if needed[2]:
+        if grad_bias is not None:
             grad_bias += gradient.sum(0, dtype=exact)
     # log Σ exp x is x − log p of any x; of the largest, whose p ≥ 1 / K, it keeps its digits.
     losses = (largest.to(exact) - own.to(exact)) - probability.log()

@@ -1,6 +1,7 @@
 """Linear probing of several frozen features at once."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +87,7 @@ class LinearProbeHead(BaseModule):
             }
         )
 
-    def forward(self, feats: tuple) -> dict[str, Tensor]:
+    def forward(self, feats: tuple[Any, ...]) -> dict[str, Tensor]:
         """Logits float32 ``(B, num_classes)`` by classifier name, under autocast too.
 
         Args:
@@ -110,21 +111,23 @@ class LinearProbeHead(BaseModule):
             for (name, classifier), feature in zip(self.classifiers.items(), inputs)
         }
 
-    def loss(self, feats: tuple, data_samples: list[DataSample], **kwargs) -> dict[str, Tensor]:
+    def loss(
+        self, feats: tuple[Any, ...], data_samples: list[DataSample], **kwargs: Any
+    ) -> dict[str, Tensor]:
         """Cross-entropy of every classifier, ``loss_<name>``."""
         labels = self._labels(feats, data_samples)
         return {
             f'loss_{name}': F.cross_entropy(logits, labels) for name, logits in self(feats).items()
         }
 
-    def predict(self, feats: tuple, data_samples: list[DataSample]) -> list[DataSample]:
+    def predict(self, feats: tuple[Any, ...], data_samples: list[DataSample]) -> list[DataSample]:
         """Put ``pred_label_<name>`` into every sample."""
         for name, logits in self(feats).items():
             for sample, label in zip(data_samples, logits.argmax(-1)):
                 sample.set_field(label, f'pred_label_{name}')
         return data_samples
 
-    def _labels(self, feats: tuple, data_samples: list[DataSample]) -> Tensor:
+    def _labels(self, feats: tuple[Any, ...], data_samples: list[DataSample]) -> Tensor:
         labels = torch.cat([sample.gt_label for sample in data_samples])
         # mmpretrain has put the labels on the device. To look at them there waits for it, which is
         # done in the first batch alone; torch itself stops at a wrong label later.

@@ -67,7 +67,7 @@ class MIMHead(BaseModule):
             return linear_cross_entropy(tokens, classifier.weight, classifier.bias, codes)
         return self.loss(self(tokens, aggregated), codes)
 
-    def _classifier(self, aggregated: bool) -> nn.Module:
+    def _classifier(self, aggregated: bool) -> nn.Linear:
         return self.cls_pt_lm_head if aggregated and self.cls_pt_lm_head else self.lm_head
 
     def _is_plain(self) -> bool:

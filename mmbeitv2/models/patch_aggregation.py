@@ -1,6 +1,7 @@
 """Patch aggregation (section 2.3): a bottleneck that teaches [CLS] the whole image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseModule
@@ -64,8 +65,9 @@ class PatchAggregationNeck(BaseModule):
         )
         check_count(self, 'layer', layer, 9)
         check_flag(self, 'shared_norm', shared_norm)
-        several = isinstance(drop_path, Sequence) and not isinstance(drop_path, str)
-        rates = list(drop_path) if several else [drop_path] * depth
+        rates: list[Any] = [drop_path] * depth
+        if isinstance(drop_path, Sequence) and not isinstance(drop_path, str):
+            rates = list(drop_path)
         for rate in rates:
             check_probability(self, 'drop_path', rate)
         if len(rates) != depth:
@@ -89,7 +91,8 @@ class PatchAggregationNeck(BaseModule):
 
     def init_weights(self) -> None:
         """Initialise like layers l + 1, l + 2, … of the backbone."""
-        for i, block in enumerate(self.cls_pt_layers):
+        blocks: Iterable[Any] = self.cls_pt_layers
+        for i, block in enumerate(blocks):
             block.init_weights(self.layer + i + 1, self.init_std)
         if self.cls_pt_norm is not None:
             init_layer_(self.cls_pt_norm)

@@ -14,7 +14,7 @@ def is_patch_projection(proj: nn.Module, patch_size: int) -> bool:
         proj: layer of the patch embedding; somebody may have put another into its place.
         patch_size: side of a patch in pixels.
     """
-    if not can_bypass(proj, kinds=(nn.Conv2d,)):
+    if not (isinstance(proj, nn.Conv2d) and can_bypass(proj, kinds=(nn.Conv2d,))):
         return False
     side = (patch_size, patch_size)
     whole = (proj.kernel_size, proj.stride, proj.padding) == (side, side, (0, 0))

@@ -1,6 +1,7 @@
 """Vector quantizer of VQ-KD (Eq. 1), with a codebook that follows its vectors by moving average."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +13,8 @@ from mmbeitv2.errors import InputError
 from mmbeitv2.registry import MODELS
 
 # Similarities held at a time, whatever the batch and the codebook: on a CPU as many as stay in its
-# cache, on a GPU enough to keep it busy.
-CHUNK_CPU, CHUNK_GPU = 2**19, 2**24
+# cache; on a GPU 256 MiB, since a host that starts many small kernels is slower than the GPU.
+CHUNK_CPU, CHUNK_GPU = 2**19, 2**26
 KMEANS_ITERATIONS = 10
 
 
@@ -37,10 +38,12 @@ def nearest_codes(z: Tensor, codebook: Tensor) -> Tensor:
 
 
 def _argmax(x: Tensor) -> Tensor:
-    """``x.argmax(dim=1)``, by the best block of columns and the best column in it.
+    """``x.argmax(dim=1)``; on CPUs by the best block of columns and the best column in it.
 
-    A maximum is computed with vector instructions on CPUs, its place is not.
+    A maximum is computed with vector instructions there, its place is not.
     """
+    if not x.is_cpu:
+        return x.argmax(dim=1)
     blocks = x.unflatten(1, (-1, math.gcd(x.shape[1], 64)))
     block = blocks.amax(dim=2).argmax(dim=1)
     column = blocks[torch.arange(len(x), device=x.device), block].argmax(dim=1)
@@ -78,11 +81,16 @@ def spherical_kmeans(
     Args:
         z: float32 ``(N, D)``, unit vectors, N ≥ ``num_codes``.
         num_codes: K.
-        iterations: number of assignments.
+        iterations: number of assignments, 1 or more.
 
     Returns:
         Unit centres float32 ``(K, D)`` and vectors per centre float32 ``(K,)``.
+
+    Raises:
+        ValueError: no assignments.
     """
+    if iterations < 1:
+        raise InputError(f'iterations is {iterations}, allowed: 1 or more assignments.')
     centres = z[torch.randperm(z.shape[0], device=z.device)[:num_codes]]
     for _ in range(iterations):
         counts, sums = sums_by_code(z, nearest_codes(z, centres), num_codes)
@@ -102,6 +110,10 @@ class Codebook(nn.Module):
     ``weight`` float32 (K, D): unit vectors. ``cluster_size`` float32 (K,): moving average of the
     vectors per step. ``initted`` float32 (1,): 1 once the weights are set.
     """
+
+    weight: Tensor
+    cluster_size: Tensor
+    initted: Tensor
 
     def __init__(self, num_codes: int, code_dim: int, initted: bool) -> None:
         super().__init__()
@@ -132,6 +144,8 @@ class NormEMAQuantizer(nn.Module):
         ValueError: an argument of another type or out of range.
     """
 
+    code_counts: Tensor
+
     def __init__(
         self,
         num_codes: int = 8192,
@@ -161,7 +175,8 @@ class NormEMAQuantizer(nn.Module):
         self.register_buffer('code_counts', torch.zeros(num_codes), persistent=False)
         # A host-side copy of `initted`, so that a training step never waits for the device.
         self._initted = not kmeans_init
-        self.register_load_state_dict_post_hook(_read_initted)
+        # torch has no types for this one.
+        self.register_load_state_dict_post_hook(_read_initted)  # type: ignore[no-untyped-call]
 
     @property
     def codebook(self) -> Tensor:
@@ -227,7 +242,7 @@ class NormEMAQuantizer(nn.Module):
         self.code_counts += counts
         self.embedding.cluster_size.lerp_(counts, 1 - self.decay)
         if self.revive_below is not None:
-            self._revive(z)
+            self._revive(z, self.revive_below)
 
     @torch.no_grad()
     def init_codebook(self, z: Tensor) -> None:
@@ -255,9 +270,9 @@ class NormEMAQuantizer(nn.Module):
         self.embedding.initted.fill_(1)
         self._initted = True
 
-    def _revive(self, z: Tensor) -> None:
+    def _revive(self, z: Tensor, below: float) -> None:
         """Give dead codes, and their moving average, a fresh start at vectors of this batch."""
-        dead = self.embedding.cluster_size < self.revive_below
+        dead = self.embedding.cluster_size < below
         candidates = z[torch.randint(z.shape[0], (self.num_codes,), device=z.device)]
         if get_world_size() > 1:
             broadcast(candidates)
@@ -265,5 +280,5 @@ class NormEMAQuantizer(nn.Module):
         self.embedding.cluster_size.masked_fill_(dead, 1)
 
 
-def _read_initted(module: NormEMAQuantizer, incompatible_keys) -> None:
+def _read_initted(module: NormEMAQuantizer, incompatible_keys: Any) -> None:
     module._initted = bool(module.embedding.initted.item())

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 
 from mmbeitv2.models.shortcuts import can_bypass, can_differentiate, differentiable_once
 
@@ -43,7 +43,7 @@ class _LinearOf(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: Any,
         function: Callable[..., Tensor],
         weight: Tensor,
         bias: Tensor,
@@ -55,7 +55,7 @@ class _LinearOf(torch.autograd.Function):
 
     @staticmethod
     @differentiable_once
-    def backward(ctx: FunctionCtx, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         weight, *inputs = ctx.saved_tensors
         with torch.enable_grad():
             inputs = [tensor.detach().requires_grad_() for tensor in inputs]

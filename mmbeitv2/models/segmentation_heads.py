@@ -6,13 +6,14 @@ module in ``custom_imports``.
 
 from mmseg.models.decode_heads import FCNHead as MMSegFCNHead
 from mmseg.models.decode_heads import UPerHead as MMSegUPerHead
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor
 
 from mmbeitv2.models.float32 import in_float32
 from mmbeitv2.registry import MODELS
 
 
-class _Float32Logits:
+class _Float32Logits(BaseDecodeHead):
     """A head that classifies every pixel in float32 under autocast too.
 
     Logits are enlarged to the image's size and compared afterwards. In bfloat16, of three

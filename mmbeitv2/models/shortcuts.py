@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 from torch.nn.modules import module as torch_module
 
 from mmbeitv2.errors import InputError
@@ -18,7 +18,7 @@ LAYERS = (nn.Linear, nn.LayerNorm, nn.GELU)
 try:
     from torch.utils.module_tracker import ModuleTracker
 except ImportError:  # before torch 2.4 FlopCounterMode has no hook for all modules
-    _TRACKERS = ()
+    _TRACKERS: tuple[type, ...] = ()
 else:
     _TRACKERS = (ModuleTracker,)
 
@@ -73,7 +73,7 @@ def _is_exporting() -> bool:
     return _ask_exporting()
 
 
-def differentiable_once(backward: Callable) -> Callable:
+def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
     """Have a backward pass refuse to be differentiated.
 
     Torch's ``once_differentiable`` lets ``torch.autograd.grad`` go around the refusal, and then the
@@ -84,7 +84,7 @@ def differentiable_once(backward: Callable) -> Callable:
     """
 
     @wraps(backward)
-    def checked(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def checked(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise InputError(
                 'create_graph=True asks for second derivatives, which a model in training mode '

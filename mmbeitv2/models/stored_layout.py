@@ -6,7 +6,7 @@ projection of 64 numbers is that of two heads or of four.
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -127,14 +127,14 @@ class FitsCheckpoints(nn.Module):
         layout = stored_layout({EXTRA_STATE: state})
         check_heads(layout, self.num_heads)
         learned = any(n.split('.')[-1] in (TABLE, 'pos_embed') for n, _ in self.named_parameters())
-        if learned and layout.grid != self.grid:
+        if learned and layout is not None and layout.grid != self.grid:
             raise InputError(
                 f'the checkpoint has positions for {layout.rows} × {layout.columns} patches, this '
                 f'model for {self.grid[0]} × {self.grid[1]}: set img_size to the checkpoint’s, or '
                 'load it by init_cfg, which resizes them'
             )
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # Files of before the note was taken hold all the weights.
         state_dict.setdefault(f'{prefix}{EXTRA_STATE}', self.get_extra_state())
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,6 +1,7 @@
 """A ViT of timm as a backbone: the teachers themselves are fine-tuned with it (Table 6)."""
 
 from pathlib import Path
+from typing import Any
 
 import timm
 from mmengine.model import BaseModule
@@ -52,7 +53,7 @@ class TimmViT(BaseModule):
         ):
             raise MissingFileError(f'no weight file at {checkpoint}: check the path.')
         self.pretrained = pretrained
-        self._arguments = dict(
+        self._arguments: dict[str, Any] = dict(
             model_name=model,
             num_classes=0,
             global_pool='avg',
@@ -60,7 +61,7 @@ class TimmViT(BaseModule):
             drop_path_rate=drop_path_rate,
             pretrained_cfg_overlay=None if checkpoint is None else dict(file=checkpoint),
         )
-        self.network = timm.create_model(**self._arguments)
+        self.network: Any = timm.create_model(**self._arguments)
 
     def init_weights(self) -> None:
         """Load timm's weights; the norm after the pooling is new."""

@@ -3,8 +3,9 @@
 Parameter names equal the official release's, so its checkpoints load without renaming.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from mmengine.model import BaseModule
@@ -75,7 +76,7 @@ class VisionTransformer(FitsCheckpoints, BaseModule):
         init_cut: float | None = 1.0,
         with_cp: bool = False,
         recompute: bool = True,
-        init_cfg: dict | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
         check_layers(
@@ -149,7 +150,8 @@ class VisionTransformer(FitsCheckpoints, BaseModule):
         if self.rel_pos_bias is not None:
             # Attention begins without a preference for any place.
             nn.init.zeros_(self.rel_pos_bias.relative_position_bias_table)
-        for i, block in enumerate(self.blocks):
+        blocks: Iterable[Any] = self.blocks
+        for i, block in enumerate(blocks):
             block.init_weights(i + 1, **how)
         self._is_init = True
 

@@ -1,6 +1,7 @@
 """VQ-KD (section 2.2): the visual tokenizer, and its training by distilling a teacher."""
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from mmbeitv2.models.float32 import in_float32
 from mmbeitv2.models.layers import init_layer_, task_layer
 from mmbeitv2.models.position import Grid
 from mmbeitv2.models.quantizer import NormEMAQuantizer, count_codes, perplexity
+from mmbeitv2.models.teachers.view import build_teacher
 from mmbeitv2.models.vit import VisionTransformer
 from mmbeitv2.registry import MODELS
 from mmbeitv2.torch_releases import autocast_dtype
@@ -33,7 +35,7 @@ class VQKDEncoder(BaseModule):
         **kwargs: of the next base class.
     """
 
-    def __init__(self, encoder: dict, quantizer: dict, **kwargs) -> None:
+    def __init__(self, encoder: dict[str, Any], quantizer: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_arguments(self, 'encoder', encoder, VisionTransformer)
         check_arguments(self, 'quantizer', quantizer, NormEMAQuantizer)
@@ -74,10 +76,10 @@ class VQKDTokenizer(VQKDEncoder):
 
     def __init__(
         self,
-        encoder: dict,
-        quantizer: dict,
+        encoder: dict[str, Any],
+        quantizer: dict[str, Any],
         mixed_precision: str = 'float16',
-        init_cfg: dict | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(encoder, quantizer, init_cfg=init_cfg)
         check_choice(self, 'mixed_precision', mixed_precision, PRECISIONS)
@@ -168,10 +170,9 @@ class VQKD(VQKDEncoder, BaseModel):
 
     Args:
         encoder: arguments of :class:`VisionTransformer`.
-        decoder: arguments of :class:`VisionTransformer`; input size, channels and patch size follow
-            from the encoder and the codes.
+        decoder: likewise; input size, channels and patch size follow from encoder and codes.
         quantizer: arguments of :class:`NormEMAQuantizer`.
-        teacher: config of a teacher; its patch features are the target.
+        teacher: config of a teacher, see :func:`build_teacher`; its patch features are the target.
         data_preprocessor: config; ``mmbeitv2.VQKDDataPreprocessor`` by default.
         init_cfg: mmengine's initialisation config.
 
@@ -180,19 +181,15 @@ class VQKD(VQKDEncoder, BaseModel):
 
     def __init__(
         self,
-        encoder: dict,
-        decoder: dict,
-        quantizer: dict,
-        teacher: dict,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        encoder: dict[str, Any],
+        decoder: dict[str, Any],
+        quantizer: dict[str, Any],
+        teacher: dict[str, Any],
+        data_preprocessor: dict[str, Any] | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(
-            encoder,
-            quantizer,
-            data_preprocessor=data_preprocessor or dict(type='mmbeitv2.VQKDDataPreprocessor'),
-            init_cfg=init_cfg,
-        )
+        preprocessor = data_preprocessor or dict(type='mmbeitv2.VQKDDataPreprocessor')
+        super().__init__(encoder, quantizer, data_preprocessor=preprocessor, init_cfg=init_cfg)
         check_arguments(self, 'decoder', decoder, VisionTransformer)
         self.decoder = VisionTransformer(
             **decoder,
@@ -202,7 +199,7 @@ class VQKD(VQKDEncoder, BaseModel):
             final_norm='fc_norm',
             init_cut=None,
         )
-        self.teacher = MODELS.build(teacher)
+        self.teacher = build_teacher(teacher, self.encoder.in_chans)
         self.decode_task_layer = task_layer(self.decoder.embed_dim, self.teacher.embed_dim)
 
     def init_weights(self) -> None:
@@ -247,7 +244,7 @@ class VQKD(VQKDEncoder, BaseModel):
         inputs: Tensor,
         data_samples: list[BaseDataElement] | None = None,
         mode: str = 'tensor',
-    ) -> dict | list | Tensor:
+    ) -> dict[str, Any] | list[Any] | Tensor:
         """Run one batch.
 
         Args:

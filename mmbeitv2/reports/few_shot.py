@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ QUESTIONS = {
 SHOTS = '5'
 
 # By name of the seed: question → number of classes, and features → shots → accuracy of each draw.
-Results = dict[str, dict]
+Results = dict[str, dict[str, Any]]
 
 
 def read(seeds: Sequence[Path], split: str) -> Results:
@@ -75,11 +76,11 @@ def panels(results: Mapping[str, Results]) -> list[FewShotPanel]:
     return found
 
 
-def _asked(results: Results, question: str) -> dict[str, dict]:
+def _asked(results: Results, question: str) -> dict[str, dict[str, Any]]:
     return {name: found[question] for name, found in results.items() if question in found}
 
 
-def _draws(asked: Mapping[str, dict], features: str) -> dict[str, np.ndarray]:
+def _draws(asked: Mapping[str, dict[str, Any]], features: str) -> dict[str, np.ndarray]:
     return {
         name: np.array(found['features'][features][SHOTS])
         for name, found in asked.items()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from mmbeitv2.reports.summary import GAIN, HEADER, LOSS, NOT_RUN, NOTHING, Measurement
+from mmbeitv2.reports.summary import GAIN, HEADER, LOSS, NOISE, NOT_RUN, NOTHING, Measurement
 
 STYLE = """
 :root { color-scheme: light; }
@@ -141,7 +141,7 @@ def _row(measurement: Measurement) -> str:
     name, *cells = (escape(cell) for cell in measurement.row())
     note = f'<small>{escape(measurement.remark)}</small>' if measurement.remark else ''
     kind = 'missing' if cells[0] == NOT_RUN else 'value'
-    kinds = [kind, '', '', {GAIN: 'gain', LOSS: 'loss'}.get(measurement.verdict, 'noise')]
+    kinds = [kind, '', '', {GAIN: 'gain', LOSS: 'loss'}.get(measurement.verdict or NOISE, 'noise')]
     kinds = ['nothing' if cell == NOTHING else kind for kind, cell in zip(kinds, cells)]
     columns = ''.join(
         f'<td class="{kind}" data-label="{escape(label)}">{cell}</td>'

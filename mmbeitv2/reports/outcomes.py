@@ -32,16 +32,19 @@ def gain_interval(ours: Judged, others: Judged, phase: str) -> tuple[float, floa
         ValueError: the runs were asked about different photos.
     """
     records = [runs.read_outcomes(figure.stage, phase) for figure in (ours, others)]
-    known = [r is not None and f.metric in r['outcomes'] for r, f in zip(records, (ours, others))]
-    if not all(known):
+    known = [
+        (record['photos'], record['outcomes'][figure.metric])
+        for record, figure in zip(records, (ours, others))
+        if record is not None and figure.metric in record['outcomes']
+    ]
+    if len(known) < 2:
         return None
-    if records[0]['photos'] != records[1]['photos']:
+    if known[0][0] != known[1][0]:
         raise InputError(
             f'{ours.stage} and {others.stage} were evaluated on different photos: remove both and '
             'run their stage again on the same data.'
         )
-    sides = [
-        Outcomes(*(np.array(record['outcomes'][figure.metric][side]) for side in Outcomes._fields))
-        for record, figure in zip(records, (ours, others))
-    ]
-    return paired_interval(*sides)
+    first, second = (
+        Outcomes(*(np.array(found[side]) for side in Outcomes._fields)) for _, found in known
+    )
+    return paired_interval(first, second)

@@ -89,7 +89,7 @@ def _compared(work_dir: Path, data_root: Path, data: str) -> Iterator[Measuremen
             theirs,
             baseline=miou if stage == 'segment' else accuracy,
             note=note,
-            interval=_interval(work_dir, data, *((start, key) for start in starts)),
+            interval=_interval(work_dir, data, (starts[0], key), (starts[1], key)),
             reason=CARRIED_OVER if data == UNSEEN and stage != 'segment' else '',
         )
 
@@ -143,13 +143,16 @@ def _by_seed(
     return {name: factor * value for name, value in found.items() if value is not None}
 
 
-def _interval(work_dir: Path, data: str, *compared: tuple[str, str]) -> tuple[float, float] | None:
+def _interval(
+    work_dir: Path, data: str, ours: tuple[str, str], others: tuple[str, str]
+) -> tuple[float, float] | None:
     """Of a stage's metric and another's; of several seeds the spread counts, not the photos."""
-    seeds = [set(_by_seed(work_dir, stage, key, data)) for stage, key in compared]
+    seeds = [set(_by_seed(work_dir, stage, key, data)) for stage, key in (ours, others)]
     if len(seeds[0]) != 1 or seeds[0] != seeds[1]:
         return None
     folder = work_dir / seeds[0].pop()
-    return gain_interval(*(Judged(folder / s, key) for s, key in compared), PHASES[data])
+    first, second = (Judged(folder / stage, key) for stage, key in (ours, others))
+    return gain_interval(first, second, PHASES[data])
 
 
 def seed_folders(work_dir: Path) -> list[Path]:

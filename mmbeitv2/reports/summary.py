@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 NOT_RUN = 'not run'
 NOTHING = '–'
@@ -54,7 +55,8 @@ class Measurement:
         """The larger spread over seeds, which a gain has to exceed; None of one seed."""
         compared = [self.values] if self.over_guess else [self.values, self.random]
         spreads = [spread(list(v.values())) for v in compared]
-        return None if None in spreads else max(spreads)
+        known = [s for s in spreads if s is not None]
+        return max(known) if len(known) == len(spreads) else None
 
     @property
     def range(self) -> tuple[float, float] | None:
@@ -80,7 +82,7 @@ class Measurement:
         said = {
             LOSS: f'the other way: {other} did better, by more than chance',
             NOISE: f'within the noise: chance alone makes such differences from {other}',
-        }.get(self.verdict)
+        }.get(self.verdict or '')
         return '; '.join(filter(None, (self.note, said, said and self.reason)))
 
     def row(self) -> list[str]:
@@ -92,10 +94,10 @@ class Measurement:
             show(list(self.values.values())) if self.values else NOT_RUN,
             show(list(self.random.values())) if self.random else NOTHING,
             baseline,
-            NOTHING if self.gain is None else self._show_gain(),
+            NOTHING if self.gain is None else self._show_gain(self.gain),
         ]
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         """Values per seed, means, standard deviations and baselines; None for what is not there."""
         result = asdict(self)
         for name in ('values', 'random'):
@@ -107,9 +109,9 @@ class Measurement:
             )
         return {**result, 'gain': self.gain, 'verdict': self.verdict}
 
-    def _show_gain(self) -> str:
+    def _show_gain(self, gain: float) -> str:
         factor, digits = (100, 1) if self.percent else (1, 3)
-        text = f'{factor * self.gain:+.{digits}f}'
+        text = f'{factor * gain:+.{digits}f}'
         if self.uncertainty is not None:
             text += f' ± {factor * self.uncertainty:.{digits}f}'
         text += ' points' * self.percent
@@ -145,7 +147,7 @@ def in_words(measurements: Sequence[Measurement]) -> str:
     by = {kind: [m for m in judged if m.verdict == kind] for kind in (GAIN, LOSS, NOISE)}
     text = f'Pretraining raises {len(by[GAIN])} of {len(judged)} figures by more than the noise'
     if by[GAIN]:
-        best = max(by[GAIN], key=lambda m: m.gain)
+        best = max(by[GAIN], key=lambda m: m.gain or 0.0)
         text += f', most of all “{best.name}” ({best.data}), {best.row()[-1]}'
     if by[LOSS]:
         names = '; '.join(f'“{m.name}” ({m.data}), {m.row()[-1]}' for m in by[LOSS])

@@ -30,6 +30,8 @@ TILE = 62  # pixels of one patch with its surroundings in the mosaic
 # Codes of sky or blurred ground are many and show nothing.
 DULLEST_SHARE = 0.5
 
+Box = tuple[float, float, float, float]
+
 
 class Patch(NamedTuple):
     """Place of a patch: number of the image, row and column in its grid."""
@@ -210,7 +212,7 @@ def code_mosaic(
     return groups
 
 
-def cell_box(patch: Patch, grid: Sequence[int], size: tuple[int, int]) -> tuple[float, ...]:
+def cell_box(patch: Patch, grid: Sequence[int], size: tuple[int, int]) -> Box:
     """Left, top, right and bottom of a patch in an image of ``size`` (width, height), in pixels."""
     height, width = size[1] / grid[0], size[0] / grid[1]
     left, top = patch.column * width, patch.row * height
@@ -228,15 +230,12 @@ def _tile(image: Image.Image, patch: Patch, grid: Sequence[int]) -> np.ndarray:
         (inner, inner), Image.Resampling.BICUBIC, box=(x, y, x + 2 * width, y + 2 * height)
     )
     tile = Image.blend(crop, Image.new('RGB', crop.size, 'white'), 0.5)
-    box = [
-        round(value)
-        for value in (
-            (left - x) * inner / (2 * width),
-            (top - y) * inner / (2 * height),
-            (right - x) * inner / (2 * width),
-            (bottom - y) * inner / (2 * height),
-        )
-    ]
+    box = (
+        round((left - x) * inner / (2 * width)),
+        round((top - y) * inner / (2 * height)),
+        round((right - x) * inner / (2 * width)),
+        round((bottom - y) * inner / (2 * height)),
+    )
     tile.paste(crop.crop(box), box[:2])
     ImageDraw.Draw(tile).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=INK)
     return np.asarray(tile)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -212,7 +213,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         x, y = series(line.records, line.key)
         if not x:
             continue
-        marks = {'marker': 'o', 'markersize': 4.5, 'linewidth': 1.0} if line.style == 'o' else {}
+        dots = dict(marker='o', markersize=4.5, linewidth=1.0)
+        marks: dict[str, Any] = dots if line.style == 'o' else {}
         axes.plot(
             x,
             [line.scale * value for value in y],

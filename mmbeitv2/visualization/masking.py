@@ -1,11 +1,12 @@
 """What pretraining learned: the codes that the model predicts behind the mask, beside the true."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image, ImageDraw
 from torch import Tensor
@@ -36,6 +37,9 @@ SIDE = 176  # pixels of one picture
 TOP = 5
 NEAREST = 16
 HIDDEN = (226, 230, 235)
+
+# Of a cell's row and column: a colour or a picture.
+Content = Callable[[tuple[int, int]], tuple[int, ...] | Image.Image]
 
 
 @dataclass
@@ -181,29 +185,35 @@ def _cut(image: Image.Image, patch: Patch, coded: CodedImages) -> Image.Image:
     return image.resize((32, 32), Image.Resampling.BICUBIC, box=box)
 
 
-def _coloured(codes: Tensor, colours: np.ndarray):
+def _coloured(codes: Tensor, colours: np.ndarray) -> Content:
     return lambda place: tuple((255 * colours[int(codes[place])]).round().astype(int).tolist())
 
 
-def _painted(codes: Tensor, pictures: dict[int, Image.Image]):
+def _painted(codes: Tensor, pictures: dict[int, Image.Image]) -> Content:
     """Exemplar of a cell's code; a code that no reference shows stays hidden."""
     return lambda place: pictures.get(int(codes[place]), HIDDEN)
 
 
-def _fill(photo: Image.Image, mask: Tensor, content, outlines: dict | None = None) -> Image.Image:
+def _fill(
+    photo: Image.Image,
+    mask: Tensor,
+    content: Content,
+    outlines: dict[tuple[int, int], str] | None = None,
+) -> Image.Image:
     """The photo, paler, with ``content(place)``, a colour or a picture, where hidden."""
     result = Image.blend(photo, Image.new('RGB', photo.size, 'white'), 0.25)
     draw = ImageDraw.Draw(result)
     for row, column in mask.nonzero().tolist():
-        box = [round(v) for v in cell_box(Patch(0, row, column), mask.shape, photo.size)]
+        edges = cell_box(Patch(0, row, column), mask.shape, photo.size)
+        left, top, right, bottom = map(round, edges)
         value = content((row, column))
         if isinstance(value, tuple):
-            draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill=value)
+            draw.rectangle((left, top, right - 1, bottom - 1), fill=value)
         else:
-            size = (box[2] - box[0], box[3] - box[1])
-            result.paste(value.resize(size, Image.Resampling.BICUBIC), box[:2])
+            size = (right - left, bottom - top)
+            result.paste(value.resize(size, Image.Resampling.BICUBIC), (left, top))
         if outlines:
-            edge = (box[0] + 1, box[1] + 1, box[2] - 2, box[3] - 2)
+            edge = (left + 1, top + 1, right - 2, bottom - 2)
             draw.rectangle(edge, outline=outlines[row, column], width=2)
     return result
 
@@ -217,7 +227,7 @@ def _outlines(result: MaskedPredictions, image: int) -> dict[tuple[int, int], st
     return colours
 
 
-def _legend(figure, result: MaskedPredictions) -> None:
+def _legend(figure: Figure, result: MaskedPredictions) -> None:
     hidden = int(result.masks.sum())
     right = int(result.right.sum())
     near = int(result.in_top.sum()) - right

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 Record = dict[str, float]
 
@@ -63,7 +64,7 @@ def read_test_metrics(work_dir: str | Path) -> Record:
     return {name: value for name, value in metrics.items() if _is_number(value)}
 
 
-def read_outcomes(work_dir: str | Path, phase: str) -> dict | None:
+def read_outcomes(work_dir: str | Path, phase: str) -> dict[str, Any] | None:
     """What was right on each photo, of the evaluation whose metrics are shown.
 
     Args:
@@ -77,7 +78,7 @@ def read_outcomes(work_dir: str | Path, phase: str) -> dict | None:
         tested = _newest_test(work_dir)
         folders = [] if tested is None else [tested.parent]
     else:
-        folders = reversed(_starts(work_dir))
+        folders = _starts(work_dir)[::-1]
     files = (folder / f'outcomes_{phase}.json' for folder in folders)
     file = next((file for file in files if file.is_file()), None)
     return None if file is None else json.loads(file.read_text())

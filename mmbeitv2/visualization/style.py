@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,8 @@ CLASS_COLOURS = (
 
 DPI = 130
 MAX_BYTES = 480_000
-RC = {
+# The keys are Any, since matplotlib's types list the name of every setting.
+RC: dict[Any, Any] = {
     'font.family': 'DejaVu Sans',
     'font.size': 9,
     'text.color': INK,
@@ -62,7 +64,7 @@ RC = {
 }
 
 
-def styled() -> AbstractContextManager:
+def styled() -> AbstractContextManager[Any]:
     """Context in which figures get the common look; matplotlib's own settings return after it."""
     return rc_context(RC)
 
@@ -122,7 +124,7 @@ def read_images(paths: Sequence[str | Path]) -> list[Image.Image]:
     return [read_rgb(path) for path in paths]
 
 
-def evenly_spaced(items: Sequence, count: int) -> list:
+def evenly_spaced(items: Sequence[Any], count: int) -> list[Any]:
     """``count`` items at equal distances (all of them if there are fewer): a choice nobody made."""
     if len(items) <= count:
         return list(items)

@@ -11,6 +11,7 @@ import torch
 from mmbeitv2.checkpoints.downloads import download, sha256
 from mmbeitv2.checkpoints.reading import read_state_dict
 from mmbeitv2.checkpoints.sources import is_missing, local_file
+from mmbeitv2.errors import MissingFileError
 
 CONTENT = b'weights'
 HASH = hashlib.sha256(CONTENT).hexdigest()
@@ -108,6 +109,29 @@ def test_folder_of_transformers(tmp_path):
         FileNotFoundError, match=r'neither model\.safetensors nor pytorch_model\.bin'
     ):
         local_file(tmp_path).__enter__()
+
+
+@pytest.mark.parametrize('name', ['last_checkpoint', '.'])
+def test_run_is_read_from_the_checkpoint_it_has_written_last(tmp_path, name):
+    (tmp_path / 'epoch_5.pth').touch()
+    # As written on another machine, whose folder was another.
+    (tmp_path / 'last_checkpoint').write_text('/elsewhere/run/epoch_5.pth')
+    with local_file(tmp_path / name) as path:
+        assert path == tmp_path / 'epoch_5.pth'
+    assert not is_missing(str(tmp_path / name))
+
+
+def test_run_whose_last_checkpoint_is_gone_says_so_in_one_line(tmp_path):
+    pointer = tmp_path / 'last_checkpoint'
+    pointer.write_text('epoch_5.pth')
+    assert is_missing(str(pointer))
+    with pytest.raises(MissingFileError, match=r'epoch_5\.pth, which .*last_checkpoint names'):
+        local_file(pointer).__enter__()
+    for content, matter in (('', 'is empty'), ('a poem', 'names no checkpoint')):
+        pointer.write_text(content)
+        with pytest.raises(MissingFileError, match=f'last_checkpoint {matter}: name a') as error:
+            local_file(tmp_path).__enter__()
+        assert '\n' not in str(error.value)
 
 
 def test_package_file():

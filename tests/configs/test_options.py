@@ -13,7 +13,9 @@ from mmbeitv2.launch.runner import build_runner
 from mmbeitv2.torch_releases import autocast_dtype
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r'```python\n(.+?)```', (ROOT / 'docs/options.md').read_text(), re.DOTALL)
+PAGE = (ROOT / 'docs/options.md').read_text()
+# But for the first, which is where one begins.
+BLOCKS = re.findall(r'```python\n(?!_base_)(.+?)```', PAGE, re.DOTALL)
 SMALL = dict(embed_dim=32, depth=2, num_heads=2)
 NEEDS = {'TensorboardVisBackend': 'tensorboard', 'WandbVisBackend': 'wandb'}
 

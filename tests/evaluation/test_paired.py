@@ -22,7 +22,9 @@ def test_interval_is_that_of_the_paired_t_test():
     expected = stats.ttest_rel(values, others).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     assert found.mean == pytest.approx(np.mean(values - others))
-    assert found.count == 8
+    assert found.pairs == 8
+    # A tuple as any other: `count` is not hidden by a field.
+    assert found.count(8) == 1
 
 
 def test_what_both_of_a_pair_share_does_not_widen_the_interval():

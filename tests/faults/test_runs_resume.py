@@ -1,6 +1,7 @@
 """A resumed run is the run that was not interrupted, bit for bit, or it is refused."""
 
 import copy
+import multiprocessing
 import os
 import random
 import re
@@ -239,6 +240,15 @@ class TestSignal:
         assert_equal(resumed, whole)
         assert len(resumed[0].seen) == 48 - 2 * saved
         assert [p.name for p in (tmp_path / 'cut').glob('*.pth')] == ['epoch_4.pth']
+
+    def test_the_workers_end_with_it(self, run):
+        with pytest.raises(SystemExit):
+            run('cut', epochs=2, hooks=[Signal(3), self.STOP], workers=2)
+        # What refers to the loader is there still, as where PyTorch waits for each of them.
+        for worker in multiprocessing.active_children():
+            worker.join(timeout=60)
+            assert worker.exitcode == 0
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def test_in_the_last_step_the_run_ends_as_ever(self, run):
         assert_equal(run('cut', hooks=[Signal(24), self.STOP]), run('whole'))

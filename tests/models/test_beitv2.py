@@ -7,6 +7,7 @@ import torch
 from mmpretrain.structures import DataSample
 from torch.testing import assert_close
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.models import BEiTV2, PatchAggregationNeck
 from mmbeitv2.models.beitv2 import masked_positions
 
@@ -225,6 +226,12 @@ def test_masks_of_nothing_are_refused(masked_samples):
         sample.set_field(torch.zeros(4, 4, dtype=torch.bool), 'mask')
     with pytest.raises(ValueError, match=r'no patch is masked.*1 or more'):
         masked_positions(masked_samples)
+
+
+@pytest.mark.parametrize('mode', ['loss', 'predict'])
+def test_images_without_samples_are_refused(mode, beitv2, views):
+    with pytest.raises(InputError, match=f'data_samples is None, but mode={mode!r} needs one'):
+        beitv2(views, mode=mode)
 
 
 def test_views_of_different_sizes_are_refused(beitv2, masked_samples, views):

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.models import NormEMAQuantizer, quantizer
 from mmbeitv2.models.quantizer import nearest_codes, perplexity, spherical_kmeans
 
@@ -181,6 +182,11 @@ def test_kmeans_with_as_many_codes_as_vectors_keeps_the_vectors():
     centres, counts = spherical_kmeans(z, 6)
     assert counts.tolist() == [1] * 6
     assert_close(centres[nearest_codes(z, centres)], z)
+
+
+def test_kmeans_without_assignments_is_refused():
+    with pytest.raises(InputError, match='iterations is 0, allowed: 1 or more'):
+        spherical_kmeans(unit(6, 3), 2, iterations=0)
 
 
 def test_revival_resets_code_and_moving_average():

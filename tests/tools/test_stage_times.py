@@ -115,7 +115,7 @@ def test_kept_times_are_of_stages_and_of_a_machine_that_was_measured(tools):
 
 def test_work_of_a_run_is_its_epochs_or_iterations(tools, tmp_path):
     def job(config, epochs, *options):
-        return tools.runs.Job(f'configs/demo/{config}.py', tmp_path, 1, options, epochs)
+        return tools.runs.DemoJob(tmp_path, 1, epochs, f'configs/demo/{config}.py', options)
 
     assert tools.runs.steps_of(job('finetune_demo', 3)) == 3
     assert tools.runs.steps_of(job('upernet_demo', None, 'train_cfg.max_iters=120')) == 120
@@ -127,7 +127,7 @@ def test_begun_runs_are_known_and_those_ahead_do_not_count(tools, tmp_path, long
     args = SimpleNamespace(work_dir=tmp_path, long=long)
 
     def job(name, *options):
-        return tools.runs.Job('configs/demo/finetune_demo.py', tmp_path / name, 1, options, 4)
+        return tools.runs.DemoJob(tmp_path / name, 1, 4, 'configs/demo/finetune_demo.py', options)
 
     pretrained, random = job('a'), job('b', tools.quickstart.RANDOM)
     random.work_dir.mkdir()

@@ -1,6 +1,6 @@
 """Count the codes that lower precision changes: which one a tokenizer may run in.
 
-    python tools/benchmark/flips.py work_dirs/quickstart/vqkd/epoch_3.pth data/demo/imagenet/val
+    python tools/benchmark/flips.py work_dirs/quickstart/vqkd/last_checkpoint data/demo/imagenet/val
     python tools/benchmark/flips.py
 
 The tokenizer's ``mixed_precision`` is what its encoder runs in when training does in bfloat16. The

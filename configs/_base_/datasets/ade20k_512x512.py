@@ -16,7 +16,8 @@ train_pipeline = [
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
-    dict(type='mmbeitv2.LoadSegmentationImage'),
+    # mmbeitv2.LoadSegmentationImage, by the name that mmsegmentation's inferencers look for.
+    dict(type='LoadImageFromFile', _scope_='mmbeitv2'),
     dict(type='Resize', scale=image_scale, keep_ratio=True),
     # After the resize: predictions are compared at the size of the file.
     dict(type='mmbeitv2.LoadSegmentationMask'),

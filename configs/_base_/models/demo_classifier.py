@@ -11,7 +11,7 @@ model = dict(
         use_abs_pos_emb=False,
         recompute=False,
         init_cfg=dict(
-            type='Pretrained', checkpoint='work_dirs/quickstart/seed0/pretrain/epoch_9.pth'
+            type='Pretrained', checkpoint='work_dirs/quickstart/seed0/pretrain/last_checkpoint'
         ),
     ),
 )

@@ -26,17 +26,15 @@ def resample_grid(features: Tensor, grid_size: int | tuple[int, int]) -> Tensor:
     Raises:
         ValueError: if a side of ``grid_size`` is not positive.
     """
-    sides = (grid_size, grid_size) if is_count(grid_size) else grid_size
-    if not (isinstance(sides, Sequence) and len(sides) == 2 and all(map(is_count, sides))):
+    sides = tuple(grid_size) if isinstance(grid_size, Sequence) else (grid_size, grid_size)
+    if len(sides) != 2 or not all(map(is_count, sides)):
         raise InputError(
             f'grid_size={grid_size!r} is not a grid: pass two positive integers (rows, columns), '
             'the image size divided by the patch size of the student'
         )
-    if features.shape[-2:] == tuple(sides):
+    if features.shape[-2:] == sides:
         return features
-    return F.interpolate(
-        features, size=tuple(sides), mode='bilinear', align_corners=False, antialias=True
-    )
+    return F.interpolate(features, size=sides, mode='bilinear', align_corners=False, antialias=True)
 
 
 def check_model_name(name: str, known: Sequence[str], list_command: str) -> None:
@@ -108,16 +106,16 @@ class FrozenTeacher(nn.Module):
         check_image_size(image_size)
         self.embed_dim = embed_dim
         self.image_size = image_size
-        mean = _channel_values('mean', mean)
-        std = _channel_values('std', std)
-        if not (std >= 1).all():
+        means = _channel_values('mean', mean)
+        stds = _channel_values('std', std)
+        if not (stds >= 1).all():
             raise InputError(
-                f'std={std.flatten().tolist()}: every value must be at least 1, in 0..255 units '
+                f'std={stds.flatten().tolist()}: every value must be at least 1, in 0..255 units '
                 '(0..1 units times 255), and mean likewise'
             )
         # ((x + 1) * 127.5 - mean) / std, as one multiply and one add.
-        self._scale = 127.5 / std
-        self._shift = (127.5 - mean) / std
+        self._scale = 127.5 / stds
+        self._shift = (127.5 - means) / stds
         # Pixel values are read back once, since the host waits for the device each time.
         self._checked = False
         # nn.Module registers modules, parameters and buffers, not what is inside a tuple.

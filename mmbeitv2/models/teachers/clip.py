@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -97,7 +98,7 @@ class CLIPTeacher(FrozenTeacher):
         )
 
     def extract(self, pixels: Tensor) -> Tensor:
-        visual = self.model.visual
+        visual: Any = self.model.visual
         (height, width), (rows, columns) = pixels.shape[-2:], visual.patch_size
         if height % rows or width % columns:
             raise InputError(

@@ -1,7 +1,8 @@
 """Any timm network with a feature grid as a teacher."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -52,7 +53,7 @@ class TimmTeacher(FrozenTeacher):
     """
 
     # Where weights lie in a file.
-    weight_keys = WEIGHT_KEYS
+    weight_keys: tuple[str, ...] = WEIGHT_KEYS
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class TimmTeacher(FrozenTeacher):
         image_size: int | None = None,
         mean: float | list[float] | None = None,
         std: float | list[float] | None = None,
-        model_args: dict | None = None,
+        model_args: dict[str, Any] | None = None,
         trust: bool = False,
     ) -> None:
         check_image_size(image_size)
@@ -75,7 +76,7 @@ class TimmTeacher(FrozenTeacher):
         _check_name(model, needs_tag=checkpoint is None)
         model_args = model_args or {}
         if checkpoint is None:
-            network = _download(model, model_args)
+            network: Any = _download(model, model_args)
         else:
             network = timm.create_model(model, **model_args)
             weights = read_state_dict(checkpoint, trust, self.weight_keys)
@@ -104,8 +105,9 @@ class TimmTeacher(FrozenTeacher):
         return weights
 
     def extract(self, pixels: Tensor) -> Tensor:
-        _check_size(self.model, tuple(pixels.shape[-2:]))
-        (features,) = self.model.forward_intermediates(
+        network: Any = self.model
+        _check_size(network, pixels.shape[-2:])
+        (features,) = network.forward_intermediates(
             pixels.contiguous(memory_format=torch.channels_last),
             indices=[self.out_index],
             norm=True,
@@ -128,11 +130,12 @@ def _check_name(name: str, needs_tag: bool) -> None:
         )
 
 
-def _download(name: str, model_args: dict) -> nn.Module:
+def _download(name: str, model_args: dict[str, Any]) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=True, **model_args)
     except Exception as error:  # network clients share no exception type
-        source = timm.get_pretrained_cfg(name).hf_hub_id or 'the timm release'
+        config: Any = timm.get_pretrained_cfg(name)
+        source = config.hf_hub_id or 'the timm release'
         raise MissingFileError(
             f'the weights of the teacher model={name!r} could not be downloaded: '
             f'{first_line(error)}. Without a network, place a copy of the weight file of {source} '
@@ -140,7 +143,7 @@ def _download(name: str, model_args: dict) -> nn.Module:
         ) from error
 
 
-def _level(name: str, network: nn.Module, out_index: int | None) -> int:
+def _level(name: str, network: Any, out_index: int | None) -> int:
     strides = [level['reduction'] for level in network.feature_info]
     if out_index is not None:
         if not is_count(out_index, least=-len(strides)) or out_index >= len(strides):
@@ -167,9 +170,9 @@ def _has_fixed_size(network: nn.Module) -> bool:
     )
 
 
-def _check_size(network: nn.Module, size: tuple[int, int]) -> None:
-    embedding = getattr(network, 'patch_embed', None)
-    if _has_fixed_size(network) and size != tuple(embedding.img_size):
+def _check_size(network: nn.Module, size: Sequence[int]) -> None:
+    embedding: Any = getattr(network, 'patch_embed', None)
+    if _has_fixed_size(network) and tuple(size) != tuple(embedding.img_size):
         raise InputError(
             f'images of {size[0]}×{size[1]} pixels, but this teacher takes '
             f'{embedding.img_size[0]}×{embedding.img_size[1]}: set image_size, to which images and '

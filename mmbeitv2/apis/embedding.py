@@ -1,0 +1,248 @@
+"""Embed a folder of photos: from paths and a checkpoint to one file of features."""
+
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from mmbeitv2.apis.embedding_parts import PHOTOS, EmbeddingParts, LazyParts, differing
+from mmbeitv2.apis.encoder import PhotoEncoder, load_encoder
+from mmbeitv2.checkpoints.atomic import free_bytes
+from mmbeitv2.checkpoints.digests import digest
+from mmbeitv2.datasets import LoadCenterCrop
+from mmbeitv2.datasets.photo_batches import check_unread, read_batches
+from mmbeitv2.datasets.photo_list import PhotoList, list_photos
+from mmbeitv2.errors import ExistingFileError, InputError, UnreadableFileError
+from mmbeitv2.exchange.embeddings import check_suffix, read_meta, write_embeddings
+
+ALWAYS, OPTIONAL = ('cls', 'mean'), ('patches', 'codes')
+# Of patch features a half is stored: they are large, and its rounding is theirs under autocast.
+DTYPES = dict(cls=np.float32, mean=np.float32, patches=np.float16, codes=np.int32)
+
+
+class Embedded(NamedTuple):
+    """What a run of :func:`embed` has done.
+
+    Attributes:
+        path: of the file.
+        photos: how many are in it.
+        unread: name and reason of those that could not be read and are left out.
+        resumed: photos whose features a stopped run had made already.
+    """
+
+    path: Path
+    photos: int
+    unread: list[tuple[str, str]]
+    resumed: int
+
+
+def embed(
+    checkpoint: str | Path,
+    photos: str | Path,
+    out: str | Path,
+    with_: Sequence[str] = (),
+    tokenizer: str | Path | None = None,
+    size: int | None = None,
+    batch_size: int = 32,
+    workers: int = 0,
+    device: str | None = None,
+    precision: str = 'auto',
+    num_heads: int | None = None,
+    max_unreadable: float = 0.01,
+    overwrite: bool = False,
+    trust: bool = False,
+    progress: bool = False,
+) -> Embedded:
+    """Write one file with the features of all photos: ``paths``, ``cls``, ``mean``.
+
+    A run that was stopped goes on when it is called again; the file is then the same as if it had
+    not been. :func:`mmbeitv2.exchange.embeddings.read_embeddings` reads the file, and so does
+    NumPy, or anything that knows Parquet.
+
+    Args:
+        checkpoint: see :func:`mmbeitv2.apis.load_encoder`.
+        photos: see :func:`mmbeitv2.datasets.photo_list.list_photos`.
+        out: ``.npz`` or ``.parquet``.
+        with_: of a photo ``'patches'``, float16 ``(N, C)``; ``'codes'``, int32 ``(rows, columns)``.
+        tokenizer: of the codes, see :func:`mmbeitv2.apis.load_encoder`.
+        size: side in pixels at which photos are seen; the one of training unless given.
+        batch_size: photos a step.
+        workers: processes that read photos.
+        device: such as ``'cuda'``; the CPU unless given.
+        precision: of the matrix products.
+        num_heads: of the encoder, where the file does not note them.
+        max_unreadable: share of photos that may be unreadable; they are left out and named.
+        overwrite: replace a file of another run.
+        trust: open a checkpoint that holds Python objects beside weights, which can run any code.
+        progress: show a bar with the rate.
+
+    Raises:
+        UserError: what the user can mend; before any photo is read where it can be seen.
+    """
+    out = Path(out)
+    _check_arguments(out, with_, batch_size, workers, max_unreadable)
+    found = list_photos(photos)
+    encoder = load_encoder(checkpoint, tokenizer, size, num_heads, device, precision, trust)
+    names = [*ALWAYS, *(name for name in OPTIONAL if name in with_)]
+    if 'codes' in names and encoder.tokenizer is None:
+        raise InputError(
+            f'{checkpoint} holds no tokenizer, whose codes are asked for: give one with --tokenizer'
+        )
+    meta = describe(encoder, found, names)
+    if out.exists() and not overwrite:
+        return _finished(out, meta, len(found.names))
+    _check_space(out, _bytes_a_photo(encoder, names) * len(found.names))
+    parts = EmbeddingParts(out, meta, overwrite)
+    total = len(range(0, len(found.names), PHOTOS))
+    done = [number for number in range(total) if parts.file(number).is_file()]
+    resumed = sum(len(parts.positions(n)) + len(parts.unread(n)) for n in done)
+    unread = [bad for number in done for bad in parts.unread(number)]
+    with tqdm(
+        total=len(found.names),
+        initial=resumed,
+        unit=' photos',
+        disable=not progress,
+        # A file or a pipe keeps every line that a terminal would overwrite.
+        mininterval=1 if sys.stderr.isatty() else 30,
+    ) as bar:
+        left = [number for number in range(total) if number not in set(done)]
+        for number, part in _parts(encoder, found, names, left, (batch_size, workers), bar):
+            unread += part[2]
+            check_unread(found.names, unread, max_unreadable)
+            parts.add(number, *part)
+    return _finish(out, parts, found, names, meta, resumed)
+
+
+def describe(encoder: PhotoEncoder, photos: PhotoList, names: Sequence[str]) -> dict[str, Any]:
+    """What features are made of, so that a run can tell its own from another's.
+
+    Args:
+        encoder: of the features.
+        photos: all of them.
+        names: of the features.
+    """
+    models = dict(checkpoint=encoder.vit, tokenizer=encoder.tokenizer if 'codes' in names else None)
+    digests = {name: digest_of(model) for name, model in models.items() if model is not None}
+    listed = hashlib.sha256('\0'.join(photos.names).encode(errors='surrogateescape')).hexdigest()
+    return dict(
+        **digests,
+        kind=encoder.kind,
+        photos=listed,
+        folder=str(photos.folder.resolve()),
+        size=encoder.size,
+        features=list(names),
+        precision=str(encoder.precision.dtype).removeprefix('torch.'),
+    )
+
+
+def digest_of(model: nn.Module) -> str:
+    """Checksum of a model's weights, the same on every device and in every file."""
+    state = model.state_dict()
+    return digest({name: v.cpu() for name, v in state.items() if isinstance(v, Tensor)})
+
+
+def _parts(
+    encoder: PhotoEncoder,
+    photos: PhotoList,
+    names: Sequence[str],
+    numbers: Sequence[int],
+    how: tuple[int, int],
+    bar: tqdm,
+) -> Iterator[tuple[int, tuple[list[int], dict[str, np.ndarray], list[tuple[int, str]]]]]:
+    """Number and content of each part, in order."""
+    batch_size, workers = how
+    count = len(photos.names)
+    ends = [min(count, (number + 1) * PHOTOS) for number in numbers]
+    # Batches end where parts do, so that a resumed run computes the same ones.
+    batches = [
+        range(start, min(end, start + batch_size))
+        for number, end in zip(numbers, ends)
+        for start in range(number * PHOTOS, end, batch_size)
+    ]
+    read = iter(read_batches(photos.paths, LoadCenterCrop(encoder.size), batches, workers))
+    for number, end in zip(numbers, ends):
+        positions, unread, features = [], [], {name: [] for name in names}
+        for _ in range(number * PHOTOS, end, batch_size):
+            batch = next(read)
+            positions += batch.positions
+            unread += batch.unread
+            if batch.items:
+                pixels = torch.stack([item['img'] for item in batch.items])
+                made = encoder.from_pixels(pixels)
+                for name in names:
+                    features[name].append(made[name].numpy().astype(DTYPES[name]))
+            bar.update(len(batch.positions) + len(batch.unread))
+        arrays = {name: np.concatenate(f) for name, f in features.items() if f}
+        yield number, (positions, arrays, unread)
+
+
+def _finish(
+    out: Path,
+    parts: EmbeddingParts,
+    photos: PhotoList,
+    names: Sequence[str],
+    meta: dict[str, Any],
+    resumed: int,
+) -> Embedded:
+    numbers = range(len(range(0, len(photos.names), PHOTOS)))
+    kept = [photos.names[i] for number in numbers for i in parts.positions(number)]
+    unread = [(photos.names[i], reason) for number in numbers for i, reason in parts.unread(number)]
+    if not kept:
+        raise UnreadableFileError(
+            f'none of {len(photos.names)} photos can be read, the first is {unread[0][0]} '
+            f'({unread[0][1]})'
+        )
+    lazy = LazyParts(parts, names, len(numbers))
+    write_embeddings(out, kept, lazy, {**meta, 'unread': unread})
+    parts.remove()
+    return Embedded(out, len(kept), unread, resumed)
+
+
+def _finished(out: Path, meta: dict[str, Any], count: int) -> Embedded:
+    """What is there already, if it is what was asked for."""
+    found = read_meta(out)
+    unread = [(name, reason) for name, reason in found.pop('unread', [])]
+    if found != meta:
+        raise ExistingFileError(
+            f'{out} is there already and of another run ({differing(found, meta)}): give another '
+            '--out, or replace it with --overwrite'
+        )
+    photos = count - len(unread)
+    return Embedded(out, photos, unread, photos)
+
+
+def _check_arguments(
+    out: Path, with_: Sequence[str], batch_size: int, workers: int, max_unreadable: float
+) -> None:
+    check_suffix(out)
+    for name in with_:
+        if name not in OPTIONAL:
+            raise InputError(f'{name!r} is asked for, allowed: {", ".join(OPTIONAL)}')
+    for name, value, least in (('batch_size', batch_size, 1), ('workers', workers, 0)):
+        if value < least:
+            raise InputError(f'{name} is {value}, but must be {least} or more')
+    check_unread((), (), max_unreadable)
+
+
+def _bytes_a_photo(encoder: PhotoEncoder, names: Sequence[str]) -> int:
+    width = encoder.vit.embed_dim
+    numbers = dict.fromkeys(ALWAYS, width)
+    numbers |= {name: int(np.prod(grid)) for name, grid in encoder.grids.items()}
+    numbers['patches'] *= width
+    return sum(numbers[name] * np.dtype(DTYPES[name]).itemsize for name in names)
+
+
+def _check_space(out: Path, needed: int) -> None:
+    """Refuse features that do not fit: twice, since their parts stay until the file is whole."""
+    free = free_bytes(out)
+    if 2 * needed > free:
+        raise UnreadableFileError(
+            f'{out.parent} has {free:,} bytes free, but the features and their parts need about '
+            f'{2 * needed:,}: free some, choose another folder, or leave patches out'
+        )

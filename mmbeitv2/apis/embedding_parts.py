@@ -1,0 +1,127 @@
+"""Embeddings that are not finished yet, in a folder beside their file: a killed run goes on."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmbeitv2.errors import ExistingFileError
+
+# Photos of a part, which is what a killed run loses at most.
+PHOTOS = 256
+POSITIONS, UNREAD = 'positions', 'unread'
+
+
+class EmbeddingParts:
+    """Parts of a run: each holds the features of ``PHOTOS`` photos that follow one another.
+
+    Args:
+        out: file that the run will write.
+        meta: what the run makes its features of; parts of another are not touched.
+        overwrite: remove parts of another run.
+
+    Raises:
+        FileExistsError: there are parts of another run.
+    """
+
+    def __init__(self, out: Path, meta: Mapping[str, Any], overwrite: bool) -> None:
+        self.folder = out.with_name(f'{out.name}.parts')
+        note = self.folder / 'run.json'
+        text = json.dumps(meta, sort_keys=True)
+        if note.is_file() and note.read_text(encoding='utf-8') != text:
+            if not overwrite:
+                raise ExistingFileError(
+                    f'{self.folder} holds the beginning of another run '
+                    f'({differing(json.loads(note.read_text(encoding="utf-8")), meta)}): finish '
+                    'that, give another --out, or remove it with --overwrite'
+                )
+            self.remove()
+        if not note.is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write(note, text.encode())
+
+    def file(self, number: int) -> Path:
+        """Where a part lies or will lie."""
+        return self.folder / f'{number:06d}.npz'
+
+    def add(
+        self,
+        number: int,
+        positions: Sequence[int],
+        arrays: Mapping[str, np.ndarray],
+        unread: Sequence[tuple[int, str]],
+    ) -> None:
+        """Write a part; the positions are of the photos that could be read, among all."""
+        partial = self.folder / '.part'
+        with open(partial, 'wb') as file:
+            noted = {POSITIONS: np.array(positions, np.int64), UNREAD: json.dumps(unread)}
+            np.savez(file, **arrays, **noted)
+        os.replace(partial, self.file(number))
+
+    def unread(self, number: int) -> list[tuple[int, str]]:
+        """Position and reason of the photos of a part that could not be read."""
+        with np.load(self.file(number)) as part:
+            return [(index, reason) for index, reason in json.loads(str(part[UNREAD]))]
+
+    def positions(self, number: int) -> list[int]:
+        """Of the photos of a part that could be read."""
+        with np.load(self.file(number)) as part:
+            return part[POSITIONS].tolist()
+
+    def remove(self) -> None:
+        """Remove all parts."""
+        shutil.rmtree(self.folder)
+
+
+class LazyParts(Sequence):
+    """Arrays of the parts of a run, read one part at a time.
+
+    Args:
+        parts: of the run, all of them there.
+        names: of the arrays.
+        count: of parts.
+    """
+
+    def __init__(self, parts: EmbeddingParts, names: Sequence[str], count: int) -> None:
+        filled = (n for n in range(count) if parts.positions(n))
+        self.files = [parts.file(number) for number in filled]
+        self.names = names
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, number: int) -> '_LazyPart':
+        return _LazyPart(self.files[number], self.names)
+
+
+class _LazyPart(Mapping):
+    def __init__(self, file: Path, names: Sequence[str]) -> None:
+        self.file = file
+        self.names = names
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        with np.load(self.file) as part:
+            return part[name]
+
+    def __iter__(self):
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put ``content`` into a file that is whole or not there."""
+    partial = path.with_name(f'.{path.name}.part')
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
+def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Which of what two runs are made of differ, for a message."""
+    names = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
+    return f'another {", ".join(names)}'

@@ -1,0 +1,173 @@
+"""Classes of photos, and of their pixels, by a fine-tuned checkpoint."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from tqdm import tqdm
+
+from mmbeitv2.apis.encoder import find_device
+from mmbeitv2.datasets.photo_batches import check_unread, read_batches
+from mmbeitv2.datasets.photo_list import PhotoList, list_photos
+from mmbeitv2.engine.precision import choose_precision
+from mmbeitv2.errors import InputError
+from mmbeitv2.exchange.fine_tuned import FineTuned, load_fine_tuned
+
+
+class Classified(NamedTuple):
+    """Photos and the scores of their classes.
+
+    Attributes:
+        names: of the photos, relative to ``folder``.
+        folder: where the photos lie.
+        classes: names of the K classes.
+        scores: float32 ``(N, K)``, each row of sum 1.
+        unread: name and reason of photos that could not be read.
+    """
+
+    names: list[str]
+    folder: Path
+    classes: list[str]
+    scores: np.ndarray
+    unread: list[tuple[str, str]]
+
+    def best(self, row: int, count: int) -> list[tuple[str, float]]:
+        """The classes of the highest scores of a photo, and these."""
+        order = np.argsort(-self.scores[row], kind='stable')[:count]
+        return [(self.classes[i], float(self.scores[row, i])) for i in order]
+
+
+class SegmentedPhoto(NamedTuple):
+    """A photo and its class map, uint8 or int32 ``(H, W)`` of the photo's stored pixels."""
+
+    name: str
+    labels: np.ndarray
+
+
+class Segmenter:
+    """Segments photos one after the other; after that ``unread`` names those that it could not.
+
+    Args:
+        checkpoint: see :func:`mmbeitv2.exchange.fine_tuned.load_fine_tuned`.
+        photos: see :func:`mmbeitv2.datasets.photo_list.list_photos`.
+        config: of the run; the one in the checkpoint unless given.
+        **options: of :func:`classify`, from ``batch_size`` on.
+
+    Raises:
+        UserError: what the user can mend.
+    """
+
+    def __init__(
+        self, checkpoint: str | Path, photos: str | Path, config: Config | None = None, **options
+    ) -> None:
+        self.photos = list_photos(photos)
+        self.options = options
+        self.fine_tuned = load_fine_tuned(checkpoint, 'segmentation', config)
+        self.unread: list[tuple[str, str]] = []
+
+    def __iter__(self) -> Iterator[SegmentedPhoto]:
+        for name, sample in _predict(self.fine_tuned, self.photos, self.unread, **self.options):
+            labels = sample.pred_sem_seg.data[0].cpu().numpy()
+            kind = np.uint8 if len(self.fine_tuned.classes) <= 256 else np.int32
+            yield SegmentedPhoto(name, labels.astype(kind))
+
+
+def classify(
+    checkpoint: str | Path,
+    photos: str | Path,
+    config: Config | None = None,
+    classes: Sequence[str] | None = None,
+    batch_size: int = 32,
+    workers: int = 0,
+    device: str | None = None,
+    precision: str = 'auto',
+    max_unreadable: float = 0.01,
+    progress: bool = False,
+) -> Classified:
+    """Scores of all classes for each photo, read and normalised as in the run's test.
+
+    Args:
+        checkpoint: see :func:`mmbeitv2.exchange.fine_tuned.load_fine_tuned`.
+        photos: see :func:`mmbeitv2.datasets.photo_list.list_photos`.
+        config: of the run; the one in the checkpoint unless given.
+        classes: their names; those in the checkpoint unless given.
+        batch_size: photos a step.
+        workers: processes that read photos.
+        device: such as ``'cuda'``; the CPU unless given.
+        precision: of the matrix products.
+        max_unreadable: share of photos that may be unreadable; they are left out and named.
+        progress: show a bar with the rate.
+
+    Raises:
+        UserError: what the user can mend; before any photo is read where it can be seen.
+    """
+    found = list_photos(photos)
+    fine_tuned = load_fine_tuned(checkpoint, 'classifier', config, classes)
+    unread: list[tuple[str, str]] = []
+    options = dict(
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        precision=precision,
+        max_unreadable=max_unreadable,
+        progress=progress,
+    )
+    predicted = list(_predict(fine_tuned, found, unread, **options))
+    scores = [sample.pred_score.float().cpu().numpy() for _, sample in predicted]
+    names = [name for name, _ in predicted]
+    table = np.stack(scores) if scores else np.zeros((0, len(fine_tuned.classes)), np.float32)
+    return Classified(names, found.folder, fine_tuned.classes, table, unread)
+
+
+def _predict(
+    fine_tuned: FineTuned,
+    photos: PhotoList,
+    unread: list[tuple[str, str]],
+    batch_size: int = 32,
+    workers: int = 0,
+    device: str | None = None,
+    precision: str = 'auto',
+    max_unreadable: float = 0.01,
+    progress: bool = False,
+) -> Iterator[tuple[str, Any]]:
+    """Name and prediction of each photo that can be read; the others are added to ``unread``."""
+    if batch_size < 1 or workers < 0:
+        raise InputError(
+            f'batch_size is {batch_size} and workers {workers}, but must be 1 and 0 or more'
+        )
+    check_unread((), (), max_unreadable)
+    place = find_device(device)
+    autocast = choose_precision(precision, place.type)
+    model = fine_tuned.model.to(place)
+    count = len(photos.names)
+    batches = [range(i, min(count, i + batch_size)) for i in range(0, count, batch_size)]
+    bad: list[tuple[int, str]] = []
+    with tqdm(total=count, unit=' photos', disable=not progress) as bar:
+        for batch in read_batches(photos.paths, fine_tuned.pipeline, batches, workers):
+            bad += batch.unread
+            unread += [(photos.names[i], reason) for i, reason in batch.unread]
+            check_unread(photos.names, bad, max_unreadable)
+            with torch.no_grad(), autocast.autocast(place.type):
+                samples = _of_equal_sizes(model, batch.items)
+            yield from zip((photos.names[i] for i in batch.positions), samples)
+            bar.update(len(batch.positions) + len(batch.unread))
+
+
+def _of_equal_sizes(model: torch.nn.Module, items: Sequence[dict]) -> list[Any]:
+    """Predictions in order; photos of one size are computed together."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i, item in enumerate(items):
+        groups.setdefault(tuple(item['inputs'].shape), []).append(i)
+    found: dict[int, Any] = {}
+    for members in groups.values():
+        samples = model.test_step(
+            dict(
+                inputs=[items[i]['inputs'] for i in members],
+                data_samples=[items[i]['data_samples'] for i in members],
+            )
+        )
+        found.update(zip(members, samples))
+    return [found[i] for i in range(len(items))]

@@ -1,0 +1,160 @@
+"""Look at a pretrained model through one's own photos: four figures."""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from mmengine.device import get_device
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from mmbeitv2.apis.inference import extract_features
+from mmbeitv2.apis.photos import for_backbone, read_photos
+from mmbeitv2.datasets import BlockMask
+from mmbeitv2.datasets.photo_folder import find_photos
+from mmbeitv2.errors import InputError, MissingFileError
+from mmbeitv2.models import BEiTV2
+from mmbeitv2.models.attention_maps import cls_attention
+from mmbeitv2.visualization.codes import encode_images
+from mmbeitv2.visualization.features import (
+    draw_attention,
+    draw_features,
+    draw_neighbours,
+    nearest_photos,
+)
+from mmbeitv2.visualization.masking import mask_predictions
+from mmbeitv2.visualization.style import evenly_spaced
+
+BATCH = 64
+# As in the paper, 75 of 196 patches, in blocks of 16 and more.
+MASKED, BLOCK = 75 / 196, 16 / 75
+# Whose patches stand for codes: enough to show the common ones.
+REFERENCES = 256
+
+
+def show_model(
+    model: BEiTV2,
+    folder: str | Path,
+    out: str | Path,
+    count: int = 6,
+    neighbours: int = 6,
+    layer: int = -1,
+    photo: str | Path | None = None,
+    seed: int = 0,
+) -> list[Path]:
+    """Draw what a pretrained model makes of the photos of a folder.
+
+    - ``features.png``: patch features as colours, of one principal component analysis.
+    - ``attention.png``: what [CLS] takes from the patches, by head.
+    - ``codes.png``: masked photos with the codes predicted; only with a tokenizer.
+    - ``neighbours.png``: the photos of the folder most alike, by the cosine of [CLS].
+
+    Args:
+        model: result of :func:`mmbeitv2.apis.load_pretrained`; it is moved to this machine's
+            device.
+        folder: with photos, of which the centre is seen, at the model's own image size.
+        out: folder of the figures; it is made.
+        count: photos drawn, at equal distances in the folder.
+        neighbours: of each photo.
+        layer: whose attention is drawn, see :func:`mmbeitv2.models.attention_maps.cls_attention`.
+        photo: of the folder, drawn alone instead of ``count`` ones.
+        seed: of the masks.
+
+    Returns:
+        Paths of the figures.
+
+    Raises:
+        FileNotFoundError: no such folder, or ``photo`` is not in it.
+        ValueError: fewer than two photos, or an argument out of range.
+        OSError: a file that is no photo.
+    """
+    for name, value in dict(count=count, neighbours=neighbours).items():
+        if value < 1:
+            raise InputError(f'{name} is {value}, allowed: 1 or more, such as 6.')
+    photos = find_photos(folder)
+    if len(photos) < 2:
+        raise InputError(
+            f"'{folder}' has 1 photo, needed are 2 or more: neighbours and the patches that stand "
+            'for codes come from other photos.'
+        )
+    shown = _shown(photos, folder, count, photo)
+    model.to(get_device())
+    size, out = model.backbone.img_size[0], Path(out)
+    pixels = read_photos([photos[i] for i in shown], size)
+    images = [_image(one) for one in pixels]
+    views = for_backbone(pixels).to(model.backbone.cls_token.device)
+    attention = cls_attention(model.backbone, views, layer).cpu()
+    grid = attention.shape[-2:]
+    features = extract_features(model, views)['patch_tokens'].cpu().unflatten(1, grid)
+    figures = [
+        draw_features(images, features, out / 'features.png'),
+        draw_attention(images, attention, out / 'attention.png'),
+    ]
+    if model.target_generator is not None:
+        masks = _masks(len(images), grid, seed)
+        references = _references(photos, shown, model)
+        model.cpu()
+        figures.append(out / 'codes.png')
+        mask_predictions(model, images, masks, references, figures[-1])
+        model.to(get_device())
+    best, cosine = nearest_photos(_cls_tokens(model, photos, size), shown, neighbours)
+    found = [
+        list(zip(map(_image, read_photos([photos[i] for i in row], size)), values))
+        for row, values in zip(best.tolist(), cosine.tolist())
+    ]
+    return [*figures, draw_neighbours(images, found, out / 'neighbours.png')]
+
+
+def _shown(
+    photos: Sequence[Path], folder: str | Path, count: int, photo: str | Path | None
+) -> list[int]:
+    """Numbers of the photos to draw; at most half, so that others remain to compare with."""
+    if photo is None:
+        return evenly_spaced(range(len(photos)), min(count, len(photos) // 2))
+    for number, path in enumerate(photos):
+        if Path(photo).exists() and path.samefile(photo):
+            return [number]
+    raise MissingFileError(f"'{photo}' is no photo of '{folder}': name one that lies in it.")
+
+
+def _image(pixels: Tensor) -> Image.Image:
+    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
+
+
+def _references(photos: Sequence[Path], shown: Sequence[int], model: BEiTV2):
+    others = evenly_spaced(sorted(set(range(len(photos))) - set(shown)), REFERENCES)
+    pixels = read_photos([photos[i] for i in others], model.backbone.img_size[0])
+    return encode_images(model.target_generator.cpu(), [_image(one) for one in pixels])
+
+
+def _cls_tokens(model: BEiTV2, photos: Sequence[Path], size: int) -> Tensor:
+    """[CLS] of all photos, float32 ``(N, C)`` on the CPU."""
+    device, tokens = model.backbone.cls_token.device, []
+    starts = range(0, len(photos), BATCH)
+    for start in tqdm(starts, desc='photos to compare', unit='batch', leave=False):
+        views = for_backbone(read_photos(photos[start : start + BATCH], size)).to(device)
+        tokens.append(extract_features(model, views)['cls_token'].cpu())
+    return torch.cat(tokens)
+
+
+def _masks(count: int, grid: Sequence[int], seed: int) -> Tensor:
+    """Masks in the paper's proportions, bool ``(count, rows, columns)``."""
+    masked = max(1, round(MASKED * grid[0] * grid[1]))
+    block = min(max(1, round(BLOCK * masked)), (grid[0] - 1) * (grid[1] - 1))
+    mask = BlockMask(tuple(grid), masked, block)
+    with _seeded(seed):
+        return torch.stack([mask.transform({})['mask'] for _ in range(count)])
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Python's random numbers from a seed, and afterwards as if none had been drawn."""
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)

@@ -1,0 +1,129 @@
+"""A fine-tuned model from its checkpoint alone: weights, test pipeline and names of the classes."""
+
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from mmbeitv2.checkpoints.loading import load_exactly
+from mmbeitv2.checkpoints.noted_config import noted_config
+from mmbeitv2.checkpoints.reading import read_training_checkpoint
+from mmbeitv2.checkpoints.translation import Checkpoint, translate
+from mmbeitv2.errors import InputError, NotInstalledError
+from mmbeitv2.registry import class_name
+
+SCOPES = dict(classifier='mmpretrain', segmentation='mmseg')
+CURES = dict(
+    classifier='fine-tune one (configs/finetune), or learn from a few labels with `mmbeitv2 probe`',
+    segmentation='fine-tune one (configs/segmentation)',
+)
+MASK_LOADERS = ('LoadAnnotations', 'LoadSegmentationMask')
+
+
+class FineTuned(NamedTuple):
+    """A model and what it needs to be used on photos.
+
+    Attributes:
+        model: of mmpretrain or mmsegmentation, in eval mode.
+        pipeline: from ``dict(img_path=...)`` to what the model's ``test_step`` takes of a photo.
+        classes: their names, in order of their numbers.
+        palette: RGB of each class, None where the data set has none.
+    """
+
+    model: nn.Module
+    pipeline: Callable[[dict], Any]
+    classes: list[str]
+    palette: list[list[int]] | None
+
+
+def load_fine_tuned(
+    checkpoint: str | Path,
+    kind: str,
+    config: Config | None = None,
+    classes: Sequence[str] | None = None,
+) -> FineTuned:
+    """Model of a fine-tuned checkpoint.
+
+    Args:
+        checkpoint: that a run wrote, which holds its config and the names of its classes.
+        kind: ``'classifier'`` or ``'segmentation'``.
+        config: of the run; the one in the checkpoint unless given.
+        classes: names; those in the checkpoint, or numbers, unless given.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a checkpoint of another kind, without config, or not of this config.
+        ImportError: mmsegmentation is missing.
+    """
+    content = read_training_checkpoint(checkpoint)
+    weights = content.get('state_dict', content)
+    opened = translate(dict(weights), str(checkpoint))
+    if opened.kind != kind:
+        raise InputError(
+            f'{opened} holds no {"segmenter" if kind == "segmentation" else kind}: {CURES[kind]}'
+        )
+    meta = content.get('meta') or {}
+    cfg = config if config is not None else noted_config(meta, str(checkpoint))
+    if cfg is None or not {'model', 'test_dataloader'} <= cfg.keys():
+        raise InputError(
+            f'{checkpoint} does not hold the config of its run: give that with --config'
+        )
+    model, pipeline = _build(cfg, kind, opened)
+    noted = meta.get('dataset_meta') or {}
+    number = _num_classes(model)
+    names = list(classes or noted.get('classes') or map(str, range(number)))
+    if len(names) != number:
+        raise InputError(
+            f'{len(names)} names of classes are given, but {checkpoint} has {number} classes'
+        )
+    return FineTuned(model, pipeline, names, noted.get('palette'))
+
+
+def _build(cfg: Config, kind: str, opened: Checkpoint) -> tuple[nn.Module, Callable[[dict], Any]]:
+    _import_components(SCOPES[kind])
+    settings = dict(cfg.model)
+    # mmengine's runner hands it to models without their own.
+    if 'data_preprocessor' in cfg and not settings.get('data_preprocessor'):
+        settings['data_preprocessor'] = cfg.data_preprocessor
+    transforms = [
+        transform
+        for transform in cfg.test_dataloader.dataset.pipeline
+        if class_name(transform['type']) not in MASK_LOADERS
+    ]
+    with DefaultScope.overwrite_default_scope(SCOPES[kind]), warnings.catch_warnings():
+        # Of losses, which nobody computes here.
+        warnings.filterwarnings('ignore', 'Default ``avg_non_ignore``')
+        try:
+            model = ROOT_MODELS.build(settings)
+            pipeline = Compose(transforms)
+        except (KeyError, TypeError, AttributeError, ImportError) as error:
+            raise InputError(
+                f'the model of {opened.source} cannot be built from its config '
+                f'({" ".join(str(error).split())}): give a config of this version with --config'
+            ) from error
+    load_exactly(model, opened, report=False)
+    return model.eval(), pipeline
+
+
+def _import_components(scope: str) -> None:
+    """Register what configs of a host may name."""
+    if importlib.util.find_spec(scope) is None:
+        raise NotInstalledError(f"this needs {scope}: pip install 'mmbeitv2[onedl]'")
+    modules = [f'{scope}.models', f'{scope}.datasets', 'mmbeitv2.models', 'mmbeitv2.datasets']
+    if scope == 'mmseg':
+        modules.append('mmbeitv2.models.segmentation_heads')
+    for module in modules:
+        importlib.import_module(module)
+
+
+def _num_classes(model: nn.Module) -> int:
+    head = getattr(model, 'decode_head', None)
+    return model.head.fc.out_features if head is None else head.num_classes

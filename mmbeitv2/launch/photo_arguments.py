@@ -1,0 +1,74 @@
+"""What the tools that use a model on photos share: their options, and what they say."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.device import get_device
+from mmengine.logging import MMLogger
+
+from mmbeitv2.engine.precision import PRECISIONS
+from mmbeitv2.launch.loaders import cores_of_process
+
+NAMED = 5
+
+
+def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add batch, workers, device, precision and what is borne of unreadable photos.
+
+    Args:
+        parser: extended in place.
+    """
+    parser.add_argument('--batch', type=int, default=32, metavar='N', help='photos a step')
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=cores_of_process('none') - 1,
+        help='processes that read photos (default: cores but one)',
+    )
+    parser.add_argument('--device', help='such as cuda or cpu (default: what this machine has)')
+    parser.add_argument(
+        '--precision', choices=PRECISIONS, default='auto', help='of the matrix products'
+    )
+    parser.add_argument(
+        '--num-heads', type=int, help='where the checkpoint does not note them (width / 64)'
+    )
+    parser.add_argument(
+        '--max-unreadable',
+        type=float,
+        default=0.01,
+        metavar='SHARE',
+        help='of the photos, left out and named; one always is (default: 0.01)',
+    )
+    parser.add_argument(
+        '--trust', action='store_true', help='open a checkpoint that holds Python objects'
+    )
+
+
+def reading_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of :func:`add_photo_arguments` by the names that the functions give them."""
+    # Where every weight was loaded from would bury the results.
+    if not MMLogger.check_instance_created('mmbeitv2'):
+        MMLogger.get_instance('mmbeitv2', log_level='WARNING')
+    return dict(
+        batch_size=args.batch,
+        workers=args.workers,
+        device=args.device or get_device(),
+        precision=args.precision,
+        num_heads=args.num_heads,
+        max_unreadable=args.max_unreadable,
+        trust=args.trust,
+    )
+
+
+def print_unread(unread: Sequence[tuple[str, str]], total: int) -> None:
+    """Name photos that could not be read, if any.
+
+    Args:
+        unread: name and reason.
+        total: number of all photos.
+    """
+    if unread:
+        more = ', …' if len(unread) > NAMED else ''
+        named = ', '.join(f'{name} ({reason})' for name, reason in unread[:NAMED])
+        print(f'{len(unread)} of {total} photos cannot be read and are left out: {named}{more}')

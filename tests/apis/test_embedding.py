@@ -1,0 +1,202 @@
+"""A folder of photos becomes one file of features: whole, resumed, or refused in a line."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from photo_files import write_photo
+
+from mmbeitv2.apis import embed, embedding, embedding_parts, load_encoder
+from mmbeitv2.errors import UserError
+from mmbeitv2.exchange import embeddings
+from mmbeitv2.exchange.embeddings import read_embeddings
+
+
+@pytest.fixture
+def run(pretrained_checkpoint, photos, tmp_path, monkeypatch):
+    """Embed the five photos in parts of two."""
+    for module in (embedding, embedding_parts):
+        monkeypatch.setattr(module, 'PHOTOS', 2)
+
+    def run(out='out.npz', source=photos, checkpoint=pretrained_checkpoint, **options):
+        options = dict(num_heads=4, precision='float32') | options
+        return embed(checkpoint, source, tmp_path / out, **options)
+
+    return run
+
+
+@pytest.mark.parametrize('suffix', ['.npz', '.parquet'])
+def test_a_file_holds_what_the_encoder_makes_of_each_photo(
+    suffix, run, pretrained_checkpoint, photos
+):
+    if suffix == '.parquet':
+        pytest.importorskip('pyarrow')
+    done = run(f'out{suffix}', with_=('patches', 'codes'))
+    assert (done.photos, done.unread, done.resumed) == (5, [], 0)
+    found = read_embeddings(done.path)
+    assert found.paths == ['a/c.jpg', 'a/d.png', 'b.png', 'e.png', 'z.bmp']
+    encoder = load_encoder(pretrained_checkpoint, num_heads=4, precision='float32')
+    expected = encoder.from_photos([photos / name for name in found.paths])
+    assert found.arrays.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found.arrays[name].shape == value.shape
+        tolerance = 2e-3 if name == 'patches' else 1e-5
+        np.testing.assert_allclose(found.arrays[name], value, atol=tolerance, rtol=tolerance)
+
+
+def test_numpy_alone_reads_the_file_and_nothing_is_left_beside_it(run, tmp_path):
+    done = run()
+    with np.load(done.path, allow_pickle=False) as file:
+        assert set(file.files) == {'paths', 'mmbeitv2', 'cls', 'mean'}
+        assert json.loads(str(file['mmbeitv2']))['kind'] == 'pretraining'
+    assert [path.name for path in tmp_path.glob('*out*')] == ['out.npz']
+
+
+def test_workers_and_a_list_give_the_same(run, photos):
+    (photos / 'list.txt').write_text('b.png\n\na/c.jpg\n')
+    listed = read_embeddings(run('listed.npz', photos / 'list.txt', workers=1).path)
+    assert listed.paths == ['b.png', 'a/c.jpg']
+    every = read_embeddings(run().path)
+    for row, name in enumerate(listed.paths):
+        np.testing.assert_allclose(
+            listed.arrays['cls'][row], every.arrays['cls'][every.paths.index(name)], atol=1e-5
+        )
+    alone = read_embeddings(run('alone.npz', photos / 'b.png').path)
+    assert alone.paths == ['b.png']
+
+
+def stop_after(monkeypatch, photos: int):
+    """Let a run be killed once features of so many photos are asked for."""
+    seen = []
+    from_pixels = embedding.PhotoEncoder.from_pixels
+
+    def counted(self, pixels):
+        seen.append(len(pixels))
+        if sum(seen) > photos:
+            raise KeyboardInterrupt
+        return from_pixels(self, pixels)
+
+    monkeypatch.setattr(embedding.PhotoEncoder, 'from_pixels', counted)
+    return seen
+
+
+def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_stopped(run, monkeypatch):
+    whole = run('whole.npz', batch_size=2)
+    with monkeypatch.context() as context:
+        stop_after(context, 4)
+        with pytest.raises(KeyboardInterrupt):
+            run(batch_size=2)
+    with monkeypatch.context() as context:
+        seen = stop_after(context, 100)
+        done = run(batch_size=2)
+        assert seen == [1]
+    assert (done.photos, done.resumed) == (5, 4)
+    expected, found = read_embeddings(whole.path), read_embeddings(done.path)
+    assert found.meta == expected.meta
+    assert all(np.array_equal(found.arrays[k], v) for k, v in expected.arrays.items())
+
+
+def test_parts_of_another_checkpoint_or_list_are_not_gone_on_from(run, monkeypatch, photos, beitv2):
+    with monkeypatch.context() as context:
+        stop_after(context, 2)
+        with pytest.raises(KeyboardInterrupt):
+            run(batch_size=2)
+    write_photo(photos / 'new.png')
+    with pytest.raises(FileExistsError, match=r'the beginning of another run \(another photos\)'):
+        run()
+    assert run(overwrite=True).resumed == 0
+
+
+def test_a_finished_file_is_kept_and_one_of_another_run_never_overwritten(
+    run, beitv2, tmp_path, monkeypatch
+):
+    first = run()
+    written = first.path.stat().st_mtime_ns
+    again = run()
+    assert (again.photos, again.resumed) == (5, 5)
+    assert first.path.stat().st_mtime_ns == written
+    with torch.no_grad():
+        beitv2.backbone.cls_token += 1
+    torch.save(beitv2.state_dict(), tmp_path / 'other.pth')
+    with pytest.raises(FileExistsError, match=r'of another run \(another checkpoint\)'):
+        run(checkpoint=tmp_path / 'other.pth')
+    with pytest.raises(FileExistsError, match=r'another features, size, tokenizer\)'):
+        run(size=32, with_=['codes'])
+    assert first.path.stat().st_mtime_ns == written
+    run(checkpoint=tmp_path / 'other.pth', overwrite=True)
+    assert first.path.stat().st_mtime_ns > written
+
+
+def test_unreadable_photos_are_left_out_named_and_limited(run, photos):
+    (photos / 'b.png').write_bytes(b'nothing')
+    done = run()
+    assert done.photos == 4
+    ((name, reason),) = done.unread
+    assert name == 'b.png'
+    assert 'no image of a format that Pillow knows' in reason
+    found = read_embeddings(done.path)
+    assert 'b.png' not in found.paths
+    assert len(found.arrays['cls']) == 4
+    assert run().unread == done.unread
+    (photos / 'e.png').write_bytes(b'')
+    with pytest.raises(OSError, match=r'2 of 5 photos cannot be read .* borne are 1; .*b\.png'):
+        run('second.npz')
+    assert run('second.npz', max_unreadable=0.5).photos == 3
+
+
+def test_no_readable_photo_is_an_error(run, tmp_path):
+    shutil.rmtree(tmp_path / 'photos')
+    (tmp_path / 'photos').mkdir()
+    (tmp_path / 'photos/a.png').write_bytes(b'x')
+    with pytest.raises(OSError, match=r'none of 1 photos can be read, the first is a\.png'):
+        run()
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(out='out.csv'), "ends in '.csv', allowed: .npz or .parquet"),
+        (dict(with_=['pixels']), "'pixels' is asked for, allowed: patches, codes"),
+        (dict(batch_size=0), 'batch_size is 0, but must be 1 or more'),
+        (dict(workers=-1), 'workers is -1, but must be 0 or more'),
+        (dict(max_unreadable=2), r'max_unreadable is 2, but must be a share in \[0, 1\]'),
+        (dict(source='nowhere'), 'no photos at nowhere'),
+        (dict(checkpoint='none.pth'), 'no checkpoint at'),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_before_any_photo_is_read(run, options, message):
+    with pytest.raises(UserError, match=message) as caught:
+        run(**options)
+    assert '\n' not in str(caught.value)
+
+
+def test_photos_that_are_not_there_are_one_line(run, photos, tmp_path):
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ValueError, match="empty' has no photo; it is empty"):
+        run(source=tmp_path / 'empty')
+    (photos / 'list.txt').write_text('b.png\ngone.png\n')
+    with pytest.raises(FileNotFoundError, match=r"1 of the 2 photos .* the first is 'gone.png'"):
+        run(source=photos / 'list.txt')
+
+
+def test_codes_need_a_tokenizer(run, classifier_checkpoint):
+    with pytest.raises(ValueError, match='holds no tokenizer, whose codes are asked for'):
+        run(checkpoint=classifier_checkpoint, with_=['codes'])
+
+
+def test_a_full_disk_and_a_missing_package_are_seen_before(run, monkeypatch):
+    monkeypatch.setattr(embedding, 'free_bytes', lambda path: 1000)
+    with pytest.raises(OSError, match='has 1,000 bytes free, but the features and their parts'):
+        run()
+    monkeypatch.setattr(embeddings.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install 'mmbeitv2\[parquet\]', or give"):
+        run('out.parquet')
+
+
+@pytest.mark.parametrize('content', [b'nothing', b'PK\x03\x04nothing'])
+def test_a_file_that_holds_no_embeddings_is_one_line(content, tmp_path):
+    (tmp_path / 'x.npz').write_bytes(content)
+    with pytest.raises(ValueError, match='is no file of embeddings, or a damaged one'):
+        read_embeddings(tmp_path / 'x.npz')

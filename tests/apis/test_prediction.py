@@ -1,0 +1,161 @@
+"""Classes of photos by a fine-tuned checkpoint alone: as the hosts predict them, or a line."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from mmpretrain import ImageClassificationInferencer
+from mmseg.apis import inference_model, init_model
+from photo_files import write_photo
+from PIL import Image
+
+from mmbeitv2.apis import Segmenter, classify
+from mmbeitv2.errors import UserError
+
+
+def rewrite(checkpoint, **changes):
+    """Change what a checkpoint's meta holds; None takes it out."""
+    content = torch.load(checkpoint, weights_only=True)
+    for name, value in changes.items():
+        content['meta'][name] = value(content['meta'][name]) if callable(value) else value
+    torch.save(content, checkpoint)
+
+
+def test_scores_are_those_of_mmpretrain_and_names_those_of_training(classifier, photos):
+    config, checkpoint = map(str, classifier)
+    found = classify(checkpoint, photos, batch_size=2, precision='float32')
+    assert found.names == ['a/c.jpg', 'a/d.png', 'b.png', 'e.png', 'z.bmp']
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        inferencer = ImageClassificationInferencer(config, pretrained=checkpoint, device='cpu')
+        expected = inferencer([str(photos / name) for name in found.names])
+    for row, one in enumerate(expected):
+        np.testing.assert_allclose(found.scores[row], one['pred_scores'], atol=1e-4)
+        assert found.best(row, 1)[0][0] == one['pred_class']
+
+
+@pytest.mark.filterwarnings('ignore:Default ``avg_non_ignore``')
+def test_class_maps_are_those_of_mmseg_whatever_sizes_share_a_batch(segmenter, photos):
+    config, checkpoint = map(str, segmenter)
+    write_photo(photos / 'wide.png', seed=9, size=(120, 50))
+    found = list(Segmenter(checkpoint, photos, batch_size=4, precision='float32'))
+    model = init_model(config, checkpoint, device='cpu')
+    for photo in found:
+        expected = inference_model(model, str(photos / photo.name)).pred_sem_seg.data[0].numpy()
+        assert photo.labels.dtype == np.uint8
+        assert np.mean(photo.labels == expected) > 0.99
+    assert found[-1].labels.shape == (70, 80)
+    assert {photo.name: photo.labels.shape for photo in found}['wide.png'] == (50, 120)
+
+
+def test_the_tool_writes_tables_and_a_picture(classifier, photos, tmp_path, tool):
+    (photos / 'e.png').write_bytes(b'')
+    out = tmp_path / 'out.csv'
+    picture = tmp_path / 'out.png'
+    code, printed, _ = tool(
+        'classify', classifier[1], photos, '--out', out, '--top', 2, '--picture', picture
+    )
+    assert code == 0
+    assert '1 of 5 photos cannot be read and are left out: e.png (OSError: the file is' in printed
+    rows = list(csv.DictReader(out.open(encoding='utf-8')))
+    assert [row['photo'] for row in rows] == ['a/c.jpg', 'a/d.png', 'b.png', 'z.bmp']
+    assert list(rows[0]) == ['photo', 'class_1', 'score_1', 'class_2', 'score_2']
+    assert all(float(row['score_1']) >= float(row['score_2']) for row in rows)
+    assert Image.open(picture).width > 300
+    code, _, error = tool('classify', classifier[1], photos, '--out', out)
+    assert (code, error) == (2, f'error: {out} is there already: give another, or --overwrite\n')
+
+
+def test_json_names_classes_of_a_file_and_what_was_left_out(classifier, photos, tmp_path, tool):
+    names = tmp_path / 'names.txt'
+    names.write_text('\n'.join(f'name {i}' for i in range(8)))
+    out = tmp_path / 'out.json'
+    assert tool('classify', classifier[1], photos, '--out', out, '--classes', names)[0] == 0
+    found = json.loads(out.read_text())
+    assert found['classes'][7] == 'name 7'
+    assert [len(photo['classes']) for photo in found['photos']] == [5] * 5
+    assert found['unread'] == []
+    names.write_text('one\ntwo')
+    code, _, error = tool('classify', classifier[1], photos, '--classes', names)
+    assert (code, error.count('\n')) == (2, 1)
+    assert '2 names of classes are given, but' in error
+
+
+def test_the_tool_writes_maps_overlays_and_shares(segmenter, photos, tmp_path, tool):
+    out = tmp_path / 'segmented'
+    assert tool('segment', segmenter[1], photos, '--out', out)[0] == 0
+    labels = np.asarray(Image.open(out / 'maps/a/c.jpg.png'))
+    assert labels.shape == (70, 80)
+    named = json.loads((out / 'classes.json').read_text())
+    assert named[1] == dict(name='b', colour=[20, 235, 100])
+    assert Image.open(out / 'maps/a/c.jpg.png').getpalette()[3:6] == [20, 235, 100]
+    overlay = np.asarray(Image.open(out / 'overlays/a/c.jpg.jpg'))
+    assert overlay.shape == (70, 80, 3)
+    rows = {row['photo']: row for row in csv.DictReader((out / 'shares.csv').open())}
+    assert len(rows) == 5
+    for number, name in enumerate('abcdefghi'):
+        assert float(rows['a/c.jpg'][name]) == pytest.approx(np.mean(labels == number), abs=1e-4)
+    code, _, error = tool('segment', segmenter[1], photos, '--out', out)
+    assert (code, error.count('\n')) == (2, 1)
+    assert 'holds files: give an empty folder' in error
+
+
+def test_a_checkpoint_of_another_kind_is_one_line(
+    classifier, segmenter, pretrained_checkpoint, photos
+):
+    for checkpoint in (segmenter[1], pretrained_checkpoint):
+        with pytest.raises(ValueError, match='holds no classifier: fine-tune one') as caught:
+            classify(checkpoint, photos)
+        assert '\n' not in str(caught.value)
+    with pytest.raises(ValueError, match='holds no segmenter: fine-tune one'):
+        Segmenter(classifier[1], photos)
+
+
+def test_a_checkpoint_without_config_needs_one(classifier, photos):
+    from mmengine.config import Config
+
+    config, checkpoint = classifier
+    rewrite(checkpoint, cfg=None, dataset_meta=None)
+    with pytest.raises(ValueError, match='does not hold the config of its run'):
+        classify(checkpoint, photos)
+    found = classify(checkpoint, photos, Config.fromfile(config))
+    assert found.classes == list('01234567')
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda cfg: cfg + '\nimport os\nx = os.getcwd()', 'holds more than plain values'),
+        (lambda cfg: cfg + '\nx = open("touched", "w")', 'a call in line'),
+        (lambda cfg: cfg + '\nx = (', 'holds more than plain values'),
+        (
+            lambda cfg: cfg.replace('mmbeitv2.BEiTViT', 'subprocess.check_call'),
+            "names 'subprocess.check_call', which is no component of mmbeitv2",
+        ),
+        (lambda cfg: cfg.replace('mmbeitv2.BEiTViT', 'mmbeitv2.Gone'), 'cannot be built'),
+    ],
+)
+def test_nothing_that_a_checkpoint_brings_is_run(classifier, photos, change, message):
+    rewrite(classifier[1], cfg=change)
+    with pytest.raises(UserError, match=message) as caught:
+        classify(classifier[1], photos)
+    assert '\n' not in str(caught.value)
+    assert not Path('touched').exists()
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(photos='nowhere'), 'no photos at nowhere'),
+        (dict(batch_size=0), 'batch_size is 0 and workers 0, but must be 1 and 0'),
+        (dict(max_unreadable=-1), 'max_unreadable is -1'),
+        (dict(device='gpu'), "device is 'gpu', which this machine does not have"),
+        (dict(precision='half'), "precision is 'half', allowed"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(classifier, photos, options, message):
+    with pytest.raises(UserError, match=message):
+        classify(classifier[1], **dict(photos=photos) | options)

@@ -1,0 +1,97 @@
+"""Class maps of photos: ``python tools/segment.py CHECKPOINT PHOTOS --out FOLDER``.
+
+PHOTOS is a folder (at any depth), a photo, or a text file with a photo a line. FOLDER gets
+``maps/PHOTO.png``, whose pixels are the numbers of the classes, coloured by a palette;
+``overlays/PHOTO.jpg``, the colours laid over the photo; ``shares.csv``, the share of the pixels
+that each class has; and ``classes.json``, names and colours. The names of the classes, the size and
+the normalisation are those that the checkpoint's run noted in it.
+"""
+
+import argparse
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
+from mmbeitv2.apis.prediction import Segmenter
+from mmbeitv2.datasets.decoding import read_rgb
+from mmbeitv2.errors import ExistingFileError, InputError
+from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.photo_arguments import add_photo_arguments, print_unread, reading_options
+from mmbeitv2.launch.user_errors import one_line_errors
+from mmbeitv2.visualization.class_maps import as_palette_image, colours_of, lay_over
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', help='of fine-tuning for segmentation')
+    parser.add_argument('photos', help='folder, photo or list')
+    parser.add_argument('--out', type=Path, required=True, metavar='FOLDER')
+    parser.add_argument('--share', type=float, default=0.5, help='of the colours in overlays')
+    parser.add_argument('--config', help='of the run (default: the one in the checkpoint)')
+    parser.add_argument('--overwrite', action='store_true', help='write into a folder with files')
+    add_photo_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Segment and write."""
+    if not 0 <= args.share <= 1:
+        raise InputError(f'--share is {args.share}, but must be from 0 to 1')
+    if args.out.exists() and not args.out.is_dir():
+        raise ExistingFileError(f'--out is {args.out}, a file: give a folder')
+    if args.out.is_dir() and any(args.out.iterdir()) and not args.overwrite:
+        raise ExistingFileError(f'{args.out} holds files: give an empty folder, or --overwrite')
+    options = reading_options(args)
+    # A fine-tuned model is built from its config, which says both.
+    del options['num_heads'], options['trust']
+    config = None if args.config is None else load_config(args.config)
+    segmenter = Segmenter(args.checkpoint, args.photos, config, progress=True, **options)
+    classes = segmenter.fine_tuned.classes
+    colours = colours_of(len(classes), segmenter.fine_tuned.palette)
+    args.out.mkdir(parents=True, exist_ok=True)
+    named = [dict(name=name, colour=colour.tolist()) for name, colour in zip(classes, colours)]
+    (args.out / 'classes.json').write_text(json.dumps(named, ensure_ascii=False, indent=1))
+    count = 0
+    with (args.out / 'shares.csv').open('w', encoding='utf-8', newline='') as file:
+        table = csv.writer(file)
+        table.writerow(['photo', *classes])
+        for photo in segmenter:
+            write_pictures(args.out, segmenter.photos.folder, photo, colours, args.share)
+            pixels = np.bincount(photo.labels.ravel(), minlength=len(classes))
+            table.writerow([photo.name, *(f'{n / photo.labels.size:.4f}' for n in pixels)])
+            count += 1
+    print(f'{count} photos in {args.out}')
+    print_unread(segmenter.unread, count + len(segmenter.unread))
+
+
+def write_pictures(out: Path, folder: Path, photo, colours: np.ndarray, share: float) -> None:
+    """Map and overlay of one photo, under its whole name: a.jpg and a.png may lie side by side."""
+    # A list may name photos by absolute paths, or above its own folder.
+    name = Path(*(part for part in Path(photo.name).parts if part not in ('/', '..')))
+    for kind, suffix in (('maps', '.png'), ('overlays', '.jpg')):
+        path = out / kind / name.with_name(f'{name.name}{suffix}')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == 'maps':
+            as_palette_image(photo.labels, colours).save(path)
+        else:
+            pixels = np.asarray(read_rgb(folder / photo.name))
+            Image.fromarray(lay_over(pixels, photo.labels, colours, share)).save(path, quality=90)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(argv)
+    with one_line_errors():
+        run(args)
+
+
+if __name__ == '__main__':
+    main()

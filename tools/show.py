@@ -1,0 +1,67 @@
+"""Draw what a pretrained model makes of one's own photos, in four figures.
+
+    python tools/show.py CHECKPOINT PHOTOS --out FOLDER
+
+features.png has the patch features as colours, the same for all photos; attention.png what [CLS]
+looks at, by head; codes.png masked photos with the codes that are predicted; neighbours.png the
+photos of the folder that are most alike. Photos are those of all folders below PHOTOS.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.logging import MMLogger
+
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
+from mmbeitv2.apis import load_pretrained, show_model
+from mmbeitv2.datasets.photo_folder import find_photos
+from mmbeitv2.errors import ExistingFileError
+from mmbeitv2.launch.user_errors import one_line_errors
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', help='of pretraining')
+    parser.add_argument('photos', type=Path, metavar='PHOTOS', help='folder with photos')
+    parser.add_argument('--out', type=Path, required=True, metavar='FOLDER', help='of the figures')
+    parser.add_argument('--tokenizer', metavar='FILE', help='where CHECKPOINT holds none')
+    parser.add_argument('--count', type=int, default=6, metavar='N', help='photos drawn')
+    parser.add_argument('--photo', type=Path, metavar='FILE', help='draw this one of PHOTOS alone')
+    parser.add_argument('--neighbours', type=int, default=6, metavar='N', help='of each photo')
+    parser.add_argument(
+        '--layer', type=int, default=-1, metavar='L', help='whose attention (default: the last)'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of the masks')
+    parser.add_argument(
+        '--num-heads', type=int, metavar='N', help="of the tokenizer's encoder, if not width / 64"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(argv)
+    # What was loaded, tensor by tensor, would bury the lines of the result.
+    MMLogger.get_instance('show', log_level='WARNING')
+    with one_line_errors():
+        if args.out.exists() and not args.out.is_dir():
+            raise ExistingFileError(f"--out '{args.out}' is a file: give a folder.")
+        # Before the weights are read, which takes longer than to see that a file is wrong.
+        find_photos(args.photos)
+        model = load_pretrained(args.checkpoint, args.num_heads, args.tokenizer)
+        figures = show_model(
+            *(model, args.photos, args.out, args.count, args.neighbours),
+            *(args.layer, args.photo, args.seed),
+        )
+        for path in figures:
+            print(path)
+        if model.target_generator is None:
+            print('no codes.png: the checkpoint has no tokenizer; give one by --tokenizer FILE')
+
+
+if __name__ == '__main__':
+    main()
