@@ -21,6 +21,7 @@ from demo_runs import (
 from example_options import LICENCE, ORIGIN, SHOTS, STAGES, parse_args
 from fashion_mnist import make_photos
 
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.errors import ExistingFileError
 from mmbeitv2.launch.jobs import Job, ToolJob, end_cleanly
 

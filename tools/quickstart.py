@@ -29,6 +29,7 @@ from demo_runs import (
 from quickstart_options import STAGES, parse_args
 from stage_times import StageTimes
 
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.launch.jobs import end_cleanly
 
 # Runs on what was pretrained and on random weights, as many at once as there are cores.
