@@ -62,17 +62,19 @@ def survey_codebook(
         if value < 1:
             raise InputError(f'{name} is {value}, allowed: 1 photo or more.')
     photos = find_photos(folder)
-    named = [None] * len(photos) if labels is None else labels_of(photos, folder, labels)
+    named: list[str | None] = [None] * len(photos)
+    named = named if labels is None else labels_of(photos, folder, labels)
     classes = sorted({label for label in named if label is not None})
     numbers = {label: number for number, label in enumerate(classes)}
-    numbered = torch.tensor([numbers.get(label, UNLABELLED) for label in named])
+    numbered = torch.tensor([UNLABELLED if label is None else numbers[label] for label in named])
     census = CodeCensus(num_codes, len(classes), CANDIDATES)
     # The whole photo would be squeezed to a square; its centre keeps its proportions.
     side = min(tokenizer.encoder.img_size)
     tokenizer.to(get_device())
     for start, pixels in _batches(photos, side, batch_size, 'coding photos'):
         codes, similarity = _encode(tokenizer, pixels)
-        colours = F.adaptive_avg_pool2d(pixels.float(), codes.shape[1:])
+        rows, columns = codes.shape[1:]
+        colours = F.adaptive_avg_pool2d(pixels.float(), (rows, columns))
         census.add(codes, similarity, colours, numbered[start : start + len(pixels)])
     chosen = choose_photos(census.best_photo, shown, EXAMPLES)
     rest = sorted(set(range(len(photos))) - set(chosen))
@@ -83,7 +85,7 @@ def survey_codebook(
     return CodebookSurvey(
         codebook=tokenizer.quantize.codebook.cpu(),
         census=census,
-        grid=tuple(grids.shape[1:]),
+        grid=(grids.shape[1], grids.shape[2]),
         side=side,
         photos=files,
         names=[path.relative_to(folder).as_posix() for path in files],

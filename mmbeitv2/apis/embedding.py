@@ -167,7 +167,9 @@ def _parts(
     ]
     read = iter(read_batches(photos.paths, LoadCenterCrop(encoder.size), batches, workers))
     for number, end in zip(numbers, ends):
-        positions, unread, features = [], [], {name: [] for name in names}
+        positions: list[int] = []
+        unread: list[tuple[int, str]] = []
+        features: dict[str, list[Any]] = {name: [] for name in names}
         for _ in range(number * PHOTOS, end, batch_size):
             batch = next(read)
             positions += batch.positions

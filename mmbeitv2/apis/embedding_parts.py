@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,8 @@ class EmbeddingParts:
         partial = self.folder / '.part'
         with open(partial, 'wb') as file:
             noted = {POSITIONS: np.array(positions, np.int64), UNREAD: json.dumps(unread)}
-            np.savez(file, **arrays, **noted)
+            # Its stub takes the names of arrays for its own argument, a flag.
+            np.savez(file, **arrays, **noted)  # type: ignore[arg-type]
         os.replace(partial, self.file(number))
 
     def unread(self, number: int) -> list[tuple[int, str]]:
@@ -77,7 +78,7 @@ class EmbeddingParts:
         shutil.rmtree(self.folder)
 
 
-class LazyParts(Sequence):
+class LazyParts(Sequence[Any]):
     """Arrays of the parts of a run, read one part at a time.
 
     Args:
@@ -94,11 +95,11 @@ class LazyParts(Sequence):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, number: int) -> '_LazyPart':
+    def __getitem__(self, number: int) -> '_LazyPart':  # type: ignore[override]  # no slices
         return _LazyPart(self.files[number], self.names)
 
 
-class _LazyPart(Mapping):
+class _LazyPart(Mapping[str, Any]):
     def __init__(self, file: Path, names: Sequence[str]) -> None:
         self.file = file
         self.names = names
@@ -107,7 +108,7 @@ class _LazyPart(Mapping):
         with np.load(self.file) as part:
             return part[name]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 
     def __len__(self) -> int:

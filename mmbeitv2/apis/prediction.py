@@ -61,7 +61,11 @@ class Segmenter:
     """
 
     def __init__(
-        self, checkpoint: str | Path, photos: str | Path, config: Config | None = None, **options
+        self,
+        checkpoint: str | Path,
+        photos: str | Path,
+        config: Config | None = None,
+        **options: Any,
     ) -> None:
         self.photos = list_photos(photos)
         self.options = options
@@ -107,7 +111,7 @@ def classify(
     found = list_photos(photos)
     fine_tuned = load_fine_tuned(checkpoint, 'classifier', config, classes)
     unread: list[tuple[str, str]] = []
-    options = dict(
+    options: dict[str, Any] = dict(
         batch_size=batch_size,
         workers=workers,
         device=device,
@@ -156,7 +160,7 @@ def _predict(
             bar.update(len(batch.positions) + len(batch.unread))
 
 
-def _of_equal_sizes(model: torch.nn.Module, items: Sequence[dict]) -> list[Any]:
+def _of_equal_sizes(model: Any, items: Sequence[dict[str, Any]]) -> list[Any]:
     """Predictions in order; photos of one size are computed together."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for i, item in enumerate(items):

@@ -18,7 +18,7 @@ from mmbeitv2.datasets.photo_folder import find_photos
 from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.models import BEiTV2
 from mmbeitv2.models.attention_maps import cls_attention
-from mmbeitv2.visualization.codes import encode_images
+from mmbeitv2.visualization.codes import CodedImages, encode_images
 from mmbeitv2.visualization.features import (
     draw_attention,
     draw_features,
@@ -124,7 +124,7 @@ def _image(pixels: Tensor) -> Image.Image:
     return Image.fromarray(pixels.permute(1, 2, 0).numpy())
 
 
-def _references(photos: Sequence[Path], shown: Sequence[int], model: BEiTV2):
+def _references(photos: Sequence[Path], shown: Sequence[int], model: BEiTV2) -> CodedImages:
     others = evenly_spaced(sorted(set(range(len(photos))) - set(shown)), REFERENCES)
     pixels = read_photos([photos[i] for i in others], model.backbone.img_size[0])
     return encode_images(model.target_generator.cpu(), [_image(one) for one in pixels])

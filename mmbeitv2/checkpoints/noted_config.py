@@ -30,9 +30,11 @@ def noted_config(meta: Mapping[str, Any], source: str) -> Config | None:
         return None
     try:
         values = {
-            statement.targets[0].id: _value(statement.value)
+            target.id: _value(statement.value)
             for statement in ast.parse(text).body
             if isinstance(statement, ast.Assign)
+            for target in statement.targets
+            if isinstance(target, ast.Name)
         }
     except (SyntaxError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(
@@ -56,7 +58,9 @@ def _value(node: ast.expr) -> Any:
             )
         }
     if isinstance(node, ast.Dict):
-        return {_value(key): _value(value) for key, value in zip(node.keys, node.values)}
+        if None in node.keys:
+            raise ValueError(f'an unpacked dictionary in line {node.lineno}')
+        return {_value(key): _value(value) for key, value in zip(node.keys, node.values) if key}
     if isinstance(node, ast.List):
         return [_value(child) for child in node.elts]
     if isinstance(node, ast.Tuple):

@@ -67,16 +67,16 @@ def tar_photos(
         with tarfile.open(path, 'r:') as tar:
             for member in tar:
                 # tarfile keeps all members otherwise: 500 bytes for each photo.
-                tar.members = []
+                tar.members = []  # type: ignore[attr-defined]  # of Python, absent in its stub
                 if not member.isreg() or member.issparse():
                     continue
                 name, place = member.name, (member.offset_data, member.size)
                 if any(part.startswith('.') for part in name.split('/')[-1:]):
                     left_out.add(name, 'hidden')
-                elif name.lower().endswith(extensions):
+                elif name.lower().endswith(tuple(extensions)):
                     photos.append((name, place))
                 elif name.endswith(LABEL) and with_label:
-                    labels[_key(name)] = _label(tar.extractfile(member).read(), name, path)
+                    labels[_key(name)] = _label(_content(tar, member), name, path)
                 elif not name.endswith(LABEL):
                     left_out.add(name, 'of another extension')
     except tarfile.TarError as error:
@@ -168,7 +168,7 @@ def lmdb_photos(path: str, extensions: Sequence[str], left_out: LeftOut) -> Iter
     with _environment(path).begin() as transaction:
         for key in transaction.cursor().iternext(values=False):
             name = os.fsdecode(bytes(key))
-            if not name.lower().endswith(extensions):
+            if not name.lower().endswith(tuple(extensions)):
                 left_out.add(name, 'of another extension')
             elif '://' in name:
                 left_out.add(name, 'with :// in its name')
@@ -215,3 +215,10 @@ class LmdbPhotoBackend(BaseStorageBackend):
 
 register_backend('mmbeitv2.tar', TarBackend, prefixes='tar')
 register_backend('mmbeitv2.lmdb', LmdbPhotoBackend, prefixes='lmdb')
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    # Only of folders and devices, which are passed over.
+    assert file is not None
+    return file.read()

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ VIEWS = (
 def read_channels(
     path: str,
     channels: int,
-    backend_args: dict | None = None,
+    backend_args: dict[str, Any] | None = None,
     value_range: Sequence[float] | None = None,
 ) -> np.ndarray:
     """Read a file as the 8-bit channels that it holds.
@@ -59,7 +60,7 @@ def read_channels(
         if content.startswith(TIFF) and channels != 1:
             return _of_tiff(content, channels, path, value_range)
         image = Image.open(io.BytesIO(content))
-        several = image.format == 'TIFF' and image.n_frames > 1
+        several = image.format == 'TIFF' and getattr(image, 'n_frames', 1) > 1
         if several or (content.startswith(TIFF) and image.mode not in GREY_MODES):
             return _of_tiff(content, channels, path, value_range)
         grey = image.mode in GREY_MODES
@@ -137,7 +138,7 @@ class RGBView(torch.nn.Module):
         ValueError: No such view, or none for other channels than three.
     """
 
-    def __init__(self, channels: int, view: str | Sequence | None, key: str) -> None:
+    def __init__(self, channels: int, view: str | Sequence[Any] | None, key: str) -> None:
         super().__init__()
         check_count(self, 'channels', channels, RGB)
         weights = _weights(channels, view)
@@ -158,7 +159,7 @@ class RGBView(torch.nn.Module):
         return mixed.clamp(0, 1) * 2 - 1
 
 
-def _weights(channels: int, view: str | Sequence | None) -> Tensor | None:
+def _weights(channels: int, view: str | Sequence[Any] | None) -> Tensor | None:
     """Matrix (3, channels) of a view; None for what is none."""
     if view is None:
         return torch.eye(RGB) if channels == RGB else None
@@ -166,7 +167,7 @@ def _weights(channels: int, view: str | Sequence | None) -> Tensor | None:
         return torch.ones(RGB, 1) if view == 'repeat' and channels == 1 else None
     if not isinstance(view, Sequence) or len(view) != RGB:
         return None
-    if all(is_count(place, least=0) and place < channels for place in view):
+    if all(is_count(place, least=0) and int(place) < channels for place in view):
         return torch.eye(channels)[list(view)]
     try:
         weights = torch.tensor(view, dtype=torch.float32)

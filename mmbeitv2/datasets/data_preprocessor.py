@@ -141,7 +141,7 @@ class BEiTV2DataPreprocessor(_CropPreprocessor):
         image_size: int | Sequence[int] | None = None,
         non_blocking: bool = True,
         channels: int = 3,
-        tokenizer_view: str | Sequence | None = None,
+        tokenizer_view: str | Sequence[Any] | None = None,
     ) -> None:
         super().__init__(image_size=image_size, non_blocking=non_blocking, channels=channels)
         if (

@@ -75,7 +75,7 @@ def open_image(
         return Image.open(io.BytesIO(content)), content
 
 
-def read_bytes(path: str | Path, backend_args: dict | None = None) -> bytes:
+def read_bytes(path: str | Path, backend_args: dict[str, Any] | None = None) -> bytes:
     """All bytes of an image file, see ``open_image``."""
     with naming_unreadable_file(path):
         if backend_args is None and '://' not in str(path):

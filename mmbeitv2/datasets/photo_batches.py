@@ -28,8 +28,8 @@ class PhotoBatch(NamedTuple):
     unread: list[tuple[int, str]]
 
 
-class _Photos(Dataset):
-    def __init__(self, paths: Sequence[Path], pipeline: Callable[[dict], Any]) -> None:
+class _Photos(Dataset[Any]):
+    def __init__(self, paths: Sequence[Path], pipeline: Callable[[dict[str, Any]], Any]) -> None:
         self.paths = paths
         self.pipeline = pipeline
 
@@ -42,7 +42,7 @@ class _Photos(Dataset):
 
 def read_batches(
     paths: Sequence[Path],
-    pipeline: Callable[[dict], Any],
+    pipeline: Callable[[dict[str, Any]], Any],
     batches: Sequence[Sequence[int]],
     workers: int = 0,
 ) -> Iterator[PhotoBatch]:
@@ -58,7 +58,10 @@ def read_batches(
         ValueError: a photo whose numbers need a ``value_range``, see ``LoadImage``.
     """
     loader = DataLoader(
-        _Photos(paths, pipeline), batch_sampler=batches, num_workers=workers, collate_fn=_parted
+        _Photos(paths, pipeline),
+        batch_sampler=[list(b) for b in batches],
+        num_workers=workers,
+        collate_fn=_parted,
     )
     yield from loader
 

@@ -115,9 +115,10 @@ class Photos(CustomDataset):
             return [{'img_path': path} for path, _ in paths]
         return [{'img_path': path, 'gt_label': label} for path, label in paths]
 
-    def _of_places(self) -> list[dict]:
+    def _of_places(self) -> list[dict[str, Any]]:
         places = places_of(self.roots, self.place_prefix, self.columns)
-        left_out, samples = LeftOut(), []
+        left_out = LeftOut()
+        samples: list[Any] = []
         for place in places:
             before = len(samples)
             samples += place.photos(self.extensions, self.with_label, left_out)

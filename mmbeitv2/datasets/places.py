@@ -4,6 +4,7 @@ import glob
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from mmbeitv2.errors import InputError, MissingFileError, NotInstalledError
 
@@ -30,7 +31,7 @@ class Place:
     path: str
     kind: str
     files: list[str]
-    columns: dict = field(default_factory=dict)
+    columns: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def table(self, with_label: bool = False) -> Table:
         """The headers of Parquet files or of a saved data set."""
@@ -69,7 +70,9 @@ class Place:
 
 
 def places_of(
-    data_root: str | Sequence[str], data_prefix: str | Mapping, columns: Mapping | None = None
+    data_root: str | Sequence[str],
+    data_prefix: str | Mapping[str, Any],
+    columns: Mapping[str, Any] | None = None,
 ) -> list[Place]:
     """Find the places that a data set names.
 
@@ -107,7 +110,7 @@ def kind_of(path: str) -> str:
     return 'table' if saved else kind
 
 
-def _place(path: str, columns: dict) -> Place:
+def _place(path: str, columns: dict[str, Any]) -> Place:
     path = os.path.expanduser(path)
     if path.lower().endswith(PACKED):
         raise InputError(
@@ -153,7 +156,7 @@ def _files(pattern: str) -> list[str]:
 
 def _refuse_twice(places: Sequence[Place]) -> None:
     """Refuse photos that would be seen twice: one place again, or a folder in another."""
-    seen = {}
+    seen: dict[str, str] = {}
     for place in places:
         for file in place.files:
             real = os.path.realpath(file)
@@ -181,7 +184,9 @@ def equal_names(folders: Sequence[str], paths: Sequence[str]) -> str | None:
     Returns:
         str | None: One line; None where all names differ.
     """
-    first, equal, copies = {}, [], 0
+    first: dict[str, Any] = {}
+    equal: list[Any] = []
+    copies = 0
     for path in paths:
         folder = next((f for f in folders if _inside(path, f)), None)
         if folder is None:

@@ -80,7 +80,8 @@ class Table:
 
     def _header(self) -> tuple[Any, int]:
         if self.saved:
-            return self.dataset.data.schema, len(self.dataset)
+            dataset: Any = self.dataset
+            return dataset.data.schema, len(dataset)
         import_datasets()
         # It comes with datasets.
         from pyarrow import parquet
@@ -163,8 +164,8 @@ class Table:
             nested = types.is_struct(column.type)
             self._check_bytes(column.field('bytes') if nested else column)
             named = nested and column.type.get_field_index('path') >= 0
-            names = column.field('path') if named else None
-            labels = part.column(self.label_column) if self.label_column else None
+            names: Any = column.field('path') if named else None
+            labels: Any = part.column(self.label_column) if self.label_column else None
             for row in range(len(column)):
                 name = ((names[row].as_py() if named else '') or '').replace('://', '/')
                 label = None if labels is None else labels[row].as_py()

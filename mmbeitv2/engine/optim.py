@@ -26,6 +26,8 @@ class OptimWrapperConstructor(DefaultOptimWrapperConstructor):
         paramwise_cfg: mmengine's options, such as ``custom_keys``.
     """
 
+    optimizer_cfg: dict[str, Any]
+
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapped optimiser of ``model``."""
         on_cpu = any(p.is_cpu for p in model.parameters())
@@ -55,8 +57,6 @@ class LayerDecayOptimWrapperConstructor(OptimWrapperConstructor):
 
     Source: official ``optim_factory.get_parameter_groups``.
     """
-
-    optimizer_cfg: dict[str, Any]
 
     def __init__(
         self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None

@@ -24,7 +24,8 @@ def choose_photos(best_photo: Tensor, wanted: int, examples: int) -> list[int]:
     photos, photo = np.unique(best_photo.numpy()[code, rank], return_inverse=True)
     held = _grouped(photo, code, len(photos))
     shows = _grouped(code, photo, len(best_photo))
-    count, taken, chosen = np.zeros(len(best_photo), int), np.zeros(len(photos), bool), []
+    count, taken = np.zeros(len(best_photo), int), np.zeros(len(photos), bool)
+    chosen: list[int] = []
     for level in range(1, examples + 1):
         lacking = np.array([count[c] < level <= len(shows[c]) for c in range(len(count))])
         use = np.array([lacking[codes].sum() for codes in held])

@@ -39,7 +39,7 @@ class FineTuned(NamedTuple):
     """
 
     model: nn.Module
-    pipeline: Callable[[dict], Any]
+    pipeline: Callable[[dict[str, Any]], Any]
     classes: list[str]
     palette: list[list[int]] | None
 
@@ -87,7 +87,9 @@ def load_fine_tuned(
     return FineTuned(model, pipeline, names, noted.get('palette'))
 
 
-def _build(cfg: Config, kind: str, opened: Checkpoint) -> tuple[nn.Module, Callable[[dict], Any]]:
+def _build(
+    cfg: Config, kind: str, opened: Checkpoint
+) -> tuple[nn.Module, Callable[[dict[str, Any]], Any]]:
     _import_components(SCOPES[kind])
     settings = dict(cfg.model)
     # mmengine's runner hands it to models without their own.
@@ -125,5 +127,8 @@ def _import_components(scope: str) -> None:
 
 
 def _num_classes(model: nn.Module) -> int:
-    head = getattr(model, 'decode_head', None)
-    return model.head.fc.out_features if head is None else head.num_classes
+    head: Any = getattr(model, 'decode_head', None)
+    if head is not None:
+        return int(head.num_classes)
+    head = model.head
+    return int(head.fc.out_features)

@@ -103,7 +103,7 @@ RULES = {
         lambda v: (
             v is None
             or isinstance(v, str)
-            or (isinstance(v, list | tuple) and v and all(isinstance(one, str) for one in v))
+            or (isinstance(v, list | tuple) and bool(v) and all(isinstance(one, str) for one in v))
         ),
         'None, a folder, or a list of folders and files',
     ),

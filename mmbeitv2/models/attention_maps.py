@@ -51,8 +51,10 @@ def cls_attention(vit: VisionTransformer, images: Tensor, layer: int = -1) -> Te
     x, grid = vit.embed(images)
     shared = vit.shared_bias(grid)
     x = vit.layers(x, grid, shared, stop=layer)
-    q, k, _ = queries_keys_values(vit.blocks[layer], x)
-    bias = position_bias(vit.blocks[layer], grid, shared)
+    block = vit.blocks[layer]
+    assert isinstance(block, Block)
+    q, k, _ = queries_keys_values(block, x)
+    bias = position_bias(block, grid, shared)
     weights = attention_weights(q[:, :, :1], k, None if bias is None else bias[:, :1])
     return weights[:, :, 0, 1:].unflatten(-1, grid).float()
 

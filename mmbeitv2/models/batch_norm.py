@@ -81,8 +81,10 @@ class AnyDeviceSyncBN(_BatchNorm):
             return
         self.num_batches_tracked += 1
         # Without a momentum PyTorch's batch norms keep the plain mean over all steps.
-        share = self.momentum
-        if share is None:
+        share: float | Tensor
+        if self.momentum is not None:
+            share = self.momentum
+        else:
             # As a number it would wait for the GPU; as a tensor it is of the type of what it mixes.
             share = self.num_batches_tracked.to(mean.dtype).reciprocal()
         for running, batch in (

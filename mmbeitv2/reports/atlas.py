@@ -10,6 +10,7 @@ from datetime import date
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,7 +97,7 @@ def _sheets(sprites: Sprites, kind: str) -> Iterator[str]:
         )
 
 
-def _page_data(survey: CodebookSurvey, title: str) -> dict:
+def _page_data(survey: CodebookSurvey, title: str) -> dict[str, Any]:
     census = survey.census
     used = int(survey.used.sum())
     return dict(
@@ -120,7 +121,7 @@ def _page_data(survey: CodebookSurvey, title: str) -> dict:
     )
 
 
-def _codes(survey: CodebookSurvey) -> dict:
+def _codes(survey: CodebookSurvey) -> dict[str, Any]:
     """Columns of the table of codes; what is flat here has a fixed number for each code."""
     census = survey.census
     near, cosine = nearest_codes(survey.codebook, NEIGHBOURS)

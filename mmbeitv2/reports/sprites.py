@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -60,7 +61,7 @@ def draw_sprites(survey: CodebookSurvey, budget: int) -> tuple[Sprites, Sprites]
     face = next(side for most, side in FACE_SIDES if len(used) <= most)
     room = budget - len(used) * face**2 * FACE_BYTES_A_PIXEL * BASE64
     side = photo_side(survey, room)
-    wanted = [[] for _ in survey.photos]
+    wanted: list[list[Any]] = [[] for _ in survey.photos]
     for number, code in enumerate(used):
         photo, cell = survey.exemplars[code][0]
         wanted[photo].append((number, cell))
@@ -123,14 +124,14 @@ class _Sheet:
         self.waiting = []
 
 
-def _read(paths: Sequence, side: int) -> Iterator[Image.Image]:
+def _read(paths: Sequence[Any], side: int) -> Iterator[Image.Image]:
     load = LoadCenterCrop(side)
     for path in paths:
         pixels = load.transform(dict(img_path=str(path)))['img']
         yield Image.fromarray(pixels.permute(1, 2, 0).numpy())
 
 
-def _short_sides(paths: Sequence) -> Iterator[int]:
+def _short_sides(paths: Sequence[Any]) -> Iterator[int]:
     for path in paths:
         with Image.open(path) as image:
             yield min(image.size)
@@ -145,13 +146,11 @@ def _face(image: Image.Image, patch: Patch, grid: Sequence[int], side: int) -> n
     box = (x, y, min(x + 2 * width, image.width), min(y + 2 * height, image.height))
     crop = image.resize((side, side), Image.Resampling.BICUBIC, box=box)
     scale = side / (box[2] - box[0]), side / (box[3] - box[1])
-    inner = [
-        round((value - origin) * factor)
-        for value, origin, factor in zip((left, top, right, bottom), (x, y, x, y), (*scale, *scale))
-    ]
+    ends = zip((left, top, right, bottom), (x, y, x, y), (*scale, *scale))
+    x1, y1, x2, y2 = (round((value - origin) * factor) for value, origin, factor in ends)
     face = Image.blend(crop, Image.new('RGB', crop.size, 'white'), 0.4)
-    face.paste(crop.crop(inner), inner[:2])
-    frame = (inner[0], inner[1], inner[2] - 1, inner[3] - 1)
+    face.paste(crop.crop((x1, y1, x2, y2)), (x1, y1))
+    frame = (x1, y1, x2 - 1, y2 - 1)
     ImageDraw.Draw(face).rectangle(frame, outline=INK)
     return np.asarray(face)
 

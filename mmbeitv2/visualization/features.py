@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib import colormaps
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -176,5 +177,5 @@ def _heat(photo: Image.Image, attention: Tensor) -> Image.Image:
     return Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
 
 
-def _note(figure, text: str) -> None:
+def _note(figure: Figure, text: str) -> None:
     figure.text(0.5, 0.01, text, ha='center', va='bottom', fontsize=8.5, color=MUTED)

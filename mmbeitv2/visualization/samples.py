@@ -1,6 +1,7 @@
 """Samples as a run's pipeline makes them: crop, hidden patches, class or mask, as a picture."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -15,7 +16,7 @@ HIDDEN, SHARE = (128, 128, 128), 0.8
 
 def draw_sample(
     inputs: Tensor,
-    sample,
+    sample: Any,
     bgr: bool = False,
     classes: Sequence[str] | None = None,
     palette: Sequence[Sequence[int]] | None = None,

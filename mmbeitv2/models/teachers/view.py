@@ -1,6 +1,7 @@
 """What a teacher sees of images that are not RGB, which is chosen, never guessed."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -37,7 +38,7 @@ class ViewingTeacher(nn.Module):
         return self.teacher(self.view(images), grid_size)
 
 
-def build_teacher(config: Mapping, channels: int) -> nn.Module:
+def build_teacher(config: Mapping[str, Any], channels: int) -> Any:
     """Build a teacher for images of so many channels.
 
     Args:
