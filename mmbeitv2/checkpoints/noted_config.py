@@ -30,11 +30,9 @@ def noted_config(meta: Mapping[str, Any], source: str) -> Config | None:
         return None
     try:
         values = {
-            target.id: _value(statement.value)
+            _name(statement): _value(statement.value)
             for statement in ast.parse(text).body
             if isinstance(statement, ast.Assign)
-            for target in statement.targets
-            if isinstance(target, ast.Name)
         }
     except (SyntaxError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(
@@ -43,6 +41,13 @@ def noted_config(meta: Mapping[str, Any], source: str) -> Config | None:
         ) from error
     _check_types(values, source)
     return Config(values)
+
+
+def _name(statement: ast.Assign) -> str:
+    (target,) = statement.targets
+    if not isinstance(target, ast.Name):
+        raise ValueError(f'an assignment to no plain name in line {statement.lineno}')
+    return target.id
 
 
 def _value(node: ast.expr) -> Any:
