@@ -30,7 +30,20 @@ from .shell import Simple, expand_choices, simple_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 # Programs that are not the project's: their own manual is their check.
-OTHERS = ('apt-get', 'awk', 'cd', 'find', 'git', 'ln', 'mim', 'mkdir', 'pip', 'pre-commit', 'ruff')
+OTHERS = (
+    'apt-get',
+    'awk',
+    'cd',
+    'find',
+    'git',
+    'ln',
+    'mim',
+    'mkdir',
+    'mypy',
+    'pip',
+    'pre-commit',
+    'ruff',
+)
 OTHERS = (*OTHERS, 'python3.10', 'python3.11', 'python3.12', 'sort', 'source', 'srun', 'venv')
 # What a launcher starts, and how many of its arguments before the tool's own it keeps.
 LAUNCHERS = {
