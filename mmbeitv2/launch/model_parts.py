@@ -45,7 +45,8 @@ def check_model(model: Any, key: str, scope: str | None) -> None:
     """
     # Whoever builds a part of another package may add arguments; this one's are built as they are.
     own = isinstance(model, Mapping) and str(model.get('type')).startswith('mmbeitv2.')
-    given = ('data_preprocessor', 'module')
+    # VQKD takes out what its teacher sees.
+    given = ('data_preprocessor', 'module', *(('view',) if key.endswith('.teacher') else ()))
     check_component(model, key, MODELS, scope, given=given, complete=own and '.' not in key)
     if own:
         _check_arguments_of_parts(model, key)

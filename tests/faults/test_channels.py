@@ -16,6 +16,8 @@ from mmbeitv2.datasets import LoadCenterCrop, LoadRandomCrop
 from mmbeitv2.datasets.channels import RGBView, read_channels
 from mmbeitv2.errors import InputError, UserError
 from mmbeitv2.launch import preflight
+from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.config_parts import check_parts
 from mmbeitv2.launch.runner import build_runner
 from mmbeitv2.models import BEiTViT
 
@@ -225,3 +227,13 @@ def test_adapted_weights_see_a_grey_image_as_its_three_equal_channels(tmp_path):
     model.load_checkpoint(str(tmp_path / 'rgb.pth'), adapt_channels=True)
     grey = torch.rand(2, 1, 32, 32)
     torch.testing.assert_close(model(grey)[0], source(grey.expand(-1, 3, -1, -1))[0])
+
+
+def test_the_check_before_a_run_knows_what_a_teacher_sees():
+    name = 'mmbeitv2::vqkd/vqkd_encoder-b16_decoder-1x768x12_clip-b16_100e.py'
+    cfg = load_config(name)
+    cfg.model.teacher.view = [3, 2, 1]
+    check_parts(cfg, ('train',))
+    cfg.model.teacher.views = [3, 2, 1]
+    with pytest.raises(ValueError, match=r'model\.teacher\.views: CLIPTeacher takes no views'):
+        check_parts(cfg, ('train',))
