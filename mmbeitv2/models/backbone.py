@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from timm.models import adapt_input_conv
 from torch import Tensor
 
 from mmbeitv2.checkpoints.loading import load_exactly
@@ -21,6 +20,25 @@ ARCHITECTURES = {
 }
 PROJECTION = 'backbone.patch_embed.proj.weight'
 OUT_TYPES = ('raw', 'cls_token', 'avg_featmap', 'featmap', 'cls_and_avg')
+
+
+def adapt_channels_of(weight: Tensor, channels: int) -> Tensor:
+    """The patch projection for images of another number of channels.
+
+    The rule of ``timm.models.adapt_input_conv``, which in timm 1.0.22 is for RGB alone.
+
+    Args:
+        weight: float ``(C, known channels, P, P)``.
+        channels: of the images to come.
+
+    Returns:
+        Float ``(C, channels, P, P)``: the sum for one channel; repeated in order and scaled by
+        known / wanted channels for several.
+    """
+    if channels == 1:
+        return weight.sum(1, keepdim=True)
+    known = weight.shape[1]
+    return weight[:, torch.arange(channels) % known] * (known / channels)
 
 
 @MODELS.register_module()
@@ -139,7 +157,7 @@ class BEiTViT(VisionTransformer):
                     'projection (summed for one channel, repeated and scaled for several), or '
                     'start from other weights'
                 )
-            opened.state[PROJECTION] = adapt_input_conv(self.in_chans, weight, weight.shape[1])
+            opened.state[PROJECTION] = adapt_channels_of(weight, self.in_chans)
         load_exactly(self, opened, 'backbone.', may_be_missing=('fc_norm.',))
 
     def train(self, mode: bool = True) -> 'BEiTViT':

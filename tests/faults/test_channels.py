@@ -20,6 +20,7 @@ from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.config_parts import check_parts
 from mmbeitv2.launch.runner import build_runner
 from mmbeitv2.models import BEiTViT
+from mmbeitv2.models.backbone import adapt_channels_of
 
 CONFIGS = Path(mmbeitv2.__file__).parents[1] / 'configs/demo'
 WIDTH = dict(embed_dim=32, num_heads=2)
@@ -216,6 +217,21 @@ def test_weights_of_rgb_are_adapted_on_demand_alone(tmp_path, channels):
     weight = source.patch_embed.proj.weight
     rule = weight.sum(1, keepdim=True) if channels == 1 else weight[:, [0, 1, 2, 0]] * 3 / 4
     torch.testing.assert_close(model.patch_embed.proj.weight, rule)
+
+
+@pytest.mark.parametrize('channels', [1, 2, 4, 13])
+def test_weights_of_rgb_are_adapted_by_timms_rule(channels):
+    weight = torch.randn(6, 3, 2, 2)
+    expected = timm.models.adapt_input_conv(channels, weight)
+    torch.testing.assert_close(adapt_channels_of(weight, channels), expected)
+
+
+def test_weights_of_other_channels_than_rgb_are_adapted_too():
+    near, far = torch.randn(6, 2, 2, 2).split(1, dim=1)
+    weight = torch.cat([near, far], dim=1)
+    torch.testing.assert_close(adapt_channels_of(weight, 1), near + far)
+    expected = torch.cat([near, far, near], dim=1) * 2 / 3
+    torch.testing.assert_close(adapt_channels_of(weight, 3), expected)
 
 
 def test_adapted_weights_see_a_grey_image_as_its_three_equal_channels(tmp_path):
