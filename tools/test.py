@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from mmengine.config import Config
 
 import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
+from mmbeitv2.engine.workers import end_workers
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch import preflight
 from mmbeitv2.launch.config import load_config
@@ -171,7 +172,10 @@ def main() -> None:
     """Run the tool."""
     args = parse_args()
     with one_line_errors():
-        test(args)
+        try:
+            test(args)
+        finally:
+            end_workers()
         leave_processes()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from mmengine.config import Config
 
 import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
+from mmbeitv2.engine.workers import end_workers
 from mmbeitv2.launch import preflight
 from mmbeitv2.launch.batch import num_processes, settle_total_batch
 from mmbeitv2.launch.config import load_config
@@ -118,7 +119,10 @@ def main() -> None:
     args = parse_args()
     # Within training StopHook listens instead.
     with one_line_errors('interrupted outside of training: nothing was saved'):
-        train(args)
+        try:
+            train(args)
+        finally:
+            end_workers()
         leave_processes()
 
 

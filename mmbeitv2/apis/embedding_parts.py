@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -59,8 +59,8 @@ class EmbeddingParts:
         partial = self.folder / '.part'
         with open(partial, 'wb') as file:
             noted = {POSITIONS: np.array(positions, np.int64), UNREAD: json.dumps(unread)}
-            # Its stub takes the names of arrays for its own argument, a flag.
-            np.savez(file, **arrays, **noted)  # type: ignore[arg-type]
+            whole: dict[str, Any] = {**arrays, **noted}
+            np.savez(file, **whole)
         os.replace(partial, self.file(number))
 
     def unread(self, number: int) -> list[tuple[int, str]]:
@@ -78,7 +78,7 @@ class EmbeddingParts:
         shutil.rmtree(self.folder)
 
 
-class LazyParts(Sequence[Any]):
+class LazyParts(Sequence[Mapping[str, np.ndarray]]):
     """Arrays of the parts of a run, read one part at a time.
 
     Args:
@@ -95,11 +95,19 @@ class LazyParts(Sequence[Any]):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, number: int) -> '_LazyPart':  # type: ignore[override]  # no slices
+    @overload
+    def __getitem__(self, number: int) -> '_LazyPart': ...
+
+    @overload
+    def __getitem__(self, number: slice) -> 'list[_LazyPart]': ...
+
+    def __getitem__(self, number: int | slice) -> 'list[_LazyPart] | _LazyPart':
+        if isinstance(number, slice):
+            return [_LazyPart(file, self.names) for file in self.files[number]]
         return _LazyPart(self.files[number], self.names)
 
 
-class _LazyPart(Mapping[str, Any]):
+class _LazyPart(Mapping[str, np.ndarray]):
     def __init__(self, file: Path, names: Sequence[str]) -> None:
         self.file = file
         self.names = names

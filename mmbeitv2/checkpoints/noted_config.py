@@ -31,8 +31,7 @@ def noted_config(meta: Mapping[str, Any], source: str) -> Config | None:
     try:
         values = {
             _name(statement): _value(statement.value)
-            for statement in ast.parse(text).body
-            if isinstance(statement, ast.Assign)
+            for statement in map(_assignment, ast.parse(text).body)
         }
     except (SyntaxError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(
@@ -43,9 +42,15 @@ def noted_config(meta: Mapping[str, Any], source: str) -> Config | None:
     return Config(values)
 
 
+def _assignment(statement: ast.stmt) -> ast.Assign:
+    if not isinstance(statement, ast.Assign):
+        raise ValueError(f'no assignment in line {statement.lineno}')
+    return statement
+
+
 def _name(statement: ast.Assign) -> str:
-    (target,) = statement.targets
-    if not isinstance(target, ast.Name):
+    target = statement.targets[0]
+    if len(statement.targets) > 1 or not isinstance(target, ast.Name):
         raise ValueError(f'an assignment to no plain name in line {statement.lineno}')
     return target.id
 

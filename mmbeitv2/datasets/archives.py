@@ -65,9 +65,10 @@ def tar_photos(
     photos, labels = [], {}
     try:
         with tarfile.open(path, 'r:') as tar:
+            archive: Any = tar
             for member in tar:
                 # tarfile keeps all members otherwise: 500 bytes for each photo.
-                tar.members = []  # type: ignore[attr-defined]  # of Python, absent in its stub
+                archive.members = []
                 if not member.isreg() or member.issparse():
                     continue
                 name, place = member.name, (member.offset_data, member.size)
@@ -76,7 +77,7 @@ def tar_photos(
                 elif name.lower().endswith(tuple(extensions)):
                     photos.append((name, place))
                 elif name.endswith(LABEL) and with_label:
-                    labels[_key(name)] = _label(_content(tar, member), name, path)
+                    labels[_key(name)] = _label(archive.extractfile(member).read(), name, path)
                 elif not name.endswith(LABEL):
                     left_out.add(name, 'of another extension')
     except tarfile.TarError as error:
@@ -215,10 +216,3 @@ class LmdbPhotoBackend(BaseStorageBackend):
 
 register_backend('mmbeitv2.tar', TarBackend, prefixes='tar')
 register_backend('mmbeitv2.lmdb', LmdbPhotoBackend, prefixes='lmdb')
-
-
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member)
-    # Only of folders and devices, which are passed over.
-    assert file is not None
-    return file.read()

@@ -10,7 +10,8 @@ from mmbeitv2.errors import InputError, MissingFileError
 
 from .decoding import naming_unreadable_file
 from .labels import named
-from .listing import LeftOut, readable_extensions, walk_images
+from .listing import readable_extensions
+from .photo_list import list_photos
 
 FOLDERS = 'folders'
 
@@ -32,12 +33,7 @@ def find_photos(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise MissingFileError(f"no folder '{folder}': give the one that holds the photos.")
-    left_out = LeftOut()
-    names = sorted(walk_images(folder, readable_extensions(), left_out))
-    if not names:
-        found = left_out if left_out.names else 'it is empty'
-        raise InputError(f"'{folder}' has no photo, needed is 1 or more; {found}. Give another.")
-    photos = [folder / name for name in names]
+    photos = list_photos(folder).paths
     for path in photos:
         with naming_unreadable_file(path), Image.open(path):
             pass

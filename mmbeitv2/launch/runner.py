@@ -20,7 +20,6 @@ from mmengine.runner import Runner
 from mmbeitv2.checkpoints.host_reading import checked_source, refuse_code_in_checkpoints
 from mmbeitv2.checkpoints.reading import check_training_checkpoint
 from mmbeitv2.engine import PlainCheckpointHook, SoundWeightsHook, VariedCodesHook
-from mmbeitv2.engine.workers import end_workers
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch.launchers import VARIABLES, check_launcher
 from mmbeitv2.launch.options import ConfigOptions
@@ -122,7 +121,7 @@ def load_weights(runner: Runner, checkpoint: str) -> None:
 
 
 def leave_processes() -> None:
-    """End the workers of a run that has come to its end, and this process's part in it.
+    """End this process's part in a distributed run that has come to its end.
 
     Call it where nothing refers to the runner any more. gloo's threads end with the last reference
     to their group, which the runner's wrapped model has too, in a circle that only the garbage
@@ -130,7 +129,6 @@ def leave_processes() -> None:
     aborts the process whose work was done, and torchrun calls the whole run failed. Not for runs
     that end at an error: the other processes may wait within an operation.
     """
-    end_workers()
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
         gc.collect()

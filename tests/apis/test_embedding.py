@@ -109,6 +109,15 @@ def test_parts_of_another_checkpoint_or_list_are_not_gone_on_from(run, monkeypat
     assert run(overwrite=True).resumed == 0
 
 
+def test_parts_are_a_sequence_whose_slices_are_parts(tmp_path):
+    parts = embedding_parts.EmbeddingParts(tmp_path / 'features.npz', {}, overwrite=False)
+    for number in range(3):
+        parts.add(number, [number], {'cls': np.full(2, number)}, [])
+    lazy = embedding_parts.LazyParts(parts, ['cls'], 3)
+    assert [part['cls'].tolist() for part in lazy[1:]] == [[1, 1], [2, 2]]
+    assert lazy[-1]['cls'].tolist() == [2, 2]
+
+
 def test_a_finished_file_is_kept_and_one_of_another_run_never_overwritten(
     run, beitv2, tmp_path, monkeypatch
 ):

@@ -131,6 +131,10 @@ def test_a_checkpoint_without_config_needs_one(classifier, photos):
         (lambda cfg: cfg + '\nimport os\nx = os.getcwd()', 'holds more than plain values'),
         (lambda cfg: cfg + '\nx = open("touched", "w")', 'a call in line'),
         (lambda cfg: cfg + '\nx = (', 'holds more than plain values'),
+        (lambda cfg: cfg + '\nimport os', 'no assignment in line'),
+        (lambda cfg: cfg + '\nx = y = 1', 'an assignment to no plain name in line'),
+        (lambda cfg: cfg + '\nx = {**dict(a=1)}', 'an unpacked dictionary in line'),
+        (lambda cfg: cfg + '\nmodel.type = 1', 'an assignment to no plain name in line'),
         (
             lambda cfg: cfg.replace('mmbeitv2.BEiTViT', 'subprocess.check_call'),
             "names 'subprocess.check_call', which is no component of mmbeitv2",

@@ -55,7 +55,7 @@ def test_what_is_missing_or_no_photo_is_named(folder, tmp_path):
     with pytest.raises(MissingFileError, match=r'no folder .*nowhere'):
         find_photos(tmp_path / 'nowhere')
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(InputError, match='has no photo, needed is 1 or more; it is empty'):
+    with pytest.raises(InputError, match='has no photo; it is empty: give a folder with files'):
         find_photos(tmp_path / 'empty')
     with pytest.raises(MissingFileError, match=r'no table .*none\.csv'):
         labels_of(find_photos(folder), folder, str(tmp_path / 'none.csv'))

@@ -1,5 +1,7 @@
 """The end of a distributed run."""
 
+import contextlib
+import importlib
 import multiprocessing
 import os
 import subprocess
@@ -12,6 +14,7 @@ import tiny_runs
 import torch.distributed as dist
 from torch.utils.data import DataLoader
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.launch.runner import leave_processes
 
 PRINT_THREADS = """
@@ -94,12 +97,27 @@ def test_the_tools_end_without_a_thread_of_the_group(tmp_path, demo_data):
         assert 'gloo' not in threads
 
 
-def test_a_finished_run_leaves_no_worker():
+@pytest.mark.parametrize('tool', ['train', 'test'])
+@pytest.mark.parametrize('error', [None, InputError('a bad value'), RuntimeError('a bug')])
+def test_a_run_leaves_no_worker_however_it_ends(monkeypatch, tool, error):
+    monkeypatch.syspath_prepend(str(tiny_runs.ROOT / 'tools'))
+    module = importlib.import_module(tool)
+    # Something still refers to the loader, as tracebacks do, so that nothing else ends them.
     loader = DataLoader(range(4), num_workers=2, persistent_workers=True)
-    batches = iter(loader)
-    next(batches)
-    workers = multiprocessing.active_children()
-    leave_processes()
+    workers = []
+
+    def read(args) -> None:
+        next(iter(loader))
+        workers.extend(multiprocessing.active_children())
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(module, tool, read)
+    monkeypatch.setattr(
+        sys, 'argv', [f'{tool}.py', 'config.py', *['weights.pth'] * (tool == 'test')]
+    )
+    with pytest.raises((SystemExit, RuntimeError)) if error else contextlib.nullcontext():
+        module.main()
     for worker in workers:
         worker.join(timeout=60)
     # Another code would be reported as a crash of the loader.
