@@ -1,12 +1,15 @@
 """What the workers of a run's data loader do at a signal."""
 
 import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from mmbeitv2.engine.stop_hook import _let_workers_outlive
+from mmbeitv2.engine.workers import end_workers
 
 needs_origin = pytest.mark.skipif(
     not hasattr(signal, 'sigwaitinfo'), reason='who has sent a signal'
@@ -34,3 +37,17 @@ def test_a_worker_that_its_reader_ends_has_not_crashed():
     worker.terminate()
     worker.join()
     assert worker.exitcode == 0
+
+
+def test_a_worker_that_has_hardly_started_ends_without_an_alarm():
+    # Spawned, it imports PyTorch for seconds before it knows any signal.
+    loader = DataLoader(
+        Numbers(), num_workers=2, persistent_workers=True, multiprocessing_context='spawn'
+    )
+    batches = iter(loader)
+    handler = signal.getsignal(signal.SIGCHLD)
+    end_workers()
+    assert [worker.exitcode for worker in batches._workers] == [-signal.SIGTERM] * 2
+    # PyTorch looks after its workers at the end of any process, and later ones are looked after.
+    subprocess.run([sys.executable, '-c', ''], check=True)
+    assert signal.getsignal(signal.SIGCHLD) is handler

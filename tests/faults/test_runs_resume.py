@@ -245,9 +245,7 @@ class TestSignal:
         with pytest.raises(SystemExit):
             run('cut', epochs=2, hooks=[Signal(3), self.STOP], workers=2)
         # What refers to the loader is there still, as where PyTorch waits for each of them.
-        for worker in multiprocessing.active_children():
-            worker.join(timeout=60)
-            assert worker.exitcode == 0
+        assert multiprocessing.active_children() == []
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def test_in_the_last_step_the_run_ends_as_ever(self, run):
