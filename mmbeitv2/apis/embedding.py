@@ -100,7 +100,7 @@ def embed(
     _check_space(out, _bytes_a_photo(encoder, names) * len(found.names))
     parts = EmbeddingParts(out, meta, overwrite)
     total = len(range(0, len(found.names), PHOTOS))
-    done = [number for number in range(total) if parts.file(number).is_file()]
+    done = [number for number in range(total) if _is_done(parts, number, found, encoder.size)]
     resumed = sum(len(parts.positions(n)) + len(parts.unread(n)) for n in done)
     unread = [bad for number in done for bad in parts.unread(number)]
     with tqdm(
@@ -117,6 +117,15 @@ def embed(
             check_unread(found.names, unread, max_unreadable)
             parts.add(number, *part)
     return _finish(out, parts, found, names, meta, resumed)
+
+
+def _is_done(parts: EmbeddingParts, number: int, photos: PhotoList, size: int) -> bool:
+    """Whether a part is there, and none of its unreadable photos has been restored since."""
+    if not parts.file(number).is_file():
+        return False
+    unread = [index for index, _ in parts.unread(number)]
+    batches = read_batches(photos.paths, LoadCenterCrop(size), [unread]) if unread else ()
+    return not any(batch.positions for batch in batches)
 
 
 def describe(encoder: PhotoEncoder, photos: PhotoList, names: Sequence[str]) -> dict[str, Any]:

@@ -98,6 +98,19 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_stopped(run, monkeypatc
     assert all(np.array_equal(found.arrays[k], v) for k, v in expected.arrays.items())
 
 
+def test_a_photo_that_was_restored_since_is_read_again(run, monkeypatch, photos):
+    whole = (photos / 'b.png').read_bytes()
+    (photos / 'b.png').write_bytes(whole[:20])
+    with monkeypatch.context() as context:
+        stop_after(context, 3)
+        with pytest.raises(KeyboardInterrupt):
+            run(batch_size=2)
+    (photos / 'b.png').write_bytes(whole)
+    done = run(batch_size=2)
+    # The first part is kept, the one with the restored photo is made again.
+    assert (done.photos, done.unread, done.resumed) == (5, [], 2)
+
+
 def test_parts_of_another_checkpoint_or_list_are_not_gone_on_from(run, monkeypatch, photos, beitv2):
     with monkeypatch.context() as context:
         stop_after(context, 2)
