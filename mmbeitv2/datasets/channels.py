@@ -155,7 +155,9 @@ class RGBView(torch.nn.Module):
         """Float RGB (B, 3, H, W) in [−1, 1] of float ``images`` (B, channels, H, W) in [−1, 1]."""
         if self.same:
             return images
-        mixed = torch.einsum('rc,bchw->brhw', self.weights, images.float() / 2 + 0.5)
+        # Autocast would round each channel to eight bits of mantissa, and a teacher sees the rest.
+        with torch.autocast(images.device.type, enabled=False):
+            mixed = torch.einsum('rc,bchw->brhw', self.weights, images.float() / 2 + 0.5)
         return mixed.clamp(0, 1) * 2 - 1
 
 

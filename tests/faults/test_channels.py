@@ -204,6 +204,14 @@ def test_views_are_the_choice_of_the_user():
         assert 'view' in the_line(lambda c=channels, v=view: RGBView(c, v, 'view'), InputError)
 
 
+def test_a_view_is_as_fine_under_autocast():
+    images = torch.rand(1, 4, 16, 16) * 2 - 1
+    view = RGBView(4, [3, 2, 0], 'view')
+    with torch.autocast('cpu', torch.bfloat16):
+        seen = view(images)
+    assert torch.equal(seen, view(images))
+
+
 @pytest.mark.parametrize('channels', [1, 4])
 def test_weights_of_rgb_are_adapted_on_demand_alone(tmp_path, channels):
     arch = dict(depth=1, **WIDTH)
