@@ -45,6 +45,7 @@ from mmbeitv2.evaluation.labelled import ProbeAccuracy, draws_of, probe_accuracy
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.models import BEiTV2
+from mmbeitv2.models.teachers.view import build_teacher
 from mmbeitv2.registry import MODELS
 
 BATCH = 64
@@ -118,7 +119,9 @@ def features_of(
     """Features of all photos by name, ``(N, C)`` each."""
     found: dict[str, list[Tensor]] = {}
     size = models[PRETRAINED].backbone.img_size[0]
-    network = None if teacher is None else MODELS.build(teacher.model.teacher)
+    network = None
+    if teacher is not None:
+        network = build_teacher(teacher.model.teacher, teacher.model.encoder.get('in_chans', 3))
     for start in tqdm(range(0, len(paths), BATCH), desc='features', unit='batch', leave=False):
         pixels = read_photos(paths[start : start + BATCH], size)
         for name, value in _features(pixels, models, network):

@@ -15,8 +15,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
-from mmbeitv2.datasets.archives import import_lmdb
 from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
+from mmbeitv2.datasets.lmdb_files import import_lmdb
 from mmbeitv2.errors import ExistingFileError, InputError, MissingFileError, UnreadableFileError
 from mmbeitv2.launch.user_errors import one_line_errors
 

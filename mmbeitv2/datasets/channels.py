@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -18,6 +19,8 @@ RGB = 3
 GREY_MODES = ('1', 'L', 'I', 'F', 'I;16', 'I;16B', 'I;16L', 'I;16N')
 # First bytes of a TIFF and of one of more than 4 GB, of either byte order.
 TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+# First bytes of a PNG, and the place of its bits a channel.
+PNG, PNG_DEPTH = b'\x89PNG', 24
 # Channels of the modes of Pillow that hold several of 8 bits, each for itself.
 MODES = {'LA': 2, 'RGB': 3, 'RGBA': 4, 'RGBX': 4, 'CMYK': 4}
 # Names of the axes in which tifffile has bands: samples, pages, and what it cannot tell.
@@ -61,14 +64,18 @@ def read_channels(
             return _of_tiff(content, channels, path, value_range)
         image = Image.open(io.BytesIO(content))
         several = image.format == 'TIFF' and getattr(image, 'n_frames', 1) > 1
-        if several or (content.startswith(TIFF) and image.mode not in GREY_MODES):
+        # The numbers of a palette are no brightness.
+        several = several or (content.startswith(TIFF) and image.mode not in GREY_MODES)
+        if several and image.mode != 'P':
             return _of_tiff(content, channels, path, value_range)
         grey = image.mode in GREY_MODES
         found = 1 if grey else MODES.get(image.mode, f'colours in the mode {image.mode}, not')
         _check_count(found, channels, path)
         if grey:
             return np.array(to_rgb(image, path, value_range))[..., :1]
-        return np.array(image)
+        if content.startswith(PNG) and content[PNG_DEPTH] == 16:
+            return _scaled(_deep_png(content, channels, path), path, value_range)
+        return _scaled(np.array(image), path, value_range)
 
 
 def _of_tiff(
@@ -82,7 +89,15 @@ def _of_tiff(
         ) from error
     with TiffFile(io.BytesIO(content)) as file:
         series = file.series[0]
-        values, axes = series.asarray(), series.axes
+        try:
+            values, axes = series.asarray(), series.axes
+        except ValueError as error:
+            if 'imagecodecs' not in str(error):
+                raise
+            raise NotInstalledError(
+                f"'{path}' is compressed in a way that needs the package imagecodecs: `pip install "
+                '"mmbeitv2[bands]"`'
+            ) from error
     bands = [place for place, axis in enumerate(axes) if axis in BAND_AXES]
     if values.ndim == 2:
         values, bands = values[..., None], [2]
@@ -96,6 +111,17 @@ def _of_tiff(
     return _scaled(values, path, value_range)
 
 
+def _deep_png(content: bytes, channels: int, path: str) -> np.ndarray:
+    """All 16 bits of a PNG of several channels, of which Pillow gives the upper half."""
+    values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16 or values.shape[2:] != (channels,):
+        raise InputError(
+            f"Image '{path}' is a PNG with 16 bits of {channels} channels, which cannot be read "
+            'whole: save it as TIFF'
+        )
+    return values[..., [2, 1, 0, 3][:channels]]
+
+
 def _check_count(found: int | str, wanted: int, path: str) -> None:
     if found != wanted:
         raise InputError(
@@ -106,6 +132,11 @@ def _check_count(found: int | str, wanted: int, path: str) -> None:
 
 
 def _scaled(values: np.ndarray, path: str, value_range: Sequence[float] | None) -> np.ndarray:
+    if np.iscomplexobj(values):
+        raise InputError(
+            f"Image '{path}' holds complex numbers, of which nothing tells what to see: save "
+            'magnitude and phase, or both parts, as channels'
+        )
     black, white = check_value_range(value_range) or LEVELS.get(values.dtype.name, (0, 0))
     if black == white:
         raise InputError(

@@ -1,6 +1,6 @@
 """One numbering of the classes: that of training, for every split."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from mmbeitv2.errors import InputError, MissingFileError
@@ -79,26 +79,45 @@ def _labels(
     return {name: label for label, name in enumerate(classes)}
 
 
-def check_labels(
-    samples: Sequence[tuple[str, int]], where: str, classes: Sequence[str] | None
-) -> None:
+def check_labels(samples: Iterable[tuple[str, int | None]], where: str, count: int | None) -> None:
     """Refuse labels of tars and tables that are no class.
 
     Args:
         samples: Paths and labels.
         where: They come from, for the message.
-        classes: Names of all classes; None where they are not known.
+        count: Of all classes; None where it is not known.
 
     Raises:
         ValueError: The first label outside the classes, or below 0.
     """
     for path, label in samples:
-        if label is None or label < 0 or (classes is not None and label >= len(classes)):
-            allowed = 'a whole number from 0' + (f' to {len(classes) - 1}' if classes else '')
+        if label is None or label < 0 or (count is not None and label >= count):
+            allowed = 'a whole number from 0' + (f' to {count - 1}' if count else '')
             raise InputError(
                 f"{path!r} in '{where}' has the label {label}, but allowed is {allowed}: correct "
-                'it, or classes of the dataset'
+                'it, or the number of classes'
             )
+
+
+def renumbered(names: Sequence[str], classes: Sequence[str], where: str | Path) -> Sequence[int]:
+    """Label among all classes of each label of a table that names its own.
+
+    Args:
+        names: Of the table's classes, in the order of its labels.
+        classes: Names of all classes, in the order of their labels.
+        where: The table, for the message.
+
+    Raises:
+        ValueError: The table has a class that is none of them.
+    """
+    if _only_named_otherwise(names, classes):
+        return range(len(names))
+    if unknown := [name for name in names if name not in set(classes)]:
+        raise InputError(
+            f"'{where}' has classes that are none of training or of the dataset's classes: "
+            f'{named(unknown)}. Rename or remove them: labels are numbered by training'
+        )
+    return [classes.index(name) for name in names]
 
 
 def named(names: Collection[str]) -> str:

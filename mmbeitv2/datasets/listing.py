@@ -54,6 +54,11 @@ class LeftOut:
         return f'{self.kinds.total()} left out ({kinds}): {", ".join(self.names)}{more}'
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file, or a folder on the way to it, begins with a dot, as notebooks' copies do."""
+    return any(part.startswith('.') and part not in ('.', '..') for part in name.split('/'))
+
+
 def class_folders(folder: str | Path) -> list[str]:
     """Names of the folders of a folder, in order; hidden ones are no classes."""
     return sorted(

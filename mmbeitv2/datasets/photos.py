@@ -1,7 +1,7 @@
 """Data set of photos in folders, lists, tars, LMDB files or tables; one numbering of classes."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, U
 from mmbeitv2.registry import DATASETS
 
 from .decoding import reason_of
-from .labels import check_labels, named, number_classes
+from .labels import check_labels, named, number_classes, renumbered
 from .listing import (
     LeftOut,
     check_repeated,
@@ -21,7 +21,7 @@ from .listing import (
     readable_extensions,
     walk_images,
 )
-from .places import equal_names, kind_of, places_of
+from .places import Place, equal_names, kind_of, places_of
 from .replacement import UnreadFiles, bearable, draw_replacement
 
 ON_ERROR = ('raise', 'replace')
@@ -121,24 +121,39 @@ class Photos(CustomDataset):
         samples: list[Any] = []
         for place in places:
             before = len(samples)
-            samples += place.photos(self.extensions, self.with_label, left_out)
+            found = place.photos(self.extensions, self.with_label, left_out)
+            samples += self._numbered_as_here(place, found)
             if len(samples) == before:
                 what = left_out if left_out.names else 'it is empty'
                 raise InputError(
                     f"'{place.path}' has no image; {what}. Correct data_root and data_prefix of "
                     'the dataset'
                 )
-            if self.with_label and place.kind == 'table' and self.CLASSES is None:
-                self._metainfo['classes'] = place.table(True).class_names()
         shown = ', '.join(place.path for place in places)
         _log(f'{len(samples)} images in {shown}' + (f'; {left_out}' if left_out.names else ''))
         folders = [place.path for place in places if place.kind == 'folder']
         if line := equal_names(folders, [path for path, _ in samples]):
             _log(line)
         if self.with_label:
-            check_labels(samples, shown, self.CLASSES)
+            check_labels(samples, shown, None if self.CLASSES is None else len(self.CLASSES))
             return [{'img_path': path, 'gt_label': label} for path, label in samples]
         return [{'img_path': path} for path, _ in samples]
+
+    def _numbered_as_here(
+        self, place: Place, samples: Iterable[tuple[str, int | None]]
+    ) -> Iterable[tuple[str, int | None]]:
+        """Photos of a place whose labels are this data set's, whichever a table has."""
+        names = None
+        if self.with_label and place.kind == 'table':
+            names = place.table(True).class_names()
+        if names is None:
+            return samples
+        if self.CLASSES is None:
+            self._metainfo['classes'] = names
+        labels: dict[int | None, int | None] = dict(
+            enumerate(renumbered(names, list(self.CLASSES), place.path))
+        )
+        return ((path, labels.get(label, label)) for path, label in samples)
 
     def _listed(self) -> list[tuple[str, int | None]]:
         classes = self.CLASSES

@@ -8,9 +8,10 @@ from typing import Any
 
 from mmbeitv2.errors import InputError, MissingFileError, NotInstalledError
 
-from .archives import lmdb_photos, tar_photos
 from .listing import LeftOut, walk_images
+from .lmdb_files import lmdb_photos
 from .tables import SAVED, SAVED_SPLITS, Table
+from .tars import tar_photos
 
 KINDS = {'.tar': 'tar', '.parquet': 'table', '.lmdb': 'lmdb'}
 MOST_COMPARED = 1000
@@ -158,6 +159,12 @@ def _refuse_twice(places: Sequence[Place]) -> None:
     """Refuse photos that would be seen twice: one place again, or a folder in another."""
     seen: dict[str, str] = {}
     for place in places:
+        own = [os.path.realpath(file) for file in place.files]
+        if len(set(own)) < len(own):
+            raise InputError(
+                f"'{place.path}' names a file twice, by a pattern or a link, so that its photos "
+                'would be seen twice: leave out one'
+            )
         for file in place.files:
             real = os.path.realpath(file)
             for other, shown in seen.items():

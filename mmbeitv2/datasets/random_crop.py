@@ -160,7 +160,7 @@ class LoadRandomCrop(BaseTransform):
             round(edge / reduction) for edge in (*box[:2], box[0] + box[2], box[1] + box[3])
         )
         part = photo[top:bottom, left:right]
-        pixels = cv2.flip(part, 1).reshape(part.shape) if flip else part.copy()
+        pixels = _mirrored(part) if flip else part.copy()
         # With another stride of the batch, which NumPy's pixels[None] has, interpolate would not
         # see that the channels come last, and neither resize nor jitter would be fast.
         crop = torch.from_numpy(pixels.reshape(1, *pixels.shape)).permute(0, 3, 1, 2)
@@ -177,3 +177,10 @@ class LoadRandomCrop(BaseTransform):
             f'backend_args={self.backend_args}, value_range={self.value_range}, '
             f'channels={self.channels})'
         )
+
+
+def _mirrored(photo: np.ndarray) -> np.ndarray:
+    """Left to right, in new memory; OpenCV is faster and knows 128 channels at most."""
+    if photo.shape[2] > RGB:
+        return photo[:, ::-1].copy()
+    return cv2.flip(photo, 1).reshape(photo.shape)

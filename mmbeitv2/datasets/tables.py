@@ -1,5 +1,6 @@
 """Photos in Hugging Face datasets on this machine: Parquet files, and folders of save_to_disk."""
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -12,6 +13,8 @@ from mmbeitv2.errors import InputError, NotInstalledError, UnreadableFileError
 SAVED = 'dataset_info.json'
 SAVED_SPLITS = 'dataset_dict.json'
 OPEN_FILES = 64
+# Where datasets notes the names of classes in a file's schema.
+NOTED = b'huggingface'
 
 
 def import_datasets() -> Any:
@@ -56,6 +59,7 @@ class Table:
         self.saved = os.path.isdir(self.files[0])
         self.dataset = self._load_saved() if self.saved else None
         schema, self.rows = self._header()
+        self.schema = schema
         self.image_column = self._image_column(schema, image_column)
         self.label_column = self._label_column(schema, label_column) if with_label else None
         if not self.rows:
@@ -145,7 +149,9 @@ class Table:
 
     def class_names(self) -> tuple[str, ...] | None:
         """Names of the classes, None where the label column does not have them."""
-        names = getattr(self.load().features.get(self.label_column), 'names', None)
+        noted = json.loads((self.schema.metadata or {}).get(NOTED, b'{}'))
+        features = (noted.get('info') or {}).get('features') or {}
+        names = (features.get(self.label_column) or {}).get('names')
         return None if names is None else tuple(names)
 
     def photos(self) -> Iterator[tuple[str, int | None]]:
@@ -160,16 +166,20 @@ class Table:
         for file in self.load().cache_files:
             path = file['filename']
             part = datasets.Dataset.from_file(path).data
-            column = part.column(self.image_column).combine_chunks()
+            column = part.column(self.image_column)
             nested = types.is_struct(column.type)
-            self._check_bytes(column.field('bytes') if nested else column)
             named = nested and column.type.get_field_index('path') >= 0
-            names: Any = column.field('path') if named else None
             labels: Any = part.column(self.label_column) if self.label_column else None
-            for row in range(len(column)):
-                name = ((names[row].as_py() if named else '') or '').replace('://', '/')
-                label = None if labels is None else labels[row].as_py()
-                yield f'arrow://{path}#{self.image_column}#{row}#{name}', label
+            row = 0
+            # Not joined: that would copy the photos, and fails beyond 2 GB of them.
+            for chunk in column.chunks:
+                self._check_bytes(chunk.field('bytes') if nested else chunk)
+                names: Any = chunk.field('path') if named else None
+                for place in range(len(chunk)):
+                    name = ((names[place].as_py() if named else '') or '').replace('://', '/')
+                    label = None if labels is None else labels[row].as_py()
+                    yield f'arrow://{path}#{self.image_column}#{row}#{name}', label
+                    row += 1
 
     def _check_bytes(self, content: Any) -> None:
         if content.null_count:

@@ -6,7 +6,8 @@ from typing import Any
 from mmengine.config import Config
 
 from mmbeitv2.datasets.channels import RGB, RGBView, read_channels
-from mmbeitv2.errors import InputError
+from mmbeitv2.datasets.listing import listed_samples
+from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
 from mmbeitv2.launch.photos import photo_folder
 from mmbeitv2.registry import class_name
 
@@ -38,7 +39,7 @@ def check_channels(cfg: Config, phases: Sequence[str]) -> None:
     if set((stated | models).values()) <= {RGB}:
         return
     processor = cfg.get('data_preprocessor') or {}
-    stated['data_preprocessor.channels'] = processor.get('channels', RGB)
+    stated['data_preprocessor.channels'] = _of_preprocessor(processor)
     view = processor.get('tokenizer_view')
     if view is not None and models.get(TOKENIZER) == RGB:
         RGBView(stated['data_preprocessor.channels'], view, 'data_preprocessor.tokenizer_view')
@@ -59,6 +60,13 @@ def check_channels(cfg: Config, phases: Sequence[str]) -> None:
         _check_pipeline(cfg, phase)
     for name, transform in loading.items():
         _check_first(cfg, name, transform)
+
+
+def _of_preprocessor(processor: Mapping[str, Any]) -> int:
+    """Channels of a data preprocessor; mmpretrain's has a mean for each instead."""
+    mean = processor.get('mean')
+    known = len(mean) if isinstance(mean, list | tuple) else RGB
+    return int(processor.get('channels', known))
 
 
 def _models(cfg: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -97,6 +105,13 @@ def _check_first(cfg: Config, name: str, transform: Mapping[str, Any]) -> None:
         return
     first = next(iter(photos.images()), None)
     if first is not None:
-        path = first if photos.places else str(photos.folder / first.split('\t')[0])
+        if photos.list is not None:
+            first, _ = next(listed_samples(photos.list, photos.with_label))
+        path = first if photos.places else str(photos.folder / first)
         options = {key: transform.get(key) for key in ('backend_args', 'value_range')}
-        read_channels(path, transform.get('channels', RGB), **options)
+        try:
+            read_channels(path, transform.get('channels', RGB), **options)
+        except (UnreadableFileError, MissingFileError):
+            # A photo that cannot be read is another matter, which on_error settles.
+            if dataset.get('on_error') != 'replace':
+                raise

@@ -39,13 +39,13 @@ def settle_labels(cfg: Config, splits: Sequence[PhotoFolder], training: PhotoFol
     splits = [split for split in splits if not _maps_itself(cfg, split.dataloader)]
     if training is not None and (training.list or training.folder).exists():
         _compare_lists(training, splits)
-    splits = [split for split in splits if split.labelled_by_folders]
-    if training is not None and not training.labelled_by_folders:
+    splits = [split for split in splits if split.labelled_by_names]
+    if training is not None and not training.labelled_by_names:
         training = None
     tested = [split for split in splits if split.dataloader == 'test_dataloader']
     alone = tested and len(tested) == len(splits)
     known = _classes_of_checkpoint(cfg.get('load_from')) if alone else None
-    if known is None and training is not None and training.folder.is_dir():
+    if known is None and training is not None and (training.places or training.folder.is_dir()):
         known = training.classes()
         source = f'training, {str(training.folder)!r}'
     else:
@@ -56,7 +56,8 @@ def settle_labels(cfg: Config, splits: Sequence[PhotoFolder], training: PhotoFol
         given = split.config.get('classes') or (split.config.get('metainfo') or {}).get('classes')
         if known is not None:
             _compare(split, known, source, given)
-            if split.own and not given and source.startswith('the checkpoint'):
+            by_table = split.places or (training is not None and training.places)
+            if split.own and not given and (by_table or source.startswith('the checkpoint')):
                 split.config['classes'] = list(known)
         elif not given and _training_folder(split) is None:
             _settle_by_count(cfg, split)
@@ -64,7 +65,14 @@ def settle_labels(cfg: Config, splits: Sequence[PhotoFolder], training: PhotoFol
 
 def _compare_lists(training: PhotoFolder, splits: Sequence[PhotoFolder]) -> None:
     """Compare labels by folder names where a list gives those of one side."""
-    others = [s for s in splits if s.dataloader != 'train_dataloader' and (s.list or training.list)]
+    # Tars and tables have no folders to compare.
+    if training.places:
+        return
+    others = [
+        s
+        for s in splits
+        if s.dataloader != 'train_dataloader' and not s.places and (s.list or training.list)
+    ]
     known = _labels_by_folder(training) if others else {}
     for split in others:
         for folder, label in _labels_by_folder(split).items():

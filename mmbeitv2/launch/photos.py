@@ -9,8 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mmbeitv2.datasets.archives import check_tar
-from mmbeitv2.datasets.labels import named
+from mmbeitv2.datasets.labels import check_labels, named
 from mmbeitv2.datasets.listing import (
     LeftOut,
     check_repeated,
@@ -21,6 +20,7 @@ from mmbeitv2.datasets.listing import (
     walk_images,
 )
 from mmbeitv2.datasets.places import PACKED, Place, kind_of, places_of
+from mmbeitv2.datasets.tars import check_tar
 from mmbeitv2.errors import InputError
 from mmbeitv2.registry import type_name
 
@@ -66,6 +66,16 @@ class PhotoFolder:
         """Whether class folders give the labels."""
         return self.with_label and self.list is None and not self.places
 
+    @property
+    def labelled_by_names(self) -> bool:
+        """Whether classes have names here: those of class folders, or of a table's label column."""
+        return self.labelled_by_folders or self._table_classes() is not None
+
+    def _table_classes(self) -> tuple[str, ...] | None:
+        tables = (place.table(True) for place in self.places if place.kind == 'table')
+        names = (table.class_names() for table in tables) if self.with_label else iter(())
+        return next((found for found in names if found), None)
+
     def images(self) -> Iterator[str]:
         """The images, one after the other."""
         if self.list is not None:
@@ -81,11 +91,13 @@ class PhotoFolder:
         return (path for path, _ in place.photos(self.extensions, self.with_label, LeftOut()))
 
     def classes(self) -> list[str]:
-        """Names of the class folders.
+        """Names of the class folders, or of a table's classes.
 
         Raises:
             ValueError: There are none; or hidden ones, which mmpretrain numbers too.
         """
+        if (named_by_table := self._table_classes()) is not None:
+            return list(named_by_table)
         names = class_folders(self.folder)
         if not names:
             raise InputError(
@@ -151,7 +163,7 @@ def check_photos(photos: PhotoFolder, num_classes: int | None) -> None:
         _check_list(photos, photos.list, num_classes)
         return
     if photos.places:
-        _check_places(photos)
+        _check_places(photos, num_classes)
         return
     if photos.with_label:
         _check_folders(photos, num_classes)
@@ -165,11 +177,14 @@ def check_photos(photos: PhotoFolder, num_classes: int | None) -> None:
         _name_left_out(photos)
 
 
-def _check_places(photos: PhotoFolder) -> None:
-    """Refuse a place without photos, or a file that cannot be read, by what is read fast."""
+def _check_places(photos: PhotoFolder, num_classes: int | None) -> None:
+    """Refuse places without photos, unreadable files and labels of no class, by what is fast."""
     for place in photos.places:
         for tar in place.files if place.kind == 'tar' else ():
             check_tar(tar)
+        if photos.with_label and place.kind == 'tar':
+            found = place.photos(photos.extensions, True, LeftOut())
+            check_labels(found, place.path, num_classes)
         if next(iter(photos.images_of(place)), None) is None:
             raise InputError(
                 f'{photos.dataloader}: {place.path!r} has no image with an extension that Pillow '

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -16,6 +17,7 @@ from mmbeitv2.datasets import LoadCenterCrop, LoadRandomCrop
 from mmbeitv2.datasets.channels import RGBView, read_channels
 from mmbeitv2.errors import InputError, UserError
 from mmbeitv2.launch import preflight
+from mmbeitv2.launch.channels import check_channels
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.config_parts import check_parts
 from mmbeitv2.launch.runner import build_runner
@@ -261,3 +263,64 @@ def test_the_check_before_a_run_knows_what_a_teacher_sees():
     cfg.model.teacher.views = [3, 2, 1]
     with pytest.raises(ValueError, match=r'model\.teacher\.views: CLIPTeacher takes no views'):
         check_parts(cfg, ('train',))
+
+
+@pytest.mark.parametrize('channels', [3, 4])
+def test_all_bits_of_a_png_of_several_channels_count(tmp_path, channels):
+    values = np.full((8, 8, channels), 4095, np.uint16)
+    values[..., 0] = 0
+    path = tmp_path / 'photo.png'
+    cv2.imwrite(str(path), values[..., [2, 1, 0, 3][:channels]])
+    scaled = read_channels(str(path), channels, value_range=(0, 4095))
+    assert scaled[0, 0].tolist() == [0, *[255] * (channels - 1)]
+    assert read_channels(str(path), channels)[0, 0].tolist() == [0, *[16] * (channels - 1)]
+
+
+def test_numbers_that_are_no_brightness_are_refused(tmp_path):
+    grey = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
+    grey.convert('P').save(tmp_path / 'palette.tif')
+    write(tmp_path / 'complex.tif', np.ones((8, 8, 2), np.complex64))
+    for name, channels, word in (('palette', 1, 'mode P'), ('complex', 2, 'complex numbers')):
+        line = the_line(lambda n=name, c=channels: read_channels(str(tmp_path / f'{n}.tif'), c))
+        assert word in line
+
+
+def test_compressed_bands_are_read(tmp_path):
+    pytest.importorskip('imagecodecs')
+    values = bands(4, kind=np.uint8)
+    Image.fromarray(values, 'RGBA').save(tmp_path / 'photo.tif', compression='tiff_lzw')
+    assert (read_channels(str(tmp_path / 'photo.tif'), 4) == values).all()
+
+
+def test_a_crop_may_have_more_channels_than_opencv_flips(tmp_path):
+    path = write(tmp_path / 'photo.tif', bands(130))
+    plain, mirrored = (
+        LoadRandomCrop(16, scale=(1, 1), ratio=(1, 1), channels=130, flip_prob=p)
+        for p in (0.0, 1.0)
+    )
+    one, other = (crop.transform(dict(img_path=str(path)))['img'] for crop in (plain, mirrored))
+    assert torch.equal(one.flip(-1), other)
+
+
+def test_channels_of_mmpretrains_preprocessor_are_those_of_its_mean(tmp_path):
+    write(tmp_path / '0.tif', bands(4))
+    (tmp_path / 'list.txt').write_text('0.tif 0\n')
+    loading = dict(type='mmbeitv2.LoadCenterCrop', size=32, channels=4)
+    dataset = dict(type='mmbeitv2.Photos', data_root=str(tmp_path), ann_file='list.txt',
+                   pipeline=[loading])  # fmt: skip
+    cfg = Config(
+        dict(
+            model=dict(backbone=dict(in_chans=4)),
+            data_preprocessor=dict(mean=[1, 2, 3, 4], std=[1, 1, 1, 1]),
+            train_dataloader=dict(batch_size=1, dataset=dataset),
+        )
+    )
+    check_channels(cfg, ['train'])
+    cfg.data_preprocessor.mean = [1, 2, 3]
+    assert 'data_preprocessor.channels=3' in the_line(lambda: check_channels(cfg, ['train']))
+    cfg.data_preprocessor.mean = [1, 2, 3, 4]
+    (tmp_path / '0.tif').write_bytes(b'')
+    assert 'empty' in the_line(lambda: check_channels(cfg, ['train']))
+    dataset['on_error'] = 'replace'
+    cfg.train_dataloader.dataset = dataset
+    check_channels(cfg, ['train'])

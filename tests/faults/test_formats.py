@@ -333,3 +333,15 @@ def test_the_documented_lmdb_block_gives_a_config_that_reads(tmp_path, folder, p
             dataset = DATASETS.build(config[f'{phase}_dataloader'].dataset)
         assert len(dataset) == COUNT
         assert dataset[SampleIndex(0, 0, 0)]['inputs'].shape == (3, 224, 224)
+
+
+def test_a_truncated_lmdb_file_is_one_line_and_no_signal(lmdb_file):
+    path = lmdb_file / 'photos.lmdb'
+    path.write_bytes(path.read_bytes()[:8192])
+    line = the_line(lambda: crops(str(lmdb_file), 'photos.lmdb'), UnreadableFileError)
+    assert 'is truncated: it has 8192 of' in line
+
+
+def test_an_lmdb_file_may_be_read_under_two_names(lmdb_file, monkeypatch):
+    monkeypatch.chdir(lmdb_file)
+    assert torch.equal(crops(str(lmdb_file), 'photos.lmdb'), crops('.', 'photos.lmdb'))

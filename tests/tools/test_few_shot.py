@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,6 +63,20 @@ def test_groups_ask_about_other_things_and_name_classes_with_one(run, demo_data)
     classes = results['photos of other things']['classes']
     assert 2 <= classes <= 8
     assert ('left out' in printed) == (classes < 8)
+
+
+def test_a_teacher_sees_what_its_config_shows_it(tool, beitv2, demo_data, timm_teacher_config):
+    photos = sorted((demo_data / 'imagenet/train').glob('*/*'))[:2]
+
+    def features(**view):
+        model = dict(encoder=dict(in_chans=3), teacher={**timm_teacher_config, **view})
+        return tool.features_of(photos, {tool.PRETRAINED: beitv2.eval()}, Config(dict(model=model)))
+
+    plain, same, mixed = (
+        features(**view)[tool.TEACHER] for view in ({}, dict(view=[0, 1, 2]), dict(view=[2, 1, 0]))
+    )
+    torch.testing.assert_close(same, plain, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(mixed, plain, rtol=1e-2, atol=1e-2)
 
 
 def test_random_weights_are_drawn_as_the_config_says(tool, checkpoint, tmp_path, monkeypatch):

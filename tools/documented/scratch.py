@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,12 +26,17 @@ DEMO_STAGES = {
     'beitv2': 'seed0/pretrain/epoch_9.pth',
     'upernet': 'seed0/segment_random/iter_400.pth',
 }
+# As docs/openmmlab.md has it.
+OWN_CONFIG = "_base_ = 'mmbeitv2::beitv2_vit-b16_300e.py'\ndata_root = 'data/my_photos/'\n"
+# Photos by the names that the pages give them.
+PHOTOS = ('photo.jpg', 'cat.jpg', 'dog.jpg')
 # What the pages call a file that a reader has: a file of the quick start in its place.
 NAMED_FILES = {
     'tokenizer.pth': 'vqkd',
     'vqkd.pth': 'vqkd',
     'vqkd_encoder_base_decoder_3x768x12_clip.pth': 'vqkd',
     'beitv2_base_patch16_224_pt1k.pth': 'seed0/pretrain',
+    'pretrained.pth': 'seed0/pretrain',
     'iter_160000.pth': 'seed0/segment_random',
 }
 
@@ -54,7 +60,10 @@ def make_scratch(folder: Path, demo: Path, quickstart: Path | None) -> Path:
     _classes(folder, demo / 'imagenet')
     _segmentation(folder / 'data/ade/ADEChallengeData2016', demo / 'ade')
     photo = next((demo / 'imagenet/val').glob('*/*'))
-    shutil.copy(photo, folder / 'photo.jpg')
+    for name in PHOTOS:
+        shutil.copy(photo, folder / name)
+    _several_places(folder, demo / 'imagenet')
+    (folder / 'mine.py').write_text(OWN_CONFIG)
     if quickstart is not None:
         _quickstart(folder, quickstart)
     else:
@@ -106,6 +115,16 @@ def _link(files: Iterable[Path], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         (folder / file.name).symlink_to(file.resolve())
+
+
+def _several_places(folder: Path, photos: Path) -> None:
+    """``data/a``, ``data/b`` and a tar in ``data/shards``, each of other photos."""
+    for place, source in (('a', 'train'), ('b', 'val')):
+        _link(sorted((photos / source).glob('*/*'))[:40], folder / 'data' / place)
+    (folder / 'data/shards').mkdir()
+    with tarfile.open(folder / 'data/shards/train-000.tar', 'w') as tar:
+        for photo in sorted((photos / 'train').glob('*/*'))[40:80]:
+            tar.add(photo, photo.name)
 
 
 def _classes(folder: Path, photos: Path) -> None:

@@ -1,22 +1,25 @@
-"""Photos inside tars and LMDB files: where each one lies, and how it is read by itself."""
+"""Photos inside tars: where each one lies, and how it is read by itself."""
 
 import os
+import posixpath
 import re
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from mmengine.fileio import BaseStorageBackend, register_backend
 
-from mmbeitv2.errors import InputError, NotInstalledError, UnreadableFileError
+from mmbeitv2.errors import InputError, UnreadableFileError
 
-from .listing import LeftOut
+from .listing import LeftOut, is_hidden
 
 BLOCK = 512
 # Two blocks of zeros end a tar.
 END_MARK = bytes(2 * BLOCK)
 LABEL = '.cls'
+# First byte and number of bytes of a member's content.
+Location = tuple[int, int]
 OPEN_FILES = 64
 
 
@@ -62,29 +65,13 @@ def tar_photos(
         OSError: A tar that cannot be read or is truncated.
     """
     check_tar(path)
-    photos, labels = [], {}
     try:
-        with tarfile.open(path, 'r:') as tar:
-            archive: Any = tar
-            for member in tar:
-                # tarfile keeps all members otherwise: 500 bytes for each photo.
-                archive.members = []
-                if not member.isreg() or member.issparse():
-                    continue
-                name, place = member.name, (member.offset_data, member.size)
-                if any(part.startswith('.') for part in name.split('/')[-1:]):
-                    left_out.add(name, 'hidden')
-                elif name.lower().endswith(tuple(extensions)):
-                    photos.append((name, place))
-                elif name.endswith(LABEL) and with_label:
-                    labels[_key(name)] = _label(archive.extractfile(member).read(), name, path)
-                elif not name.endswith(LABEL):
-                    left_out.add(name, 'of another extension')
+        photos, labels = _index(path, tuple(extensions), with_label, left_out)
     except tarfile.TarError as error:
         raise UnreadableFileError(
             f"the tar '{path}' is damaged: {error}. Write or copy it once more"
         ) from error
-    for name, (offset, size) in photos:
+    for name, (offset, size) in photos.items():
         if with_label and _key(name) not in labels:
             raise InputError(
                 f"'{name}' in '{path}' has no label: write it into a member {_key(name)}{LABEL}, "
@@ -93,6 +80,82 @@ def tar_photos(
         # mmengine takes what stands before '://' for the storage.
         shown = name.replace('://', '/')
         yield f'tar://{path}#{shown}@{offset}+{size}', labels.get(_key(name))
+
+
+def _index(
+    path: str, extensions: tuple[str, ...], with_label: bool, left_out: LeftOut
+) -> tuple[dict[str, Location], dict[str, int]]:
+    """Where each photo lies, in order, and each label by its key; of equal names the last counts.
+
+    So it is when a tar is unpacked: one that was updated holds the old member too.
+    """
+    photos: dict[str, Location | str] = {}
+    labels = {}
+    with tarfile.open(path, 'r:') as tar:
+        archive: Any = tar
+        for member in tar:
+            # tarfile keeps all members otherwise: 500 bytes for each photo.
+            archive.members = []
+            name, place = member.name, (member.offset_data, member.size)
+            if member.isdir():
+                continue
+            if is_hidden(name):
+                left_out.add(name, 'hidden')
+            elif name.endswith(LABEL) and member.isreg():
+                if with_label:
+                    labels[_key(name)] = _label(archive.extractfile(member).read(), name, path)
+            elif not name.lower().endswith(extensions):
+                left_out.add(name, 'of another extension')
+            elif member.issym() or member.islnk():
+                photos[name] = _target(member)
+            elif member.isreg() and not member.issparse():
+                photos[name] = place
+            else:
+                left_out.add(name, 'sparse file, pipe or device')
+        _check_end(path, archive.offset)
+    return dict(_followed(photos, left_out)), labels
+
+
+def _check_end(path: str, offset: int) -> None:
+    """Refuse a tar of which more than zeros follows where it ends for ``tarfile``.
+
+    Raises:
+        OSError: With the place and the cure.
+    """
+    with open(path, 'rb') as file:
+        file.seek(offset)
+        while rest := file.read(2**20):
+            if rest.strip(b'\0'):
+                raise UnreadableFileError(
+                    f"the tar '{path}' goes on behind byte {offset}, where its list of members "
+                    'ends: a damaged header, or several tars in one file, which `tar -A` joins and '
+                    '`cat` does not. Write or copy it once more'
+                )
+
+
+def _target(member: tarfile.TarInfo) -> str:
+    """Name of the member that a link names; a symbolic one is relative to its own folder."""
+    if member.islnk():
+        return member.linkname
+    return posixpath.normpath(posixpath.join(posixpath.dirname(member.name), member.linkname))
+
+
+def _followed(
+    photos: Mapping[str, Location | str], left_out: LeftOut
+) -> Iterator[tuple[str, Location]]:
+    """Photos with what their links lead to; those that lead to no photo are left out."""
+    # tar writes './001.png' and links to '001.png' alike.
+    places = {posixpath.normpath(name): place for name, place in photos.items()}
+    for name, place in photos.items():
+        seen = set()
+        found: Location | str | None = place
+        while isinstance(found, str) and found not in seen:
+            seen.add(found)
+            found = places.get(posixpath.normpath(found))
+        if isinstance(found, tuple):
+            yield name, found
+        else:
+            left_out.add(name, 'link to nothing')
 
 
 def _key(name: str) -> str:
@@ -138,81 +201,4 @@ def _descriptor(path: str) -> Any:
     return open(path, 'rb')
 
 
-def import_lmdb() -> Any:
-    """The package ``lmdb``.
-
-    Raises:
-        ImportError: It is missing.
-    """
-    try:
-        import lmdb
-    except ImportError as error:
-        raise NotInstalledError(
-            'LMDB files need the package lmdb: `pip install "mmbeitv2[lmdb]"`'
-        ) from error
-    return lmdb
-
-
-def lmdb_photos(path: str, extensions: Sequence[str], left_out: LeftOut) -> Iterator[str]:
-    """Yield the addresses of the photos of an LMDB file, in the order of its keys.
-
-    Args:
-        path: Of the file, or of the folder with its ``data.mdb``. Values are image files as they
-            are, keys their names.
-        extensions: Of photos, in lower case, with their dot.
-        left_out: Told of every key that is no photo's.
-
-    Raises:
-        OSError: It cannot be read as an LMDB file.
-        ImportError: The package lmdb is missing.
-    """
-    with _environment(path).begin() as transaction:
-        for key in transaction.cursor().iternext(values=False):
-            name = os.fsdecode(bytes(key))
-            if not name.lower().endswith(tuple(extensions)):
-                left_out.add(name, 'of another extension')
-            elif '://' in name:
-                left_out.add(name, 'with :// in its name')
-            else:
-                yield f'lmdb://{path}#{name}'
-
-
-@lru_cache(maxsize=OPEN_FILES)
-def _environment(path: str) -> Any:
-    lmdb = import_lmdb()
-    try:
-        return lmdb.open(path, subdir=os.path.isdir(path), readonly=True, lock=False)
-    except lmdb.Error as error:
-        raise UnreadableFileError(
-            f"'{path}' cannot be read as an LMDB file: {error}. Write it with "
-            '`python tools/pack_images.py FOLDER FILE.lmdb`'
-        ) from error
-
-
-# An LMDB file that was opened before a fork must not be used behind it: it is opened anew.
-os.register_at_fork(before=_environment.cache_clear)
-
-
-class LmdbPhotoBackend(BaseStorageBackend):
-    """Reads one value of an LMDB file, whose address ``lmdb_photos`` gave."""
-
-    def get(self, filepath: str) -> bytes:
-        """The bytes of ``lmdb://FILE#KEY``.
-
-        Raises:
-            OSError: There is no such key.
-        """
-        file, key = str(filepath).removeprefix('lmdb://').split('#', 1)
-        with _environment(file).begin() as transaction:
-            content = transaction.get(os.fsencode(key))
-        if content is None:
-            raise OSError(f'the LMDB file has no key {key!r}')
-        return content
-
-    def get_text(self, filepath: str, encoding: str = 'utf-8') -> str:
-        """The same as text."""
-        return self.get(filepath).decode(encoding)
-
-
 register_backend('mmbeitv2.tar', TarBackend, prefixes='tar')
-register_backend('mmbeitv2.lmdb', LmdbPhotoBackend, prefixes='lmdb')
