@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -84,7 +84,7 @@ def survey(
     folder: str | Path,
     workers: int = 1,
     value_range: Sequence[float] | None = None,
-    progress: Callable[[Iterator, int], Iterator] = lambda found, total: found,
+    progress: Callable[[Iterator[Any], int], Iterator[Any]] = lambda found, total: found,
 ) -> Survey:
     """Read every photo of a folder once, as training does.
 
@@ -142,7 +142,9 @@ def hold_out(photos: Sequence[Photo], count: int, seed: int = 0) -> tuple[list[s
     return [photo.name for photo in photos if photo.name not in kept], sorted(held_out)
 
 
-def _in_processes(look: Callable, names: Sequence[str], workers: int) -> Iterator[tuple]:
+def _in_processes(
+    look: Callable[..., Any], names: Sequence[str], workers: int
+) -> Iterator[tuple[Any, ...]]:
     if workers == 1:
         yield from map(look, names)
         return
@@ -172,7 +174,7 @@ def _look_at(
 def look_of(pixels: torch.Tensor) -> int:
     """Difference hash: of each of 8 × 9 cells but the last in a row, whether the next is brighter.
 
-    Copies of another size or compression have the same bits.
+    Copies of another size or compression have the same bits, but for rare ones at the edge of it.
 
     Args:
         pixels: uint8 ``(3, H, W)``.

@@ -156,8 +156,8 @@ def _pack(*keys: str) -> dict[str, Any]:
     return dict(type='PackInputs', **(dict(algorithm_keys=list(keys)) if keys else {}))
 
 
-def _loaders(stage: Stage, data: Data, train: list, held_out: list) -> dict[str, Any]:
-    def dataset(list_file: Path, pipeline: list, **more: Any) -> dict[str, Any]:
+def _loaders(stage: Stage, data: Data, train: list[Any], held_out: list[Any]) -> dict[str, Any]:
+    def dataset(list_file: Path, pipeline: list[Any], **more: Any) -> dict[str, Any]:
         return dict(
             data_root=str(data.folder),
             data_prefix='',
