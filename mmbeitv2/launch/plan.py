@@ -1,32 +1,14 @@
-"""What to train on a folder of photos: every choice, with its rule."""
+"""What to train on a folder of photos: the choices, and what they follow from."""
 
-import math
-from dataclasses import asdict, dataclass, replace
+import dataclasses
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from mmbeitv2.datasets.survey import Survey
-from mmbeitv2.errors import InputError
-
 PATCH = 16
-# Fewer show too little of anything, whatever is trained on them.
-FEWEST_PHOTOS = 100
-# Of the files that look like photos; more say that something is wrong with the folder.
-MOST_UNREADABLE = 0.1
-# Held out: one in twenty, within these numbers.
-HELD_OUT, FEWEST_HELD_OUT, MOST_HELD_OUT = 0.05, 30, 1000
-# The rule of docs/own_data.md: so many patches of all photos for each code.
-PATCHES_A_CODE = 200
-FEWEST_CODES, MOST_CODES = 32, 8192
-SMALLEST_IMAGE = 64
-# Below so many photos the paper's base model only learns them by heart.
-PHOTOS_OF_BASE = 20_000
-# Looks at held-out photos in a run, and steps of an epoch at least.
-LOOKS, FEWEST_STEPS = 10, 10
-# Of a run's time, the share that the tokenizer gets.
-TOKENIZER_SHARE = 0.25
+# Looks at held-out photos in a run.
+LOOKS = 10
 # Starting a run, k-means, checkpoints; evaluating and the report; seconds.
 START_SECONDS, END_SECONDS = 25, 60
-SHORTEST = 200
 
 
 class Size(NamedTuple):
@@ -80,6 +62,22 @@ class Machine(NamedTuple):
     name: str
 
 
+class Given(NamedTuple):
+    """What weights that are there already settle; None leaves the choice to the rules.
+
+    Attributes:
+        shape: of the backbone that goes on from given weights.
+        image_size: in pixels, which those weights, or a given tokenizer, take.
+        num_codes: of a given tokenizer, so that none is trained.
+        source: which option gave the image size, for the reader.
+    """
+
+    shape: Size | None = None
+    image_size: int | None = None
+    num_codes: int | None = None
+    source: str = ''
+
+
 class Wishes(NamedTuple):
     """What the user has asked for; None leaves the choice to the rules."""
 
@@ -128,7 +126,8 @@ class Plan:
         photos: to train on.
         held_out: to look at.
         image_size: in pixels, a multiple of the patch size.
-        size: key of ``SIZES``.
+        size: key of ``SIZES``, or ``'given'`` of a backbone that goes on from given weights.
+        shape: of the backbone, and of a tokenizer that is trained.
         num_codes: K.
         tokenizer: its training; None where one is given.
         pretraining: of the backbone.
@@ -139,208 +138,38 @@ class Plan:
     held_out: int
     image_size: int
     size: str
+    shape: Size
     num_codes: int
     tokenizer: Stage | None
     pretraining: Stage
     reasons: dict[str, str]
 
     @property
+    def stages(self) -> dict[str, Stage]:
+        """What is trained, in its order."""
+        stages = dict(tokenizer=self.tokenizer, pretraining=self.pretraining)
+        return {name: stage for name, stage in stages.items() if stage is not None}
+
+    @property
     def minutes(self) -> float | None:
         """Of everything."""
-        stages = [stage for stage in (self.tokenizer, self.pretraining) if stage is not None]
-        if any(stage.minutes is None for stage in stages):
-            return None
-        return sum(stage.minutes or 0.0 for stage in stages) + END_SECONDS / 60
+        minutes = [stage.minutes for stage in self.stages.values()]
+        known = [number for number in minutes if number is not None]
+        return sum(known) + END_SECONDS / 60 if len(known) == len(minutes) else None
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, for ``plan.json``."""
-        return asdict(self)
+        """Everything, for ``plan.json``; minutes are for its readers."""
+        content = asdict(self)
+        for name, stage in self.stages.items():
+            content[name]['minutes'] = stage.minutes
+        return content
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> 'Plan':
         """What :meth:`as_json` gave."""
+        fields = {field.name for field in dataclasses.fields(Stage)}
         stages = {
-            name: content[name] and Stage(**content[name]) for name in ('tokenizer', 'pretraining')
+            name: content[name] and Stage(**{k: v for k, v in content[name].items() if k in fields})
+            for name in ('tokenizer', 'pretraining')
         }
-        return cls(**{**content, **stages})
-
-
-def check_photos(survey: Survey) -> None:
-    """Refuse photos that nothing can be learned from, before any work.
-
-    Raises:
-        InputError: too few, too few different ones, or too many that cannot be read.
-    """
-    found = len(survey.photos) + len(survey.unreadable)
-    if len(survey.unreadable) > MOST_UNREADABLE * found:
-        first, reason = next(iter(survey.unreadable.items()))
-        raise InputError(
-            f'{len(survey.unreadable)} of {found} files of {survey.folder} cannot be read, '
-            f'allowed: {MOST_UNREADABLE:.0%}; the first is {first} ({reason}). Restore or '
-            'remove them: `mmbeitv2 check-images` lists all'
-        )
-    if len(survey.photos) < FEWEST_PHOTOS:
-        raise InputError(
-            f'{survey.folder} has {len(survey.photos)} photos, needed: {FEWEST_PHOTOS} or more. '
-            'With fewer, take features of published weights: `mmbeitv2 embed`'
-        )
-    if survey.different < FEWEST_PHOTOS:
-        raise InputError(
-            f'{survey.folder} has {len(survey.photos)} photos, of which only {survey.different} '
-            f'look different, needed: {FEWEST_PHOTOS} or more. Add others'
-        )
-
-
-def number_held_out(photos: int) -> int:
-    """How many photos to hold out, of so many."""
-    return min(MOST_HELD_OUT, max(FEWEST_HELD_OUT, round(HELD_OUT * photos)))
-
-
-def make_plan(
-    survey: Survey, photos: int, held_out: int, machine: Machine, wishes: Wishes, tokenizer: bool
-) -> Plan:
-    """Choose everything but the length, for which steps have to be timed.
-
-    Args:
-        survey: of the folder.
-        photos: to train on.
-        held_out: to look at.
-        machine: that trains.
-        wishes: of the user.
-        tokenizer: whether to train one.
-
-    Raises:
-        InputError: a wish that cannot be granted.
-    """
-    size = _size(photos, machine, wishes)
-    side, side_reason = _image_size(survey, SIZES[size].image_size, wishes)
-    num_codes, codes_reason = _num_codes(photos, (side // PATCH) ** 2, wishes)
-    first, second = _batches(size, photos, machine)
-    reasons = dict(
-        size=_size_reason(photos, machine, wishes), image_size=side_reason, num_codes=codes_reason
-    )
-    return Plan(
-        photos, held_out, side, size, num_codes, first if tokenizer else None, second, reasons
-    )
-
-
-def with_lengths(plan: Plan, seconds: dict[str, float], hours: float | None) -> Plan:
-    """Settle epochs by how long a step takes.
-
-    Args:
-        plan: without lengths.
-        seconds: of a step, by the stage's name.
-        hours: for everything; None for as many steps as usual.
-
-    Raises:
-        InputError: so little time that nothing would be learned.
-    """
-    stages = {name: getattr(plan, name) for name in ('tokenizer', 'pretraining')}
-    stages = {name: stage for name, stage in stages.items() if stage is not None}
-    timed = {name: replace(stage, seconds_a_step=seconds[name]) for name, stage in stages.items()}
-    if hours is None:
-        usual = {n: _usual_steps(n, plan.size) for n in timed}
-    else:
-        left = 3600 * hours - END_SECONDS - START_SECONDS * len(timed)
-        shares = dict(tokenizer=TOKENIZER_SHARE, pretraining=1 - TOKENIZER_SHARE)
-        total = sum(shares[name] for name in timed)
-        usual = {n: int(left * shares[n] / total / 1.05 / seconds[n]) for n in timed}
-        if min(usual.values()) < SHORTEST:
-            longest = max(SHORTEST * seconds[n] / shares[n] * total * 1.05 for n in timed)
-            needed = (longest + END_SECONDS + START_SECONDS * len(timed)) / 3600
-            raise InputError(
-                f'--hours is {hours:g}, in which nothing is learned on this machine, needed: '
-                f'{needed:.2g} or more. Give more time, smaller images (--image-size) or a smaller '
-                'model (--size)'
-            )
-    lengths = {
-        name: replace(
-            stage,
-            epochs=min(
-                _most_epochs(name, hours), max(1, math.ceil(usual[name] / stage.steps_an_epoch))
-            ),
-        )
-        for name, stage in timed.items()
-    }
-    return replace(plan, **lengths)
-
-
-def _usual_steps(stage: str, size: str) -> int:
-    """Steps where no time is given: of the demo, or a tenth of the paper's 187,000."""
-    if SIZES[size].narrow:
-        return dict(tokenizer=800, pretraining=4000)[stage]
-    return dict(tokenizer=6000, pretraining=18_700)[stage]
-
-
-def _most_epochs(stage: str, hours: float | None) -> int:
-    """Of the paper's longest runs; a user who gives hours wants them used."""
-    if hours is not None:
-        return 10_000
-    return dict(tokenizer=200, pretraining=1600)[stage]
-
-
-def _size(photos: int, machine: Machine, wishes: Wishes) -> str:
-    if wishes.size is not None:
-        if wishes.size not in SIZES:
-            raise InputError(f'--size is {wishes.size!r}, allowed: {", ".join(SIZES)}')
-        return wishes.size
-    if machine.device == 'cpu':
-        return 'tiny'
-    return 'base' if photos >= PHOTOS_OF_BASE else 'small'
-
-
-def _size_reason(photos: int, machine: Machine, wishes: Wishes) -> str:
-    if wishes.size is not None:
-        return 'as asked'
-    if machine.device == 'cpu':
-        return 'a CPU trains no larger one in a reasonable time'
-    return f'{photos:,} photos; base from {PHOTOS_OF_BASE:,} on'
-
-
-def _image_size(survey: Survey, usual: int, wishes: Wishes) -> tuple[int, str]:
-    if wishes.image_size is not None:
-        if wishes.image_size < SMALLEST_IMAGE or wishes.image_size % PATCH:
-            raise InputError(
-                f'--image-size is {wishes.image_size}, allowed: a multiple of {PATCH} from '
-                f'{SMALLEST_IMAGE} on'
-            )
-        return wishes.image_size, 'as asked'
-    largest = survey.short_side // PATCH * PATCH
-    if largest >= usual:
-        return usual, 'usual for this size of model'
-    side = max(SMALLEST_IMAGE, largest)
-    return side, f'half of the photos have a short side of {survey.short_side} pixels or less'
-
-
-def _num_codes(photos: int, patches: int, wishes: Wishes) -> tuple[int, str]:
-    if wishes.num_codes is not None:
-        if not 2 <= wishes.num_codes <= 2**20:
-            raise InputError(f'--codes is {wishes.num_codes}, allowed: 2 or more; usual is 8192')
-        return wishes.num_codes, 'as asked'
-    most = photos * patches / PATCHES_A_CODE
-    # A power of two below it.
-    number = 2 ** int(math.log2(max(most, 1)))
-    number = min(MOST_CODES, max(FEWEST_CODES, number))
-    return number, f'{photos:,} photos × {patches} patches / {PATCHES_A_CODE}, at most {MOST_CODES}'
-
-
-def _batches(size: str, photos: int, machine: Machine) -> tuple[Stage, Stage]:
-    """Batches of tokenizer and pretraining, whose epochs have ten steps or more."""
-    if machine.device == 'cpu':
-        # Small models gain little from a second core; two processes do for the tokenizer, whose
-        # steps are few, and many small steps teach the backbone more than few large ones.
-        processes = (min(2, machine.cores), 1)
-        batches = (32, 32)
-    else:
-        processes = (machine.devices, machine.devices)
-        batches = dict(tiny=(64, 64), small=(64, 256), base=(64, 256), large=(64, 128))[size]
-    tokenizer, pretraining = (
-        _stage(photos, min(batch, photos // (FEWEST_STEPS * count)), count)
-        for batch, count in zip(batches, processes)
-    )
-    return tokenizer, pretraining
-
-
-def _stage(photos: int, batch: int, processes: int) -> Stage:
-    batch = max(1, batch)
-    return Stage(batch, processes, epochs=1, steps_an_epoch=photos // (batch * processes))
+        return cls(**{**content, **stages, 'shape': Size(*content['shape'])})

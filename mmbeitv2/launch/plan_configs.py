@@ -5,7 +5,7 @@ from pathlib import Path
 from pprint import pformat
 from typing import Any, NamedTuple
 
-from mmbeitv2.launch.plan import LOOKS, PATCH, SIZES, Plan, Stage
+from mmbeitv2.launch.plan import LOOKS, PATCH, Plan, Stage
 
 TOKENIZER_BASE = 'mmbeitv2::vqkd/vqkd_encoder-b16_decoder-1x768x12_clip-b16_100e.py'
 PRETRAINING_BASE = 'mmbeitv2::beitv2_vit-b16_300e.py'
@@ -15,6 +15,21 @@ NARROW_RATES = dict(tokenizer=2e-3, pretraining=3e-3)
 # The paper's 40 % in blocks, of which the smallest has 8 % of the patches, 4 at least.
 MASKED, SMALLEST_BLOCK, FEWEST_IN_BLOCK = 0.4, 0.08, 4
 WARM_UP = 0.05
+
+
+class Start(NamedTuple):
+    """Weights that pretraining goes on from.
+
+    Attributes:
+        parts: configs of backbone, neck and head, as the weights show them.
+        whole: file of the very same model, for ``load_from``; None where the tokenizer is a new
+            one, whose codes head and neck have still to learn.
+        backbone: checkpoint of the backbone, where it alone goes on.
+    """
+
+    parts: dict[str, Any]
+    whole: str | None
+    backbone: str
 
 
 class Data(NamedTuple):
@@ -35,7 +50,7 @@ def tokenizer_config(plan: Plan, data: Data, teacher: Mapping[str, Any], seed: i
         teacher: its config.
         seed: of the run.
     """
-    size, stage = SIZES[plan.size], plan.tokenizer
+    size, stage = plan.shape, plan.tokenizer
     assert stage is not None
     width = dict(embed_dim=size.embed_dim, num_heads=size.num_heads)
     initial = dict(init_std=NARROW_TOKENIZER_STD, recompute=False) if size.narrow else {}
@@ -65,7 +80,7 @@ def tokenizer_config(plan: Plan, data: Data, teacher: Mapping[str, Any], seed: i
 
 
 def pretraining_config(
-    plan: Plan, data: Data, tokenizer: Mapping[str, Any], seed: int, load_from: str | None = None
+    plan: Plan, data: Data, tokenizer: Mapping[str, Any], seed: int, start: Start | None = None
 ) -> str:
     """Text of the pretraining's config.
 
@@ -74,9 +89,9 @@ def pretraining_config(
         data: the photos.
         tokenizer: config of the ``target_generator``, its checkpoint included.
         seed: of the run.
-        load_from: weights to go on from.
+        start: weights to go on from; None draws new ones.
     """
-    size, stage = SIZES[plan.size], plan.pretraining
+    size, stage = plan.shape, plan.pretraining
     width = dict(embed_dim=size.embed_dim, num_heads=size.num_heads)
     initial = {}
     if size.narrow:
@@ -93,30 +108,33 @@ def pretraining_config(
     crop = _crop(plan, data, 0.6 if size.narrow else 0.2)
     pipeline = [_seeded(crop, jitter, flip, mask), _pack('mask')]
     held_out = [_centre(plan, data), _seeded(mask), _pack('mask')]
-    changes = dict(
-        model=dict(
-            backbone=dict(
-                arch=dict(_delete_=True, depth=size.depth, **width)
-                if plan.size not in ('base', 'large')
-                else plan.size,
-                img_size=plan.image_size,
-                **initial,
-            ),
-            neck=dict(layer=size.layer, depth=1 if size.narrow else 2, **width, **initial),
-            head=dict(embed_dim=size.embed_dim, num_codes=plan.num_codes),
-            target_generator=dict(tokenizer),
+    model = dict(
+        backbone=dict(
+            arch=plan.size
+            if plan.size in ('base', 'large')
+            else dict(_delete_=True, depth=size.depth, **width),
+            img_size=plan.image_size,
+            **initial,
         ),
+        neck=dict(layer=size.layer, depth=1 if size.narrow else 2, **width, **initial),
+        head=dict(embed_dim=size.embed_dim, num_codes=plan.num_codes),
+        target_generator=dict(tokenizer),
+    )
+    if start is not None:
+        model |= _started(start, plan.num_codes)
+    changes = dict(
+        model=model,
         data_preprocessor=dict(image_size=plan.image_size),
         **_loaders(stage, data, pipeline, held_out),
         **_schedule('pretraining', stage, size.narrow, seed),
-        **({} if load_from is None else dict(load_from=load_from)),
+        **({} if start is None or start.whole is None else dict(load_from=start.whole)),
     )
     return _text('Pretraining', PRETRAINING_BASE, changes, data)
 
 
 def own_tokenizer(plan: Plan, checkpoint: str) -> dict[str, Any]:
     """Config of the tokenizer that a plan trains, as pretraining uses it."""
-    size = SIZES[plan.size]
+    size = plan.shape
     return dict(
         encoder=dict(
             img_size=plan.image_size,
@@ -127,6 +145,17 @@ def own_tokenizer(plan: Plan, checkpoint: str) -> dict[str, Any]:
         quantizer=dict(num_codes=plan.num_codes, code_dim=size.code_dim),
         init_cfg=dict(checkpoint=checkpoint),
     )
+
+
+def _started(start: Start, num_codes: int) -> dict[str, Any]:
+    """Configs of the parts that go on from given weights."""
+    parts = {name: dict(part) for name, part in start.parts.items() if part is not None}
+    backbone = parts['backbone']
+    backbone['arch'] = dict(_delete_=True, **backbone['arch'])
+    if start.whole is None:
+        backbone['init_cfg'] = dict(type='Pretrained', checkpoint=start.backbone)
+        parts['head']['num_codes'] = num_codes
+    return parts if start.parts['neck'] is not None else parts | dict(neck=None)
 
 
 def _crop(plan: Plan, data: Data, smallest: float) -> dict[str, Any]:

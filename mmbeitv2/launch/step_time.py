@@ -22,6 +22,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
+from mmbeitv2.engine.disk_space import training_bytes
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.registry import MODELS
@@ -37,7 +38,8 @@ def seconds_a_step(cfg: Config, steps: int = STEPS) -> dict[str, float]:
         steps: that are timed, behind one that is not.
 
     Returns:
-        Seconds of one step by ``compute``, and of reading its batch by one process by ``read``.
+        Seconds of one step by ``compute``, and of reading its batch by one process by ``read``;
+        bytes of what the run keeps on disk by ``disk``.
 
     Raises:
         UserError: what the config needs is not there, such as the teacher's weights.
@@ -57,6 +59,9 @@ def seconds_a_step(cfg: Config, steps: int = STEPS) -> dict[str, float]:
         wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
         batches = iter(Runner.build_dataloader(loader, seed=0))
     spent = dict(read=0.0, compute=0.0)
+    # The newest is written before the oldest goes.
+    kept = 1 + max(1, cfg.default_hooks.checkpoint.get('max_keep_ckpts', 1))
+    disk = kept * training_bytes(model, wrapper)
     for number in range(steps + 1):
         start = time.perf_counter()
         batch = next(batches)
@@ -67,7 +72,7 @@ def seconds_a_step(cfg: Config, steps: int = STEPS) -> dict[str, float]:
         if number:
             spent['read'] += (read - start) / steps
             spent['compute'] += (time.perf_counter() - read) / steps
-    return spent
+    return spent | dict(disk=disk)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -7,16 +7,9 @@ import pytest
 
 from mmbeitv2.datasets.survey import Photo, Survey
 from mmbeitv2.launch.config import load_config
-from mmbeitv2.launch.plan import (
-    Machine,
-    Plan,
-    Wishes,
-    check_photos,
-    make_plan,
-    number_held_out,
-    with_lengths,
-)
+from mmbeitv2.launch.plan import Given, Machine, Plan, Wishes
 from mmbeitv2.launch.plan_configs import Data, own_tokenizer, pretraining_config, tokenizer_config
+from mmbeitv2.launch.plan_rules import check_photos, make_plan, number_held_out, with_lengths
 
 CPU = Machine('cpu', 1, 2, 'bfloat16', 'a processor')
 GPUS = Machine('cuda', 8, 64, 'bfloat16', 'a card')
@@ -32,7 +25,7 @@ def found(count, side=300, looks=None):
 def planned(count, machine=CPU, side=300, hours=None, **wishes):
     held_out = number_held_out(count)
     plan = make_plan(
-        found(count, side), count - held_out, held_out, machine, Wishes(**wishes), tokenizer=True
+        found(count, side), count - held_out, held_out, machine, Wishes(**wishes), Given()
     )
     return with_lengths(plan, SECONDS, hours)
 

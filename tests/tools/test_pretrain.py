@@ -72,45 +72,57 @@ def test_a_folder_of_something_else_is_left_alone(tool, photos, tmp_path):
 def test_a_run_of_other_arguments_is_not_mixed_with_this(tool, photos, tmp_path):
     out = tmp_path / 'run'
     out.mkdir()
+    import own_run
+
     first = tool.parse_args([str(photos), '--out', str(out), '--seed', '1'])
-    (out / tool.ASKED).write_text(json.dumps(tool.asked_for(first)))
-    (out / tool.PLAN).write_text('{}')
+    (out / own_run.ASKED).write_text(json.dumps(own_run.asked_for(first)))
+    (out / own_run.PLAN).write_text('{}')
     assert 'with seed 1, asked for is 2' in refused(tool, photos, '--out', out, '--seed', 2)
+
+
+def judged_by(tool, photos, labels):
+    from own_labels import labelled_photos
+
+    from mmbeitv2.datasets.survey import survey
+
+    return labelled_photos(labels, survey(photos))
 
 
 @pytest.mark.parametrize(
     ('table', 'message'),
     [
-        ('0.png,a\n1.png\n', 'line 2 of .* names no class'),
-        ('0.png,a\nabsent.png,b\n', 'line 2 of .* names absent.png, which is not there'),
-        ('photo,class\n0.png,a\n1.png,a\n', 'names 1 classes, needed: 2 or more'),
-        ('0.png,a\n1.png,a\n2.png,b\n', "1 photo of the class 'b', needed: 2 or more"),
+        ('0.png,a\n1.png\n', 'line 2 of .* has no label'),
+        ('0.png,a\nabsent.png,b\n', 'labels 1 of its 2 photos that are not in .*absent.png'),
+        ('photo,class\n0.png,a\n1.png,a\n', r'names 1 classes \(a\) .* needed: 2 or more'),
+        ('0.png,a\n1.png,a\n2.png,b\n', "one photo of the class 'b', needed: 2 or more"),
     ],
 )
 def test_labels_that_judge_nothing(tool, photos, tmp_path, table, message):
-    from own_labels import link_labelled
-
-    (photos / 'labels.csv').write_text(table)
+    (tmp_path / 'labels.csv').write_text(table)
     with pytest.raises((ValueError, OSError), match=message):
-        link_labelled(photos / 'labels.csv', tmp_path / 'labelled')
-    assert not (tmp_path / 'labelled').exists()
+        judged_by(tool, photos, str(tmp_path / 'labels.csv'))
 
 
-def test_labels_of_a_table_become_class_folders(tool, photos, tmp_path):
+def test_labels_come_from_a_table_other_folders_or_the_photos_own(tool, photos, tmp_path):
     from own_labels import link_labelled
 
+    (photos / '5.png').write_bytes(b'no image')
     rows = [f'{i}.png,{"even" if i % 2 == 0 else "odd"}' for i in range(6)]
-    (photos / 'labels.csv').write_text('photo,class\n' + '\n'.join(rows))
-    link_labelled(photos / 'labels.csv', tmp_path / 'labelled')
-    found = {path.name: len(list(path.iterdir())) for path in (tmp_path / 'labelled').iterdir()}
-    assert found == dict(even=3, odd=3)
+    (tmp_path / 'labels.csv').write_text('photo,class\n' + '\n'.join(rows))
+    found = judged_by(tool, photos, str(tmp_path / 'labels.csv'))
+    # What cannot be read is passed over.
+    assert {name: len(paths) for name, paths in found.items()} == dict(even=3, odd=2)
+    link_labelled(found, tmp_path / 'linked')
+    again = judged_by(tool, photos, str(tmp_path / 'linked'))
+    assert {k: len(v) for k, v in again.items()} == dict(even=3, odd=2)
+    assert judged_by(tool, tmp_path / 'linked', 'folders').keys() == {'even', 'odd'}
 
 
 @pytest.mark.slow
 def test_from_photos_to_a_page(photos, tmp_path):
     """The whole command, from another folder, and once more: nothing is trained again."""
     rows = [f'{i}.png,{"even" if i % 2 == 0 else "odd"}' for i in range(40)]
-    (tmp_path / 'labels.csv').write_text('\n'.join(f'photos/{row}' for row in rows))
+    (tmp_path / 'labels.csv').write_text('\n'.join(row for row in rows))
     command = [sys.executable, str(ROOT / 'tools/pretrain.py'), 'photos', '--out', 'run']
     command += ['--labels', 'labels.csv', '--image-size', '64', '--hours', '0.12']
     for repeated in (False, True):
