@@ -21,6 +21,7 @@ from mmbeitv2.errors import MissingFileError
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.reports.few_shot import CLS, COLOURS, RANDOM_CLS, TEACHER, mean_interval
 from mmbeitv2.reports.html import Section, render_report
+from mmbeitv2.reports.own_progress import ASKED, STAGES, TITLES, stage_states
 from mmbeitv2.reports.summary import Measurement, in_words, text_table
 from mmbeitv2.visualization import codes, curves, runs, style
 from mmbeitv2.visualization.code_maps import code_maps
@@ -82,6 +83,9 @@ def measurements(run: Path, answers: dict[str, Any] | None) -> Iterator[Measurem
                 note=note,
                 over_guess=True,
             )
+    if not (run / 'tokenizer').is_dir():
+        # It was given.
+        return
     records = runs.read_scalars(run / 'tokenizer')
     for name, key, percent in (
         ('Tokenizer, codes in use', 'tokenizer/codebook_usage', True),
@@ -145,9 +149,9 @@ def sections(run: Path, out: Path, answers: dict[str, Any] | None) -> Iterator[S
             'intervals over 40 draws of the labelled photos.',
             few_shot_curves([panel], out / 'few_shot.png'),
         )
-    tokenizer = load_tokenizer(str(run / 'tokenizer'))
+    tokenizer = load_tokenizer(str(run / 'pretraining'))
     config = json.loads((run / 'plan.json').read_text())
-    asked = json.loads((run / 'asked.json').read_text())
+    asked = json.loads((run / ASKED).read_text())
     names = (run / 'held_out.txt').read_text(encoding='utf-8').splitlines()
     photos = [Path(asked['photos'], name) for name in style.evenly_spaced(names, CODED_PHOTOS)]
     coded = codes.encode_images(tokenizer, style.read_images(photos))
@@ -164,16 +168,17 @@ def sections(run: Path, out: Path, answers: dict[str, Any] | None) -> Iterator[S
         'Held-out photos, and their patches coloured by code, similar colours for similar codes.',
         code_maps(coded, out / 'code_maps.png', count=min(10, len(photos))),
     )
-    yield Section(
-        'The tokenizer learns',
-        'Reconstruction of the teacher’s features should fall, on held-out photos too; nearly all '
-        'codes should come into use, evenly (a high perplexity).',
-        curves.tokenizer_curves(
-            runs.read_scalars(run / 'tokenizer'),
-            out / 'tokenizer_curves.png',
-            config['num_codes'],
-        ),
-    )
+    if (run / 'tokenizer').is_dir():
+        yield Section(
+            'The tokenizer learns',
+            'Reconstruction of the teacher’s features should fall, on held-out photos too; nearly all '
+            'codes should come into use, evenly (a high perplexity).',
+            curves.tokenizer_curves(
+                runs.read_scalars(run / 'tokenizer'),
+                out / 'tokenizer_curves.png',
+                config['num_codes'],
+            ),
+        )
     yield Section(
         'Pretraining learns to guess hidden patches',
         'Both losses should fall, and the accuracy rise well above the dashed line of always '
@@ -183,6 +188,31 @@ def sections(run: Path, out: Path, answers: dict[str, Any] | None) -> Iterator[S
             {'run': runs.read_scalars(run / 'pretraining')}, out / 'pretraining_curves.png'
         ),
     )
+
+
+def times(run: Path) -> str:
+    """Planned against spent minutes."""
+    parts = []
+    for stage in stage_states(run, STAGES[-1]):
+        if stage.spent:
+            planned = '' if stage.planned is None else f' (planned {stage.planned:.1f})'
+            parts.append(f'{TITLES[stage.name]} {stage.spent:.1f}{planned}')
+    return 'minutes: ' + ', '.join(parts)
+
+
+def facts_of(run: Path) -> dict[str, str]:
+    """How it was made, and where what is in the page."""
+    asked = json.loads((run / ASKED).read_text())
+    found = facts(run)
+    del found['seeds'], found['all figures per seed']
+    return found | {
+        'photos': asked['photos'],
+        'seed': str(asked['seed']),
+        'time': times(run),
+        'plan': 'plan.json, tokenizer.py and pretraining.py beside this page',
+        'for other projects': 'export/: timm.safetensors, transformers/',
+        'all figures': 'report/results.json',
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -203,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             'vision Transformer to guess the codes of hidden patches. No label was learned from.',
             rows,
             list(sections(args.run, out, answers)),
-            facts(args.run),
+            facts_of(args.run),
         )
         (out / 'summary.txt').write_text(f'{verdict}\n\n{text_table(rows)}\n')
         (out / 'results.json').write_text(json.dumps([row.as_json() for row in rows], indent=1))

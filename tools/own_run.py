@@ -32,10 +32,9 @@ from mmbeitv2.launch.plan_configs import (
 )
 from mmbeitv2.launch.plan_rules import check_photos, make_plan, number_held_out, with_lengths
 from mmbeitv2.launch.processor import processor_name
-from mmbeitv2.reports.own_progress import PLAN, SPENT, write_progress
+from mmbeitv2.reports.own_progress import ASKED, PLAN, SPENT, write_progress
 
 TOOLS = tools_folder()
-ASKED = 'asked.json'
 SHOTS = (1, 2, 5, 10, 20)
 SECONDS_BETWEEN_PAGES = 15
 

@@ -159,7 +159,7 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for ``plan.json``; minutes are for its readers."""
-        content = asdict(self)
+        content = asdict(self) | dict(shape=self.shape._asdict())
         for name, stage in self.stages.items():
             content[name]['minutes'] = stage.minutes
         return content
@@ -172,4 +172,4 @@ class Plan:
             name: content[name] and Stage(**{k: v for k, v in content[name].items() if k in fields})
             for name in ('tokenizer', 'pretraining')
         }
-        return cls(**{**content, **stages, 'shape': Size(*content['shape'])})
+        return cls(**{**content, **stages, 'shape': Size(**content['shape'])})

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from mmbeitv2.checkpoints.atomic import write_atomically
 from mmbeitv2.reports.html import STYLE
 
-PLAN, SPENT, PAGE = 'plan.json', 'spent.json', 'report.html'
+ASKED, PLAN, SPENT, PAGE = 'asked.json', 'plan.json', 'spent.json', 'report.html'
 SECONDS_BETWEEN_REFRESHES = 15
 # In this order; those without a folder yet are still to come.
 STAGES = ('tokenizer', 'pretraining', 'few_shot', 'timm_log', 'transformers_log', 'report')
