@@ -171,8 +171,8 @@ def sections(run: Path, out: Path, answers: dict[str, Any] | None) -> Iterator[S
     if (run / 'tokenizer').is_dir():
         yield Section(
             'The tokenizer learns',
-            'Reconstruction of the teacher’s features should fall, on held-out photos too; nearly all '
-            'codes should come into use, evenly (a high perplexity).',
+            'Reconstruction of the teacher’s features should fall, on held-out photos too; nearly '
+            'all codes should come into use, evenly (a high perplexity).',
             curves.tokenizer_curves(
                 runs.read_scalars(run / 'tokenizer'),
                 out / 'tokenizer_curves.png',

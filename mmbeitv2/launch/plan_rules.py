@@ -143,7 +143,7 @@ def with_lengths(plan: Plan, seconds: dict[str, float], hours: float | None) -> 
         )
         for name, stage in timed.items()
     }
-    return replace(plan, **lengths)
+    return replace(plan, tokenizer=lengths.get('tokenizer'), pretraining=lengths['pretraining'])
 
 
 def _usual_steps(stage: str, shape: Size) -> int:
