@@ -21,7 +21,7 @@ from mmbeitv2.errors import MissingFileError
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.reports.few_shot import CLS, COLOURS, RANDOM_CLS, TEACHER, mean_interval
 from mmbeitv2.reports.html import Section, render_report
-from mmbeitv2.reports.own_progress import ASKED, STAGES, TITLES, stage_states
+from mmbeitv2.reports.own_progress import ASKED, STAGES, TITLES, stage_states, title_of
 from mmbeitv2.reports.summary import Measurement, in_words, text_table
 from mmbeitv2.visualization import codes, curves, runs, style
 from mmbeitv2.visualization.code_maps import code_maps
@@ -227,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows = list(measurements(args.run, answers))
         verdict = verdict_of(args.run, rows, answers)
         page = render_report(
-            f'BEiT v2 on {args.run.resolve().name}',
+            title_of(args.run),
             verdict,
             'A tokenizer has learned codes for the patches of these photos from a teacher, and a '
             'vision Transformer to guess the codes of hidden patches. No label was learned from.',

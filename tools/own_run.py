@@ -21,7 +21,7 @@ from mmbeitv2.commands import environment, tools_folder
 from mmbeitv2.datasets.survey import Survey, hold_out, survey
 from mmbeitv2.engine import choose_precision
 from mmbeitv2.errors import ExistingFileError, UnreadableFileError
-from mmbeitv2.launch.jobs import ToolJob, run_together
+from mmbeitv2.launch.jobs import ToolJob, done, run_together
 from mmbeitv2.launch.loaders import cores_of_process
 from mmbeitv2.launch.plan import Machine, Plan, Wishes
 from mmbeitv2.launch.plan_configs import (
@@ -267,16 +267,16 @@ class Watch:
 
     Args:
         run: folder.
-        name: of the stage that runs.
+        job: that runs.
     """
 
-    def __init__(self, run: Path, name: str) -> None:
-        self.run, self.name = run, name
+    def __init__(self, run: Path, job: ToolJob) -> None:
+        self.run, self.job, self.name = run, job, job.work_dir.name
         path = run / SPENT
         self.spent = json.loads(path.read_text()) if path.is_file() else {}
-        self.before = self.spent.get(name, 0.0)
+        self.before = self.spent.get(self.name, 0.0)
         self.start = self.written = time.monotonic()
-        write_progress(run, name)
+        write_progress(run, self.name)
 
     def __call__(self) -> None:
         """Called about every second."""
@@ -288,7 +288,8 @@ class Watch:
         self.written = time.monotonic()
         self.spent[self.name] = self.before + self.written - self.start
         write_atomically(self.run / SPENT, json.dumps(self.spent, indent=1).encode())
-        write_progress(self.run, self.name)
+        share = done(self.job, 0)[0] if (self.job.work_dir / 'log.txt').is_file() else 0.0
+        write_progress(self.run, self.name, share)
 
 
 def run(args: Namespace) -> None:
@@ -309,7 +310,7 @@ def run(args: Namespace) -> None:
     for number, job in enumerate(jobs, 1):
         name = job.work_dir.name
         print(f'\n[{number}/{len(jobs)}] {name}', flush=True)
-        watch = Watch(args.out, name)
+        watch = Watch(args.out, job)
         run_together([job], env, watch)
         if name != 'report':
             watch.write()

@@ -2,7 +2,7 @@
 
 import datetime
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,49 +37,55 @@ class StageState(NamedTuple):
         state: ``'done'``, ``'running'`` or ``'to come'``.
         planned: minutes; None where none are planned.
         spent: minutes so far.
+        share: of it that is done, 0 to 1.
     """
 
     name: str
     state: str
     planned: float | None
     spent: float
+    share: float = 0.0
 
 
-def stage_states(run: Path, running: str) -> Iterator[StageState]:
+def stage_states(run: Path, running: str, share: float = 0.0) -> Iterator[StageState]:
     """The stages of a run.
 
     Args:
         run: folder.
         running: name of the stage that runs.
+        share: of that stage that is done, 0 to 1.
     """
     plan = json.loads((run / PLAN).read_text())
-    spent = _read(run / SPENT)
+    asked, spent = _read(run / ASKED), _read(run / SPENT)
     order = STAGES.index(running)
+    # A tokenizer that was given, labels that were not.
+    left_out = [name for name in STAGES[:2] if plan[name] is None]
+    left_out += ['few_shot'] if asked.get('labels') is None else []
     for number, name in enumerate(STAGES):
-        stage = plan.get(name)
-        if number < order and name not in spent:
-            # Not part of this run: a tokenizer that was given, labels that were not.
+        if name in left_out:
             continue
         state = 'done' if number < order else 'running' if number == order else 'to come'
-        yield StageState(name, state, minutes_of(stage), spent.get(name, 0.0) / 60)
+        planned = (plan.get(name) or {}).get('minutes')
+        yield StageState(name, state, planned, spent.get(name, 0.0) / 60, share)
 
 
-def minutes_of(stage: Mapping[str, Any] | None) -> float | None:
-    """Planned minutes of a stage, as ``plan.json`` has it."""
-    return None if stage is None else stage['minutes']
+def title_of(run: Path) -> str:
+    """Of a run's page: which photos it learns from."""
+    return f'BEiT v2 on {Path(_read(run / ASKED)["photos"]).name}'
 
 
-def render_progress(run: Path, running: str) -> str:
+def render_progress(run: Path, running: str, share: float = 0.0) -> str:
     """The page.
 
     Args:
         run: folder.
         running: name of the stage that runs.
+        share: of that stage that is done, 0 to 1.
     """
-    states = list(stage_states(run, running))
+    states = list(stage_states(run, running, share))
     now = datetime.datetime.now().astimezone().strftime('%Y-%m-%d %H:%M:%S %Z')
     rows = ''.join(_row(state) for state in states)
-    title = f'BEiT v2 on {run.resolve().name}'
+    title = title_of(run)
     pages = ''.join(_page_of(run, state) for state in states)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -98,21 +104,21 @@ def render_progress(run: Path, running: str) -> str:
     )
 
 
-def write_progress(run: Path, running: str) -> None:
+def write_progress(run: Path, running: str, share: float = 0.0) -> None:
     """Write ``report.html`` of a run that goes on.
 
     Args:
-        run: folder with ``plan.json``.
+        run: folder with ``plan.json`` and ``asked.json``.
         running: name of the stage that runs.
+        share: of that stage that is done, 0 to 1.
     """
-    write_atomically(run / PAGE, render_progress(run, running).encode())
+    write_atomically(run / PAGE, render_progress(run, running, share).encode())
 
 
 def _row(state: StageState) -> str:
     bar = ''
     if state.state == 'running' and state.planned:
-        share = min(1.0, state.spent / state.planned)
-        bar = f'<div class="bar"><i style="width: {share:.0%}"></i></div>'
+        bar = f'<div class="bar"><i style="width: {state.share:.1%}"></i></div>'
     planned = '–' if state.planned is None else f'{state.planned:.0f} min'
     spent = f'{state.spent:.1f} min' if state.spent else '–'
     return (
