@@ -44,9 +44,11 @@ def test_page_loads_itself_again_and_names_cannot_write_into_it(run):
     assert '<b>' not in page
 
 
-def test_page_fits_desktop_and_phone(run, open_page):
+def test_page_fits_desktop_and_phone(run, browser, width):
     folder = run(labels='folders')
     write_progress(folder, 'pretraining', 0.25)
-    page = open_page(folder / PAGE)
+    page = browser.new_page(viewport=dict(width=width, height=800))
+    page.goto((folder / PAGE).as_uri())
     assert page.evaluate('document.documentElement.scrollWidth <= window.innerWidth')
     assert page.get_by_text('ask about labelled photos').is_visible()
+    page.close()
