@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from statistics import median
 
 import torch
 from mmengine.config import Config
@@ -27,7 +28,7 @@ from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.registry import MODELS
 
-STEPS = 3
+STEPS = 5
 
 
 def seconds_a_step(cfg: Config, steps: int = STEPS) -> dict[str, float]:
@@ -35,7 +36,7 @@ def seconds_a_step(cfg: Config, steps: int = STEPS) -> dict[str, float]:
 
     Args:
         cfg: of VQ-KD or pretraining.
-        steps: that are timed, behind one that is not.
+        steps: that are timed, behind one that is not; their median counts.
 
     Returns:
         Seconds of one step by ``compute``, and of reading its batch by one process by ``read``;
@@ -58,7 +59,7 @@ def seconds_a_step(cfg: Config, steps: int = STEPS) -> dict[str, float]:
         model.to(device).train()
         wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
         batches = iter(Runner.build_dataloader(loader, seed=0))
-    spent = dict(read=0.0, compute=0.0)
+    spent: dict[str, list[float]] = dict(read=[], compute=[])
     # The newest is written before the oldest goes.
     kept = 1 + max(1, cfg.default_hooks.checkpoint.get('max_keep_ckpts', 1))
     disk = kept * training_bytes(model, wrapper)
@@ -70,9 +71,9 @@ def seconds_a_step(cfg: Config, steps: int = STEPS) -> dict[str, float]:
         if device != 'cpu':
             torch.cuda.synchronize()
         if number:
-            spent['read'] += (read - start) / steps
-            spent['compute'] += (time.perf_counter() - read) / steps
-    return spent | dict(disk=disk)
+            spent['read'].append(read - start)
+            spent['compute'].append(time.perf_counter() - read)
+    return {name: median(values) for name, values in spent.items()} | dict(disk=disk)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
