@@ -36,11 +36,7 @@ def collapse(last: Mapping[str, Any]) -> tuple[str, str] | None:
         return (
             f'the {last["photos"]["held_out"]} held-out photos use {m["code_perplexity"]:.1f} '
             f'codes evenly (perplexity) of {last["codes"]:,}{_usage(m)}',
-            'Train another tokenizer: nothing can be learned from codes that are all alike.'
-            if pretraining
-            else 'Start again with revive_below of the quantizer (0.1 to 1), a lower learning '
-            'rate, fewer codes (num_codes) or a teacher whose features differ more on these '
-            'photos.',
+            _cure(last),
         )
     if last['iter'] == 0:
         # Of random weights nothing more is asked.
@@ -69,6 +65,21 @@ def _is_constant(m: Mapping[str, float]) -> bool:
     same = m['guess_perplexity'] < CONSTANT_GUESSES
     same &= m['prediction_information'] < CONSTANT_INFORMATION
     return same and m['loss_held_out'] > m['loss_constant'] + WORSE_THAN_CONSTANT
+
+
+def _cure(last: Mapping[str, Any]) -> str:
+    if last['kind'] == 'pretraining':
+        return 'Train another tokenizer: nothing can be learned from codes that are all alike.'
+    below = last['revive_below']
+    revive = (
+        'set revive_below of the quantizer to 0.1 or more'
+        if below is None
+        else (f'raise revive_below of the quantizer above {below:g}')
+    )
+    return (
+        f'Start again: {revive}, lower the learning rate, take fewer codes (num_codes), or a '
+        'teacher whose features differ more on these photos.'
+    )
 
 
 def _usage(m: Mapping[str, float]) -> str:

@@ -174,13 +174,14 @@ class LearningHook(Hook):
             start=_start_of(runner),
             photos={n: len(g) for n, g in groups.items()} | dict(digest=digest_of(groups.values())),
             codes=_quantizer(runner).num_codes,
+            revive_below=_quantizer(runner).revive_below,
             patches=patches,
             measures=measures.values,
             errors=measures.errors,
             by_photo=measures.by_photo,
         )
         record['verdict'] = verdict([*self._history, record])._asdict()
-        if epoch:
+        if 0 < epoch < runner.max_epochs:
             self._space(runner, epoch)
         record['interval'] = self._every
         record['cost'] = self._cost.record()
