@@ -46,6 +46,7 @@ figcaption { display: flex; flex-wrap: wrap; gap: .1rem 1rem; font-size: .82rem;
 .key.dashed { border-top-style: dashed; border-top-width: 2px; }
 .key.dotted { border-top-style: dotted; border-top-width: 2px; }
 td.word { font-weight: 600; }
+.looks th, .looks td { padding: .4rem .45rem; } .looks thead th { white-space: normal; }
 .looks th:first-child, .looks td:first-child { min-width: 0; white-space: nowrap; }
 @media (max-width: 640px) { .chart text { font-size: 16px; } }
 """

@@ -64,7 +64,8 @@ def svg_chart(chart: Chart, x_label: str) -> str:
     drawn = ''.join(_curve(curve, scale) for curve in curves)
     levels = ''.join(
         f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{scale.y(height):.1f}" '
-        f'y2="{scale.y(height):.1f}" stroke="{MUTED}" stroke-width="1.5" stroke-dasharray="{dash}"/>'
+        f'y2="{scale.y(height):.1f}" stroke="{MUTED}" stroke-width="1.5" '
+        f'stroke-dasharray="{dash}"/>'
         for (height, _), (dash, _) in zip(chart.levels, DASHES)
     )
     names = [_key(curve.colour, curve.label) for curve in curves]
