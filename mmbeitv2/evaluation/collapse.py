@@ -1,7 +1,7 @@
 """Have codes, predictions or features become one and the same?"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmbeitv2.evaluation.changes import NOISE
@@ -14,21 +14,24 @@ COLLAPSED_RANK = 1.05
 # Share of the features' length in which photos differ. Random weights have a hundred times this.
 COLLAPSED_VARIATION = 1e-4
 # Predictions that know so little of where they are made (nats) and have one code as their best
-# guess nearly everywhere are a constant. Before the student has found more than how frequent codes
-# are that is usual; then their loss is that of the frequencies, and a collapse is worse.
+# guess nearly everywhere are a constant. Every run passes through that: it learns first how
+# frequent codes are, and its predictions are then as uncertain as these frequencies. One that is
+# twice as sure, or that has known more before, has collapsed.
 CONSTANT_INFORMATION, CONSTANT_GUESSES = 0.01, 1.1
-WORSE_THAN_CONSTANT = 0.02
+SURE = 0.5
+KNOWN_BEFORE = 0.1
 
 
-def collapse(last: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Whether codes, predictions or features have become one, which one look shows.
+def collapse(looks: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
+    """Whether codes, predictions or features have become one.
 
     Args:
-        last: record of a look.
+        looks: records of the looks, in order, one or more; the last one is judged.
 
     Returns:
         Reason and advice; None where nothing has collapsed.
     """
+    last = looks[-1]
     m, pretraining = last['measures'], last['kind'] == 'pretraining'
     few = max(2.0, COLLAPSED_PERPLEXITY * min(last['codes'], last['patches']))
     most = m['code_perplexity'] + NOISE * last['errors'].get('code_perplexity', math.inf)
@@ -41,11 +44,10 @@ def collapse(last: Mapping[str, Any]) -> tuple[str, str] | None:
     if last['iter'] == 0:
         # Of random weights nothing more is asked.
         return None
-    if pretraining and _is_constant(m):
+    if pretraining and (how := _constant(looks)):
         return (
-            f'the head guesses one code nearly everywhere ({m["guess_perplexity"]:.2f} codes '
-            f'evenly) and its loss, {m["loss_held_out"]:.3f}, is above the {m["loss_constant"]:.3f}'
-            ' of the best constant prediction',
+            f'the head guesses one code nearly everywhere (perplexity of its guesses '
+            f'{m["guess_perplexity"]:.2f}), {how}',
             'Start again with a learning rate of a third, a longer warm-up and clipped gradients '
             '(optim_wrapper.clip_grad).',
         )
@@ -61,10 +63,23 @@ def collapse(last: Mapping[str, Any]) -> tuple[str, str] | None:
     return None
 
 
-def _is_constant(m: Mapping[str, float]) -> bool:
-    same = m['guess_perplexity'] < CONSTANT_GUESSES
-    same &= m['prediction_information'] < CONSTANT_INFORMATION
-    return same and m['loss_held_out'] > m['loss_constant'] + WORSE_THAN_CONSTANT
+def _constant(looks: Sequence[Mapping[str, Any]]) -> str:
+    """In which way predictions have become a constant; empty where they have not."""
+    m = looks[-1]['measures']
+    if m['guess_perplexity'] > CONSTANT_GUESSES or (
+        m['prediction_information'] > CONSTANT_INFORMATION
+    ):
+        return ''
+    if m['prediction_entropy'] < SURE * m['loss_constant']:
+        return (
+            f'and is sure of it: entropy {m["prediction_entropy"]:.2f} nats, where the codes have '
+            f'{m["loss_constant"]:.2f}'
+        )
+    best = max(looks, key=lambda look: look['measures']['prediction_information'])
+    known = best['measures']['prediction_information']
+    if known < KNOWN_BEFORE:
+        return ''
+    return f'where it told places apart by {known:.2f} nats at epoch {best["epoch"]}'
 
 
 def _cure(last: Mapping[str, Any]) -> str:

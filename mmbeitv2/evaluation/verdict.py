@@ -61,7 +61,7 @@ def _of_losses(earlier: Mapping[str, Any], later: Mapping[str, Any], name: str) 
 
 
 def _collapsed(looks: Sequence[Mapping[str, Any]]) -> Verdict | None:
-    found = collapse(looks[-1])
+    found = collapse(looks)
     return None if found is None else Verdict(COLLAPSED, *found)
 
 
