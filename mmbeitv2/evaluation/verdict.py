@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mmbeitv2.evaluation.changes import NOISE, Change, change
-from mmbeitv2.evaluation.collapse import collapse, feature_name
+from mmbeitv2.evaluation.collapse import collapse
+from mmbeitv2.evaluation.learning_words import amount, probe_changes, probes, state
 
 LEARNING, STALLED, MEMORISING = 'learning', 'stalled', 'memorising'
 COLLAPSED, TOO_EARLY = 'collapsed', 'too early to tell'
@@ -15,9 +16,9 @@ WORDS = (LEARNING, STALLED, MEMORISING, COLLAPSED, TOO_EARLY)
 NOISE_OF_BEST = 3.0
 # Fewer photos have no standard error to rely on: of 8 values it is itself off by a quarter.
 LEAST_PHOTOS = 8
-# Held-out loss rises by some thousandths where a learning rate is high; less than this share of it
-# is no memorising.
-LEAST_RISE = 0.005
+# Share of the loss: held-out loss rises by some thousandths where a learning rate is high, which is
+# no memorising, and a codebook that follows fixed weights gains as much, which is no learning.
+LEAST_CHANGE = 0.005
 # Warm-up takes up to a tenth of the schedules, and as much again until the rate has done something.
 GRACE = 0.2
 # Looks after the first before a standstill is said.
@@ -75,7 +76,7 @@ def _too_few(looks: Sequence[Mapping[str, Any]]) -> Verdict | None:
             'Give more held-out photos (val_dataloader, or photos of LearningHook).',
         )
     if len(looks) < 2:
-        return Verdict(TOO_EARLY, f'this is the first look, {_state(last)}', '')
+        return Verdict(TOO_EARLY, f'this is the first look, {state(last)}', '')
     return None
 
 
@@ -84,7 +85,7 @@ def _memorising(looks: Sequence[Mapping[str, Any]]) -> Verdict | None:
     best = min(looks, key=lambda look: look['measures']['loss_held_out'])
     held_out = _of_losses(best, last, 'loss_held_out')
     training = _of_losses(best, last, 'loss_training')
-    least = LEAST_RISE * best['measures']['loss_held_out']
+    least = LEAST_CHANGE * best['measures']['loss_held_out']
     gap = last['measures']['loss_held_out'] - last['measures']['loss_training']
     gap_error = math.hypot(*(last['errors'][f'loss_{n}'] for n in ('held_out', 'training')))
     worse = held_out.above(NOISE_OF_BEST) and held_out.mean > least
@@ -92,112 +93,122 @@ def _memorising(looks: Sequence[Mapping[str, Any]]) -> Verdict | None:
         return None
     return Verdict(
         MEMORISING,
-        f'since epoch {best["epoch"]} the loss of held-out photos rose by {_amount(held_out)} '
+        f'since epoch {best["epoch"]} the loss of held-out photos rose by {amount(held_out)} '
         f'to {last["measures"]["loss_held_out"]:.3f}, while that of training photos fell by '
-        f'{_amount(training)} to {last["measures"]["loss_training"]:.3f}',
+        f'{amount(training)} to {last["measures"]["loss_training"]:.3f}',
         f'Use the weights of about epoch {best["epoch"]}; then give more photos, more augmentation '
         '(a smaller lowest scale of the crop), a smaller model, or fewer epochs.',
     )
 
 
 def _stalled(looks: Sequence[Mapping[str, Any]]) -> Verdict | None:
-    last, trained = looks[-1], len(looks) - (looks[0]['iter'] == 0)
-    done = last['iter'] / last['max_iters']
+    last, trained = looks[-1], _trained(looks)
     if trained < LEAST_LOOKS:
         return None
-    guess = _no_better_than_constant(last) if done >= GRACE else None
-    if guess is not None:
-        return guess
-    worse = _worse_than_random(looks) if done >= GRACE else None
-    if worse is not None:
-        return worse
-    since = looks[-1 - max(2, math.ceil(trained / 3))]
-    gain = _of_losses(since, last, 'loss_held_out')
+    if last['iter'] >= GRACE * last['max_iters']:
+        for rule in (_no_better_than_constant, _worse_than_random):
+            found = rule(looks)
+            if found is not None:
+                return found
+    since = _window(looks)
     if last['iter'] >= last['max_iters']:
         # Schedules end at a rate of almost nothing, so that a standstill there is meant. A run
         # that has not moved at all is another matter.
         since = looks[0]
-        gain = _of_losses(since, last, 'loss_held_out')
-    if gain.below():
+    gain = _of_losses(since, last, 'loss_held_out')
+    if _has_fallen(gain, last if last['iter'] >= GRACE * last['max_iters'] else None):
         return None
     return Verdict(
         STALLED,
         f'since epoch {since["epoch"]} the loss of held-out photos has not fallen beyond noise '
-        f'({gain.mean:+.4f} ± {NOISE * gain.error:.4f}, now {last["measures"]["loss_held_out"]:.3f}'
-        f', epoch {last["epoch"]} of {last["max_epochs"]})',
+        f'and {LEAST_CHANGE:.1%} ({gain.mean:+.4f} ± {NOISE * gain.error:.4f}, now '
+        f'{last["measures"]["loss_held_out"]:.3f}, epoch {last["epoch"]} of {last["max_epochs"]})',
         'Look at the learning rate in the log: 0 or tiny calls for --auto-scale-lr or a warm-up '
         'that ends earlier, a large one for a third of it; if the curve was flat before, for a '
         'larger model, or an end here.',
     )
 
 
-def _no_better_than_constant(last: Mapping[str, Any]) -> Verdict | None:
+def _trained(looks: Sequence[Mapping[str, Any]]) -> int:
+    """Looks after training has begun."""
+    return len(looks) - (looks[0]['iter'] == 0)
+
+
+def _window(looks: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The look that the last third of them is compared with."""
+    return looks[-1 - max(2, math.ceil(_trained(looks) / 3))]
+
+
+def _has_fallen(gain: Change, last: Mapping[str, Any] | None) -> bool:
+    """Whether a loss has fallen beyond noise and, where ``last`` is given, by what matters."""
+    least = 0.0 if last is None else LEAST_CHANGE * last['measures']['loss_held_out']
+    return gain.below() and gain.mean < -least
+
+
+def _no_better_than_constant(looks: Sequence[Mapping[str, Any]]) -> Verdict | None:
+    """No better than one constant answer, now and at this pace by the end of the schedule."""
+    last = looks[-1]
     m, errors = last['measures'], last['errors']
-    if last['kind'] == 'pretraining':
-        if m['over_majority'] > NOISE * errors['over_majority']:
-            return None
-        reason = (
-            f'{m["acc_held_out"]:.1%} of the masked codes of held-out photos are right, no more '
-            f'than always guessing the most frequent code ({m["acc_majority"]:.1%}; difference '
-            f'{m["over_majority"]:+.1%} ± {NOISE * errors["over_majority"]:.1%})'
+    error = NOISE * errors['loss_held_out']
+    pretraining = last['kind'] == 'pretraining'
+    if m['loss_held_out'] < m['loss_constant'] - error:
+        return None
+    if pretraining and m['over_majority'] > NOISE * errors['over_majority']:
+        return None
+    since = _window(looks)
+    pace = _of_losses(since, last, 'loss_held_out').mean / (last['iter'] - since['iter'])
+    at_end = m['loss_held_out'] + pace * (last['max_iters'] - last['iter'])
+    if at_end < m['loss_constant'] - error:
+        return None
+    found = (
+        f'by epoch {last["epoch"]} of {last["max_epochs"]} the loss of held-out photos, '
+        f'{m["loss_held_out"]:.3f} ± {error:.3f}, is not below the {m["loss_constant"]:.3f} of the '
+        'best constant answer, nor will it be at this pace'
+    )
+    if pretraining:
+        return Verdict(
+            STALLED,
+            f'{found}; {m["acc_held_out"]:.1%} of masked codes are right, {m["acc_majority"]:.1%} '
+            'by always guessing the most frequent one',
+            'Give it more steps or a higher learning rate; if one code covers much of the photos, '
+            'train the tokenizer with more codes or another teacher.',
         )
-        advice = (
-            'Give it more steps or a higher learning rate; if the most frequent code covers much '
-            'of the photos, train the tokenizer with more codes or another teacher.'
-        )
-    else:
-        error = NOISE * errors['loss_held_out']
-        if m['loss_held_out'] < m['loss_constant'] - error:
-            return None
-        reason = (
-            f'the reconstruction loss of held-out photos, {m["loss_held_out"]:.3f} ± {error:.3f}, '
-            f'is not below the {m["loss_constant"]:.3f} of one constant answer'
-        )
-        advice = (
-            'Give it more steps or a higher learning rate; if the constant answer is almost right, '
-            'take a teacher whose features differ more on these photos.'
-        )
-    return Verdict(STALLED, f'by epoch {last["epoch"]} of {last["max_epochs"]} {reason}', advice)
+    return Verdict(
+        STALLED,
+        found,
+        'Give it more steps or a higher learning rate; if the constant answer is almost right, '
+        'take a teacher whose features differ more on these photos.',
+    )
 
 
 def _worse_than_random(looks: Sequence[Mapping[str, Any]]) -> Verdict | None:
     """Every probe says that the features are worse than those of random weights."""
-    changes = _probe_changes(looks)
+    changes = probe_changes(looks)
     if not changes or not all(found.below() for found in changes.values()):
         return None
     return Verdict(
         STALLED,
         f'by epoch {looks[-1]["epoch"]} frozen features know less of the labels than those of '
-        f'random weights{_probes(looks)}',
+        f'random weights{probes(looks)}',
         'What the codes ask for does not help with these labels: train the tokenizer with a '
         'teacher that knows such photos, or give pretraining more photos and steps.',
     )
 
 
-def _probe_changes(looks: Sequence[Mapping[str, Any]]) -> dict[str, Change]:
-    """How each probe's answers differ from those on random weights, if the first look had them."""
-    first, last = looks[0], looks[-1]
-    if first['iter'] != 0 or first['start'] != 'random' or last['iter'] == 0:
-        return {}
-    names = [name for name in last['by_photo'] if name.startswith(('knn_', 'ridge_'))]
-    changes = {name: change(first, last, name) for name in names}
-    return {name: found for name, found in changes.items() if found is not None}
-
-
 def _learning(looks: Sequence[Mapping[str, Any]]) -> Verdict:
     first, last = looks[0], looks[-1]
     gain = _of_losses(first, last, 'loss_held_out')
-    if not gain.below():
+    if not _has_fallen(gain, last):
         return Verdict(
             TOO_EARLY,
             f'the loss of held-out photos has not fallen beyond noise since epoch '
-            f'{first["epoch"]} ({gain.mean:+.4f} ± {NOISE * gain.error:.4f}), {_state(last)}',
+            f'{first["epoch"]} ({gain.mean:+.4f} ± {NOISE * gain.error:.4f}), {state(last)}',
             '',
         )
     return Verdict(
         LEARNING,
-        f'the loss of held-out photos has fallen by {_amount(gain)} since epoch '
-        f'{first["epoch"]}, {_state(last)}{_probes(looks)}',
+        f'the loss of held-out photos has fallen by {amount(gain)} since epoch '
+        f'{first["epoch"]}, {state(last)}{probes(looks)}',
         _hint(looks),
     )
 
@@ -215,38 +226,3 @@ def _hint(looks: Sequence[Mapping[str, Any]]) -> str:
         f'Copying the nearest visible code is still right more often ({m["acc_neighbour"]:.1%}): '
         'give it more steps.'
     )
-
-
-def _state(look: Mapping[str, Any]) -> str:
-    m = look['measures']
-    said = f'now {m["loss_held_out"]:.3f} (training photos {m["loss_training"]:.3f})'
-    if look['kind'] == 'pretraining':
-        over = m['over_majority'] > NOISE * look['errors'].get('over_majority', math.inf)
-        return (
-            f'{said}; {m["acc_held_out"]:.1%} of masked codes right, '
-            f'{"above" if over else "not above"} the {m["acc_majority"]:.1%} of the most frequent '
-            f'code'
-        )
-    changed = f', {m["codes_changed"]:.0%} of codes changed' if 'codes_changed' in m else ''
-    return f'{said}; perplexity {m["code_perplexity"]:.1f} of {look["codes"]:,} codes{changed}'
-
-
-def _probes(looks: Sequence[Mapping[str, Any]]) -> str:
-    """The best probe beside random weights; empty without labels."""
-    changes = _probe_changes(looks)
-    if not changes:
-        return ''
-    m, before = looks[-1]['measures'], looks[0]['measures']
-    name = max(changes, key=lambda name: m[name])
-    rival = max(before[other] for other in changes)
-    kind, feature = name.split('_')
-    better = changes[name].above() and m[name] > rival
-    return (
-        f'; {"5-NN" if kind == "knn" else "ridge probe"} of {feature_name(feature)} {m[name]:.1%}, '
-        f'{"above" if better else "not above"} random weights ({before[name]:.1%}, their best '
-        f'probe {rival:.1%}; ± {NOISE * changes[name].error:.1%})'
-    )
-
-
-def _amount(found: Change) -> str:
-    return f'{abs(found.mean):.3f} ± {NOISE * found.error:.3f}'

@@ -114,6 +114,11 @@ class TestBothKinds:
         words = [verdict(history([0.8] * n, kind=kind, noise=0)).word for n in (2, 3, 4)]
         assert words == [TOO_EARLY, TOO_EARLY, STALLED]
 
+    def test_a_codebook_that_follows_fixed_weights_is_no_learning(self, kind):
+        losses = [0.970, 0.969, 0.967, 0.966]
+        words = [verdict(history(losses[:n], kind=kind, noise=0, epochs=6)).word for n in (3, 4)]
+        assert words == [TOO_EARLY, STALLED]
+
     def test_a_standstill_at_the_end_of_the_schedule_is_meant(self, kind):
         losses = falling(5, 0.8) + [0.4] * 6
         assert verdict(history(losses, kind=kind, epochs=10)).word == LEARNING
@@ -175,10 +180,10 @@ class TestPretraining:
         assert found.word == COLLAPSED
         assert 'told places apart by 0.80 nats at epoch' in found.reason
 
-    def test_never_above_the_constant_guess_is_stalled(self):
-        losses = falling(8, 4.8, 0.01)
-        assert verdict(history(losses, over_majority=0.01)).word == STALLED
-        assert verdict(history(losses, over_majority=0.03)).word == LEARNING
+    @pytest.mark.parametrize(('over', 'word'), [(0.01, STALLED), (0.03, LEARNING)])
+    def test_never_above_the_constant_guess_is_stalled(self, over, word):
+        found = verdict(history(falling(8, 4.8, 0.015), over_majority=over))
+        assert found.word == word
 
     def test_what_is_no_better_than_copying_is_said(self):
         found = verdict(history(falling(12, 4.8), over_neighbour=-0.1))
@@ -187,8 +192,12 @@ class TestPretraining:
 
 
 class TestTokenizer:
-    def test_no_better_than_a_constant_answer_is_stalled(self):
-        assert verdict(history(falling(8, 0.99, 0.005), kind='tokenizer')).word == STALLED
+    @pytest.mark.parametrize(('by', 'word'), [(0.005, STALLED), (0.02, LEARNING)])
+    def test_no_better_than_a_constant_answer_is_stalled_unless_it_will_be(self, by, word):
+        """The constant answer has 0.9, and 13 of 20 epochs are to come."""
+        records = history(falling(8, 1.06, by), kind='tokenizer')
+        assert verdict(records).word == word
+        assert verdict(records[:3]).word != STALLED
 
 
 class TestProbes:

@@ -58,7 +58,7 @@ def run(demo, timm_teacher_config, tmp_path_factory):
             cfg[f'{name}_dataloader'].dataset.data_root = str(data)
         cfg.train_dataloader.batch_size = 16
         cfg.train_cfg.update(max_epochs=epochs, val_interval=epochs)
-        cfg.param_scheduler[-1].end = epochs
+        cfg.param_scheduler[-1].update(end=epochs, eta_min=0.0)
         cfg.optim_wrapper.optimizer.lr = lr
         learning = dict(type='mmbeitv2.LearningHook', max_cost=1.0, max_photos=128)
         cfg.default_hooks.learning = learning
