@@ -21,6 +21,9 @@ LEAST_PHOTOS = 8
 LEAST_CHANGE = 0.005
 # Warm-up takes up to a tenth of the schedules, and as much again until the rate has done something.
 GRACE = 0.2
+# Share of the schedule over which a standstill is judged, or all of a younger run: from epoch to
+# epoch a loss that falls over the whole run wavers.
+LEAST_WINDOW = 0.1
 # Looks after the first before a standstill is said.
 LEAST_LOOKS = 3
 
@@ -135,8 +138,12 @@ def _trained(looks: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _window(looks: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The look that the last third of them is compared with."""
-    return looks[-1 - max(2, math.ceil(_trained(looks) / 3))]
+    """The look that the last third of them is compared with, a part of the schedule ago."""
+    last = looks[-1]
+    third = looks[-1 - max(2, math.ceil(_trained(looks) / 3))]
+    latest = last['iter'] - LEAST_WINDOW * last['max_iters']
+    before = [look for look in looks if look['iter'] <= min(third['iter'], latest)]
+    return before[-1] if before else looks[0]
 
 
 def _has_fallen(gain: Change, last: Mapping[str, Any] | None) -> bool:

@@ -114,6 +114,11 @@ class TestBothKinds:
         words = [verdict(history([0.8] * n, kind=kind, noise=0)).word for n in (2, 3, 4)]
         assert words == [TOO_EARLY, TOO_EARLY, STALLED]
 
+    def test_wavering_for_a_few_epochs_of_a_long_schedule_is_no_standstill(self, kind):
+        losses = falling(10, 0.9, 0.03) + [0.63] * 6
+        assert verdict(history(losses, kind=kind, epochs=150)).word == LEARNING
+        assert verdict(history(losses, kind=kind, epochs=40)).word == STALLED
+
     def test_a_codebook_that_follows_fixed_weights_is_no_learning(self, kind):
         losses = [0.970, 0.969, 0.967, 0.966]
         words = [verdict(history(losses[:n], kind=kind, noise=0, epochs=6)).word for n in (3, 4)]

@@ -11,7 +11,7 @@ from mmbeitv2.evaluation.learning_record import read_learning
 from mmbeitv2.launch.config import load_config
 
 ROOT = Path(__file__).parents[2]
-PHOTOS = 480
+PHOTOS = 960
 WIDTH = dict(embed_dim=64, depth=2, num_heads=2)
 CODES = 64
 # Nothing of a photo changes but its mask.
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope='module')
 def demo(tmp_path_factory):
-    """Photos composed as the demo's: 480 of training and 128 held out."""
+    """Photos composed as the demo's: 960 of training and 128 held out."""
     out = tmp_path_factory.mktemp('verdicts') / 'demo'
     counts = ['--train', PHOTOS, '--seg-train', 8, '--val', 128, '--workers', 1]
     command = [sys.executable, 'tools/make_demo_data.py', '--out', out, *counts]
@@ -117,7 +117,8 @@ class TestTokenizer:
         assert set(said[1:]) == {'learning'}
 
     def test_a_rate_of_zero_is_stalled(self, run, demo, tokenizer_options):
-        assert words(run('vqkd_demo.py', demo, 6, 0.0, **tokenizer_options)[0])[3] == 'stalled'
+        said = words(run('vqkd_demo.py', demo, 6, 0.0, **tokenizer_options)[0])
+        assert said[3:] == ['stalled'] * 4
 
     def test_a_huge_rate_without_revival_is_collapsed_at_the_first_epoch(
         self, run, demo, tokenizer_options
@@ -128,11 +129,10 @@ class TestTokenizer:
 
 class TestPretraining:
     def test_an_ordinary_one_is_learning(self, pretrain, demo):
-        said = words(pretrain(demo, 10, 2e-3))
-        assert set(said[2:]) == {'learning'}
+        assert set(words(pretrain(demo, 15, 3e-3))[1:]) == {'learning'}
 
     def test_a_rate_of_almost_zero_is_stalled(self, pretrain, demo):
-        assert words(pretrain(demo, 6, 1e-9))[3:-1] == ['stalled'] * 3
+        assert words(pretrain(demo, 6, 1e-9))[3:] == ['stalled'] * 4
 
     def test_thirty_photos_without_augmentation_are_memorised(self, pretrain, few):
         pipeline = load_config(ROOT / 'configs/demo/beitv2_demo.py', {}).train_pipeline
