@@ -155,8 +155,9 @@ class LearningHook(Hook):
             # Photos that cannot be read have no features.
             labels = labels[seen['labelled']['position']]
             probes = probe_measures(seen['labelled'], labels, FEATURES[self._kind])
-            for mine, theirs in zip(found, probes):
-                mine.update(theirs)
+            found.values.update(probes.values)
+            found.errors.update(probes.errors)
+            found.by_photo.update(probes.by_photo)
         return found
 
     def _add(self, runner: Runner, measures: Measures, patches: int) -> Record:

@@ -2,12 +2,12 @@
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmbeitv2.checkpoints.atomic import write_atomically
+from mmbeitv2.checkpoints.atomic import free_bytes, write_atomically
+from mmbeitv2.errors import UnreadableFileError
 
 FILE = 'learning.jsonl'
 FORMAT = 1
@@ -42,14 +42,20 @@ def read_learning(work_dir: str | Path) -> list[Record]:
 
 
 def append_record(work_dir: str | Path, record: Mapping[str, Any]) -> None:
-    """Add a look, as one line in one write."""
-    line = (_line(record) + '\n').encode()
+    """Add a look, as one line in one write.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     path = Path(work_dir, FILE)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(descriptor, line)
-    finally:
-        os.close(descriptor)
+        with open(path, 'ab', buffering=0) as file:
+            file.write((_line(record) + '\n').encode())
+    except OSError as error:
+        raise UnreadableFileError(
+            f'cannot write a look to {path}: {error.strerror}, {free_bytes(path):,} bytes are '
+            'free. Free some, or choose another folder with --work-dir; go on with --resume'
+        ) from error
 
 
 def keep_until(work_dir: str | Path, iteration: int) -> list[Record]:

@@ -142,7 +142,8 @@ def plain_pipeline(runner: Runner) -> Compose:
     Raises:
         ValueError: no validation.
     """
-    dataset = _validation(runner)
+    # Any, since what wraps a data set is of many types.
+    dataset: Any = _validation(runner)
     while not isinstance(dataset, BaseDataset) and hasattr(dataset, 'dataset'):
         dataset = dataset.dataset
     return dataset.pipeline

@@ -79,7 +79,7 @@ class Viewing:
                 )
 
     def _seen(self, model: nn.Module, batch: Batch, wanted: str) -> Seen:
-        data = model.data_preprocessor(batch.data, False)
+        data = model.get_submodule('data_preprocessor')(batch.data, False)
         seen = self.look(data, batch.known, wanted)
         arrays = {name: _array(value) for name, value in seen.items()}
         return dict(arrays, position=np.array(batch.positions))

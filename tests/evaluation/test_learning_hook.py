@@ -194,6 +194,11 @@ class TestRecords:
             file.write('{"iter": 1')
         assert read_learning(tmp_path) == [dict(iter=0), dict(iter=5)]
 
+    def test_a_full_disk_is_named(self, tmp_path):
+        (tmp_path / FILE).symlink_to('/dev/full')
+        with pytest.raises(OSError, match=r'cannot write a look to .*No space left on device'):
+            append_record(tmp_path, dict(iter=0))
+
 
 class TestResume:
     def test_looks_of_steps_made_again_are_replaced(self, train, tmp_path):
