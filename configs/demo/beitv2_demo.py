@@ -98,9 +98,4 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-default_hooks = dict(
-    logger=dict(interval=20),
-    checkpoint=dict(interval=1),
-    learning=dict(type='mmbeitv2.LearningHook', max_photos=128),
-    learning_page=dict(type='mmbeitv2.LearningPageHook'),
-)
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=1))

@@ -131,7 +131,8 @@ def _validation(runner: Runner) -> Dataset[Any]:
     if runner.val_loop is None:
         raise InputError(
             'LearningHook needs photos that are not trained on: set val_dataloader, whose pipeline '
-            'reads them without augmentation, and its photos=FOLDER where they are others.'
+            'reads them without augmentation, and its photos=FOLDER where they are others; or take '
+            'the hook out (default_hooks.learning=None).'
         )
     return runner.val_loop.dataloader.dataset
 
