@@ -18,10 +18,12 @@ from quickstart_report import facts
 import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.apis import load_tokenizer
 from mmbeitv2.errors import MissingFileError
+from mmbeitv2.evaluation.learning_record import read_learning
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.reports.few_shot import CLS, COLOURS, RANDOM_CLS, TEACHER, mean_interval
 from mmbeitv2.reports.html import Section, render_report
-from mmbeitv2.reports.own_progress import ASKED, STAGES, TITLES, stage_states, title_of
+from mmbeitv2.reports.learning_page import OWN_STYLE
+from mmbeitv2.reports.own_progress import ASKED, STAGES, TITLES, looks_of, stage_states, title_of
 from mmbeitv2.reports.summary import Measurement, in_words, text_table
 from mmbeitv2.visualization import codes, curves, runs, style
 from mmbeitv2.visualization.code_maps import code_maps
@@ -127,7 +129,12 @@ def verdict_of(run: Path, rows: Sequence[Measurement], answers: dict[str, Any] |
             f' Of the hidden patches of held-out photos {100 * right:.1f} % get their right code, '
             f'where always guessing the most frequent one gets {100 * guess:.1f} %.'
         )
-    return text
+    for stage in ('tokenizer', 'pretraining'):
+        looks = read_learning(run / stage)
+        if looks:
+            said = looks[-1]['verdict']
+            text += f' {stage.capitalize()}: {said["word"]}, {said["reason"]}. {said["advice"]}'
+    return text.rstrip()
 
 
 def sections(run: Path, out: Path, answers: dict[str, Any] | None) -> Iterator[Section]:
@@ -234,6 +241,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows,
             list(sections(args.run, out, answers)),
             facts_of(args.run),
+            f'<style>{OWN_STYLE}</style>\n'
+            + looks_of(args.run, list(stage_states(args.run, STAGES[-1]))),
         )
         (out / 'summary.txt').write_text(f'{verdict}\n\n{text_table(rows)}\n')
         (out / 'results.json').write_text(json.dumps([row.as_json() for row in rows], indent=1))

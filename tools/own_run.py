@@ -35,6 +35,7 @@ from mmbeitv2.launch.processor import processor_name
 from mmbeitv2.reports.own_progress import ASKED, PLAN, SPENT, write_progress
 
 TOOLS = tools_folder()
+LABELLED = 'labelled'
 SHOTS = (1, 2, 5, 10, 20)
 SECONDS_BETWEEN_PAGES = 15
 
@@ -111,7 +112,7 @@ def settle(args: Namespace, machine: Machine) -> Plan:
     if given.words:
         print(given.words, flush=True)
     if labelled is not None:
-        link_labelled(labelled, args.out / 'labelled')
+        link_labelled(labelled, args.out / LABELLED)
     data = write_lists(args, found, train, held_out)
     write_configs(args, plan, data, teacher, given)
     timed = time_steps(args.out, plan, machine)
@@ -134,7 +135,8 @@ def write_lists(
         write_atomically(args.out / f'{name}.txt', text.encode())
     lists = ((args.out / f'{name}.txt').resolve() for name in ('train', 'held_out'))
     value_range = None if args.value_range is None else tuple(args.value_range)
-    return Data(args.photos.expanduser().resolve(), *lists, value_range)
+    labelled = None if args.labels is None else (args.out / LABELLED).resolve()
+    return Data(args.photos.expanduser().resolve(), *lists, value_range, labelled)
 
 
 def write_configs(
@@ -253,7 +255,7 @@ def judging(args: Namespace, plan: Plan, newest: Path) -> ToolJob:
         sys.executable,
         str(TOOLS / 'few_shot.py'),
         str(args.out / 'pretraining'),
-        str(args.out / 'labelled'),
+        str(args.out / LABELLED),
         *('--shots', *map(str, SHOTS)),
         *('--config', str(args.out / 'pretraining.py')),
         *teacher,

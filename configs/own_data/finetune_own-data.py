@@ -31,9 +31,7 @@ data_preprocessor = dict(num_classes=num_classes)
 train_pipeline = _base_.train_pipeline
 train_pipeline[0]['transforms'][0].update(size=image_size, value_range=value_range)
 val_pipeline = _base_.val_pipeline
-val_pipeline[0].update(
-    size=image_size, short_side=image_size * 8 // 7, value_range=value_range
-)
+val_pipeline[0].update(size=image_size, short_side=image_size * 8 // 7, value_range=value_range)
 train_dataloader = dict(
     batch_size=batch_size,
     dataset=dict(
@@ -42,7 +40,7 @@ train_dataloader = dict(
         data_root=data_root,
         data_prefix='train',
         pipeline=train_pipeline,
-    )
+    ),
 )
 val_dataloader = dict(
     batch_size=batch_size,
@@ -53,7 +51,7 @@ val_dataloader = dict(
         data_prefix='val',
         classes_from='train',  # they number the labels, whichever folders val has
         pipeline=val_pipeline,
-    )
+    ),
 )
 test_dataloader = val_dataloader
 param_scheduler = _base_.param_scheduler

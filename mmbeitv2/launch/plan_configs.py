@@ -33,12 +33,21 @@ class Start(NamedTuple):
 
 
 class Data(NamedTuple):
-    """Where the photos are: their folder, and the lists of both splits in the run's folder."""
+    """Where the photos are.
+
+    Attributes:
+        folder: of the photos.
+        train: list of those to train on, in the run's folder.
+        held_out: list of the others.
+        value_range: black and white of float and 32-bit photos.
+        labelled: folder of class folders, to judge by alone.
+    """
 
     folder: Path
     train: Path
     held_out: Path
     value_range: tuple[float, float] | None = None
+    labelled: Path | None = None
 
 
 def tokenizer_config(plan: Plan, data: Data, teacher: Mapping[str, Any], seed: int) -> str:
@@ -74,7 +83,7 @@ def tokenizer_config(plan: Plan, data: Data, teacher: Mapping[str, Any], seed: i
         val_evaluator=dict(num_codes=plan.num_codes),
         test_evaluator=dict(num_codes=plan.num_codes),
         **_loaders(stage, data, pipeline, held_out),
-        **_schedule('tokenizer', stage, size.narrow, seed),
+        **_schedule('tokenizer', stage, size.narrow, seed, None),
     )
     return _text('Tokenizer', TOKENIZER_BASE, changes, data)
 
@@ -126,7 +135,7 @@ def pretraining_config(
         model=model,
         data_preprocessor=dict(image_size=plan.image_size),
         **_loaders(stage, data, pipeline, held_out),
-        **_schedule('pretraining', stage, size.narrow, seed),
+        **_schedule('pretraining', stage, size.narrow, seed, data.labelled),
         **({} if start is None or start.whole is None else dict(load_from=start.whole)),
     )
     return _text('Pretraining', PRETRAINING_BASE, changes, data)
@@ -205,7 +214,9 @@ def _loaders(stage: Stage, data: Data, train: list[Any], held_out: list[Any]) ->
     )
 
 
-def _schedule(name: str, stage: Stage, narrow: bool, seed: int) -> dict[str, Any]:
+def _schedule(
+    name: str, stage: Stage, narrow: bool, seed: int, labelled: Path | None
+) -> dict[str, Any]:
     warm_up = max(1, round(WARM_UP * stage.steps))
     cosine = dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False)
     total = stage.batch * stage.processes
@@ -223,7 +234,16 @@ def _schedule(name: str, stage: Stage, narrow: bool, seed: int) -> dict[str, Any
             max_epochs=stage.epochs,
             val_interval=max(1, stage.epochs // LOOKS),
         ),
-        default_hooks=dict(logger=dict(interval=max(1, min(50, stage.steps // 50)))),
+        default_hooks=dict(
+            logger=dict(interval=max(1, min(50, stage.steps // 50))),
+            # Is it learning? docs/own_data.md
+            learning=dict(
+                type='mmbeitv2.LearningHook',
+                interval=max(1, stage.epochs // LOOKS),
+                **({} if labelled is None else dict(labels=str(labelled))),
+            ),
+            learning_page=dict(type='mmbeitv2.LearningPageHook'),
+        ),
         randomness=dict(seed=seed),
     )
 

@@ -2,13 +2,15 @@
 
 import datetime
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmbeitv2.checkpoints.atomic import write_atomically
+from mmbeitv2.evaluation.learning_record import read_learning
 from mmbeitv2.reports.html import STYLE
+from mmbeitv2.reports.learning_page import OWN_STYLE, learning_section
 
 ASKED, PLAN, SPENT, PAGE = 'asked.json', 'plan.json', 'spent.json', 'report.html'
 SECONDS_BETWEEN_REFRESHES = 15
@@ -86,12 +88,13 @@ def render_progress(run: Path, running: str, share: float = 0.0) -> str:
     now = datetime.datetime.now().astimezone().strftime('%Y-%m-%d %H:%M:%S %Z')
     rows = ''.join(_row(state) for state in states)
     title = title_of(run)
-    pages = ''.join(_page_of(run, state) for state in states)
+    pages = ''.join(_says(run, state) for state in states)
+    looks = looks_of(run, states)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="refresh" content="{SECONDS_BETWEEN_REFRESHES}">\n'
-        f'<title>{escape(title)}</title>\n<style>{STYLE}{BAR}</style>\n</head>\n<body>\n<main>\n'
+        f'<title>{escape(title)}</title>\n<style>{STYLE}{OWN_STYLE}{BAR}</style>\n</head>\n<body>\n<main>\n'
         f'<h1>{escape(title)}</h1>\n<p class="verdict">This run goes on: '
         f'{escape(TITLES[running])}.</p>\n'
         f'<p class="lead">Written {escape(now)}; the page loads itself again every '
@@ -100,7 +103,7 @@ def render_progress(run: Path, running: str, share: float = 0.0) -> str:
         '<section>\n<h2>How far it is</h2>\n<div class="scroll"><table>\n<thead><tr>'
         '<th scope="col">stage</th><th scope="col">state</th><th scope="col">planned</th>'
         f'<th scope="col">spent</th></tr></thead>\n<tbody>{rows}</tbody>\n</table></div>\n'
-        f'</section>\n{pages}</main>\n</body>\n</html>\n'
+        f'</section>\n{looks}{pages}</main>\n</body>\n</html>\n'
     )
 
 
@@ -128,7 +131,22 @@ def _row(state: StageState) -> str:
     )
 
 
-def _page_of(run: Path, state: StageState) -> str:
+def looks_of(run: Path, states: Sequence[StageState]) -> str:
+    """Whether each training that has been looked at is learning, the latest first.
+
+    Args:
+        run: folder.
+        states: of its stages.
+    """
+    found = ((state.name, read_learning(run / state.name)) for state in reversed(states))
+    return ''.join(
+        f'<h2>Is it learning? {escape(TITLES[name].capitalize())}</h2>\n{learning_section(looks)}'
+        for name, looks in found
+        if looks
+    )
+
+
+def _says(run: Path, state: StageState) -> str:
     """The last lines of what runs."""
     log = run / state.name / 'log.txt'
     if state.state != 'running' or not log.is_file():
