@@ -165,14 +165,24 @@ def time_steps(out: Path, plan: Plan, machine: Machine) -> dict[str, dict[str, f
         print(f'timing a few steps: {name} …', flush=True)
         result = subprocess.run(
             [*command, *(('--threads', str(threads)) if threads else ())],
-            stdout=subprocess.PIPE,
+            capture_output=True,
             env={**environment(TOOLS), **offline()},
             text=True,
         )
         if result.returncode:
+            sys.stderr.write(what_failed(result.stderr))
             sys.exit(result.returncode)
         timed[name] = json.loads(result.stdout)
     return timed
+
+
+def what_failed(said: str) -> str:
+    """What to print of a training that did not start: its one line, or all of it if it has none."""
+    lines = said.splitlines()
+    if not lines or not lines[-1].startswith('error: '):
+        return said
+    way = ' (here: --teacher NAME@FILE)' if 'of the teacher' in lines[-1] else ''
+    return f'{lines[-1]}{way}\n'
 
 
 def seconds_a_step(plan: Plan, name: str, timed: dict[str, float], machine: Machine) -> float:
