@@ -104,7 +104,9 @@ def _labelled(answers: dict[str, Any]) -> Iterator[Measurement]:
     for name, (ours, random) in COMPARED.items():
         for shots in draws[ours]:
             both = [np.array(draws[features][shots]) for features in (ours, random)]
-            others = {'mean colours, 4 × 4': draws[COLOURS], 'the teacher': draws[TEACHER]}
+            # A tokenizer that was given comes without its teacher.
+            others = {'mean colours, 4 × 4': draws[COLOURS]}
+            others |= {'the teacher': draws[TEACHER]} if TEACHER in draws else {}
             yield Measurement(
                 f'{shots} label{"s" * (shots != "1")} a class, {name}',
                 'labelled photos, features fixed',
@@ -117,13 +119,29 @@ def _labelled(answers: dict[str, Any]) -> Iterator[Measurement]:
             )
 
 
+def beside_others(answers: dict[str, Any]) -> str:
+    """The pretrained features beside all others, with most labels."""
+    draws = answers['features']
+    shots = max(draws[CLS], key=int)
+    means = {name: 100 * np.mean(by_shots[shots]) for name, by_shots in draws.items()}
+    named = {CLS: 'pretrained', RANDOM_CLS: 'random weights', COLOURS: 'mean colours'}
+    named[TEACHER] = 'the teacher itself'
+    found = ', '.join(
+        f'{word} {means[name]:.1f} %' for name, word in named.items() if name in means
+    )
+    return f'With {shots} labels a class, from [CLS]: {found}.'
+
+
 def verdict_of(run: Path, rows: Sequence[Measurement], answers: dict[str, Any] | None) -> str:
     """The result in a few sentences."""
     records = runs.read_scalars(run / 'pretraining')
     right, guess = (
         runs.last_value(records, f'masked_codes/acc_{name}') for name in ('mim', 'majority')
     )
-    text = in_words(rows) if answers is not None else 'No labels were given to judge by.'
+    if answers is None:
+        text = 'No labels were given to judge by.'
+    else:
+        text = f'{in_words(rows)} {beside_others(answers)}'
     if right is not None and guess is not None:
         text += (
             f' Of the hidden patches of held-out photos {100 * right:.1f} % get their right code, '
