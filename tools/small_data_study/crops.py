@@ -1,6 +1,7 @@
 """Crops of photos with the teacher's features of them, computed once for all tokenizers."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,8 +39,9 @@ class Crops(NamedTuple):
 def training_crops(settings: Settings, photos: int, teacher: str) -> Crops:
     """Random crops of the first photos, as the demo's tokenizer config draws them.
 
-    A crop is seen several times in a run, so that the teacher, whose share of a step is half,
-    works once: ``settings.fewest_crops`` of them are different, all photos at least once.
+    A crop is seen several times in a run, and all tokenizers see the same ones, so that the
+    teacher, whose share of a step is half, works once: ``settings.fewest_crops`` of them are
+    different, from all photos alike; no more than a run sees.
 
     Args:
         settings: of the study.
@@ -89,19 +91,14 @@ def _random_weights(settings: Settings, model: str) -> Path:
 def _draw(settings: Settings, photos: int) -> Tensor:
     """Every photo as often as is needed, uint8 ``(N, 3, H, W)``."""
     config = tokenizer_config().train_dataloader.dataset
-    found = settings.training_photos(photos)
-    names = settings.work_dir / 'crops' / f'{photos}.txt'
-    names.parent.mkdir(parents=True, exist_ok=True)
-    names.write_text(''.join(f'{path.relative_to(settings.data)}\n' for path in found))
-    config.update(data_root=str(settings.data), data_prefix='', ann_file=str(names.resolve()))
+    names = settings.list_of(photos)
+    config.update(data_root=str(settings.data), data_prefix='', ann_file=str(names))
     dataset = DATASETS.build(config)
     passes = max(1, -(-settings.fewest_crops // photos))
+    wanted = min(passes * photos, settings.steps * settings.batch)
+    places = [divmod(number, photos) for number in range(wanted)]
     return torch.stack(
-        [
-            dataset[SampleIndex(i, settings.photos_seed, epoch)]['inputs']
-            for epoch in range(passes)
-            for i in range(len(dataset))
-        ]
+        [dataset[SampleIndex(i, settings.photos_seed, epoch)]['inputs'] for epoch, i in places]
     )
 
 
@@ -114,12 +111,20 @@ def _features(settings: Settings, pixels: Tensor, teacher: str) -> np.ndarray:
 
 
 def _write(folder: Path, pixels: Tensor, features: np.ndarray) -> None:
-    """All or nothing: a stopped tool leaves no half of it under this name."""
+    """All or nothing: a stopped tool leaves no half of it under this name.
+
+    Another process may have made the same meanwhile; then that stays.
+    """
     new = folder.with_name(f'{folder.name}.new{os.getpid()}')
     new.mkdir(parents=True)
     np.save(new / 'pixels.npy', pixels.numpy())
     np.save(new / 'features.npy', features)
-    os.replace(new, folder)
+    try:
+        os.replace(new, folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        shutil.rmtree(new)
 
 
 def _read(folder: Path) -> Crops:

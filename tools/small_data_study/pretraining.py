@@ -75,10 +75,8 @@ def pretrain(cell: Cell, settings: Settings) -> dict[str, Any]:
 
 def _batches(cell: Cell, settings: Settings) -> Any:
     config = load_config(str(ROOT / PRETRAINING)).train_dataloader
-    names = settings.work_dir / 'crops' / f'{cell.photos}.txt'
-    config.dataset.update(
-        data_root=str(settings.data), data_prefix='', ann_file=str(names.resolve())
-    )
+    names = settings.list_of(cell.photos)
+    config.dataset.update(data_root=str(settings.data), data_prefix='', ann_file=str(names))
     config.update(
         batch_size=settings.pretraining_batch,
         num_workers=0,

@@ -4,9 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from vector_quantize_pytorch import FSQ, SimVQ
 
-from mmbeitv2.errors import InputError
+from mmbeitv2.errors import InputError, NotInstalledError
 
 # Levels of every dimension, of 4 to 8 as the paper of FSQ (arXiv 2309.15505) has them, by K.
 FSQ_LEVELS = {
@@ -65,8 +64,15 @@ def make_quantizer(name: str, num_codes: int, code_dim: int) -> FreeQuantizer:
         code_dim: D.
 
     Raises:
+        ImportError: vector-quantize-pytorch is missing.
         ValueError: a K that FSQ has no levels for.
     """
+    try:
+        from vector_quantize_pytorch import FSQ, SimVQ
+    except ImportError as error:
+        raise NotInstalledError(
+            f'{name} needs vector-quantize-pytorch ({error}): install the extra "benchmark"'
+        ) from error
     if name == 'simvq':
         inner: nn.Module = SimVQ(dim=code_dim, codebook_size=num_codes, channel_first=True)
     elif num_codes in FSQ_LEVELS:

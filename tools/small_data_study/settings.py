@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,9 @@ class Settings:
     Args:
         work_dir: of photos, teacher features and tokenizers.
         most_photos: that are composed to train on; fewer are the first of them.
-        held_out: photos of other cut-outs and backgrounds.
+        most_held_out: photos of other cut-outs and backgrounds, for the probe of backbones and as
+            many for codes.
+        held_out: of the latter, those that codes are looked at on.
         photos_seed: of the composites.
         steps: of a tokenizer.
         batch: photos a step of it.
@@ -35,12 +38,13 @@ class Settings:
 
     work_dir: Path
     most_photos: int = max(PHOTOS)
-    held_out: int = 1000
+    most_held_out: int = 1000
+    held_out: int = 500
     photos_seed: int = 1
-    steps: int = 400
+    steps: int = 200
     batch: int = 64
-    fewest_crops: int = 6400
-    pretraining_steps: int = 400
+    fewest_crops: int = 3200
+    pretraining_steps: int = 300
     pretraining_batch: int = 32
 
     @property
@@ -64,7 +68,7 @@ class Settings:
             image_size=128,
             train=self.most_photos,
             seg_train=1,
-            val=self.held_out,
+            val=self.most_held_out,
             seed=self.photos_seed,
             workers=processes,
         )
@@ -74,6 +78,17 @@ class Settings:
         found = self.data.glob('imagenet/train/*/*.jpg')
         return sorted(found, key=lambda path: path.stem.rpartition('_')[2])[:count]
 
+    def list_of(self, count: int) -> Path:
+        """File with the names of the first so many photos, as the configs take it."""
+        path = self.work_dir / 'lists' / f'{count}.txt'
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            names = [photo.relative_to(self.data) for photo in self.training_photos(count)]
+            new = path.with_name(f'{path.name}.new{os.getpid()}')
+            new.write_text(''.join(f'{name}\n' for name in names), encoding='utf-8')
+            os.replace(new, path)
+        return path
+
     def held_out_photos(self) -> list[Path]:
         """Photos of other cut-outs before other backgrounds, with the class of every pixel."""
-        return sorted(self.data.glob('ade/images/validation_unseen/*.jpg'))
+        return sorted(self.data.glob('ade/images/validation_unseen/*.jpg'))[: self.held_out]

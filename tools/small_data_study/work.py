@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 
 import torch
 from mmengine.logging import MMLogger
@@ -15,7 +15,7 @@ from mmbeitv2.engine import choose_precision
 from mmbeitv2.launch.processor import processor_name
 
 from .cells import Cell
-from .crops import held_out_crops, tokenizer_config, training_crops
+from .crops import tokenizer_config
 from .pretraining import pretrain, untrained
 from .record import Result, today
 from .settings import ROOT, Settings
@@ -46,43 +46,53 @@ def measure(cell: Cell, settings: Settings) -> Result:
 
 
 def results_of(
-    cells: Sequence[Cell],
-    settings: Settings,
-    processes: int,
-    seconds: float | None = None,
-    make: Callable[[Cell, Settings], Result] = measure,
+    cells: Sequence[Cell], settings: Settings, processes: int, seconds: float | None = None
 ) -> Iterator[Result]:
-    """Make cells and yield their results as they end.
+    """Make cells in processes of one thread and yield their results as they end.
 
     Args:
-        cells: in this order; a pretraining follows its tokenizer.
+        cells: in this order.
         settings: of the study.
         processes: cells at once.
         seconds: after which no other cell is begun; None for no limit.
-        make: what makes one.
     """
     end = None if seconds is None else time.monotonic() + seconds
     context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(processes, context, initializer=_prepare) as pool:
-        for future in _crops_of(cells, settings, pool):
-            future.result()
-        waiting, running = list(cells), set[Future[Result]]()
-        unfinished = {cell for cell in cells if cell.stage == 'tokenizer'}
-        while waiting or running:
-            if end is not None and time.monotonic() > end:
-                waiting = []
-            ready = [
-                c for c in waiting if c.stage != 'pretraining' or c.tokenizer not in unfinished
-            ]
-            for cell in ready[: processes - len(running)]:
+    with ProcessPoolExecutor(processes, context, initializer=prepare) as pool:
+
+        def submit(cell: Cell) -> Future[Result]:
+            return pool.submit(measure, cell, settings)
+
+        yield from in_turn(cells, processes, submit, end)
+
+
+def in_turn(
+    cells: Sequence[Cell],
+    most: int,
+    submit: Callable[[Cell], Future[Result]],
+    end: float | None = None,
+) -> Iterator[Result]:
+    """Submit cells and yield their results as they end; a pretraining follows its tokenizer.
+
+    Args:
+        cells: in this order, where nothing has to be waited for.
+        most: cells at once.
+        submit: begins one.
+        end: reading of the monotonic clock after which none is begun; None for no end.
+    """
+    waiting, running = list(cells), dict[Future[Result], Cell]()
+    while waiting or running:
+        if end is not None and time.monotonic() > end:
+            waiting = []
+        for cell in list(waiting):
+            unfinished = {*waiting, *running.values()} - {cell}
+            if len(running) < most and cell.tokenizer not in unfinished:
                 waiting.remove(cell)
                 print(f'begun: {cell.name}', flush=True)
-                running.add(pool.submit(make, cell, settings))
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                result = future.result()
-                unfinished.discard(result.cell)
-                yield result
+                running[submit(cell)] = cell
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            del running[future]
+            yield future.result()
 
 
 def with_tokenizers(cells: Sequence[Cell], settings: Settings) -> list[Cell]:
@@ -95,27 +105,8 @@ def with_tokenizers(cells: Sequence[Cell], settings: Settings) -> list[Cell]:
     return list(dict.fromkeys([*(c for c in missing if c not in cells), *cells]))
 
 
-def _crops_of(cells: Sequence[Cell], settings: Settings, pool: Executor) -> list[Future[object]]:
-    """What the cells share is made before them, so that no two make it at once."""
-    trained = [cell for cell in cells if cell.stage != 'untrained']
-    futures: list[Future[object]] = []
-    for photos, teacher in dict.fromkeys((c.photos, c.teacher) for c in trained):
-        futures.append(pool.submit(_make_crops, settings, photos, teacher))
-    for teacher in dict.fromkeys(cell.teacher for cell in trained):
-        futures.append(pool.submit(_make_held_out, settings, teacher))
-    return futures
-
-
-def _make_crops(settings: Settings, photos: int, teacher: str) -> None:
-    training_crops(settings, photos, teacher)
-
-
-def _make_held_out(settings: Settings, teacher: str) -> None:
-    held_out_crops(settings, teacher)
-
-
-def _prepare() -> None:
-    """Of a process: one thread, and no line for every parameter that is drawn."""
+def prepare() -> None:
+    """Make a process ready for cells: one thread, and no line for every parameter that is drawn."""
     torch.set_num_threads(1)
     # Where tools find their neighbours.
     sys.path.insert(0, str(ROOT / 'tools'))
