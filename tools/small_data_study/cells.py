@@ -1,7 +1,7 @@
 """Which tokenizers and pretrainings the study makes, in the order in which they decide its rule."""
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 
 PHOTOS = (200, 1000, 5000, 20_000)
@@ -10,8 +10,11 @@ PATCHES = 36
 # The rule that is tried: so many patches of all photos for each code.
 PATCHES_A_CODE = 200
 FEWEST_CODES, MOST_CODES = 32, 8192
-# K beside the rule's, as its multiples.
+# K beside the rule's, as its multiples, and those that every set of photos has.
 AROUND = (1, 4, 1 / 4)
+COMMON = (128, 512)
+# Photos whose codes are looked at most closely.
+FEW = 1000
 REVIVALS = dict(
     off='off',
     half='below 0.5 vectors a step',
@@ -98,27 +101,41 @@ def remaining(done: Collection[Cell], cells: Collection[Cell]) -> list[Cell]:
 
 
 def _cells() -> Iterator[Cell]:
-    at_rule = [Cell('tokenizer', n, rule_codes(n)) for n in PHOTOS]
     for factor in range(len(AROUND)):
         for n in PHOTOS:
             if factor < len(codes := codes_around(n)):
                 yield Cell('tokenizer', n, codes[factor])
-    for revival in ('off', 'tenth'):
-        yield from (replace(cell, revival=revival) for cell in at_rule)
     yield Cell('untrained', 0, 0)
-    few = 1000
-    for k in codes_around(few):
-        yield Cell('pretraining', few, k)
-    for quantizer in ('fsq', 'simvq'):
-        for n in (few, 5000):
-            yield Cell('tokenizer', n, rule_codes(n), quantizer=quantizer)
+    many, few = PHOTOS[:1:-1], PHOTOS[1::-1]
+    yield from _revivals(many)
+    for k in COMMON:
+        yield from (Cell('tokenizer', n, k) for n in PHOTOS)
+    for k in codes_around(FEW):
+        yield Cell('pretraining', FEW, k)
+    yield from _quantizers()
+    for n in few:
+        yield Cell('pretraining', n, COMMON[0])
+    yield Cell('tokenizer', FEW, rule_codes(FEW), teacher='random')
+    yield Cell('pretraining', FEW, rule_codes(FEW), teacher='random')
     for n in PHOTOS:
         yield Cell('pretraining', n, rule_codes(n))
-    for teacher in ('random', 'low'):
-        yield Cell('tokenizer', few, rule_codes(few), teacher=teacher)
-        yield Cell('pretraining', few, rule_codes(few), teacher=teacher)
+    yield Cell('pretraining', max(PHOTOS), rule_codes(max(PHOTOS)), 'tenth')
+    yield from _revivals(few)
+    yield Cell('tokenizer', FEW, rule_codes(FEW), teacher='low')
+    yield Cell('pretraining', FEW, rule_codes(FEW), teacher='low')
+
+
+def _revivals(photos: Iterable[int]) -> Iterator[Cell]:
+    """At the rule's K and above it: a threshold that does not follow K revives most codes there."""
+    for n in photos:
+        for revival in ('tenth', 'off'):
+            for k in sorted({rule_codes(n), max(codes_around(n))}):
+                yield Cell('tokenizer', n, k, revival)
+
+
+def _quantizers() -> Iterator[Cell]:
     for quantizer in ('fsq', 'simvq'):
-        yield Cell('pretraining', few, rule_codes(few), quantizer=quantizer)
-    for n in PHOTOS:
-        for revival in ('off', 'tenth'):
-            yield Cell('tokenizer', n, max(codes_around(n)), revival=revival)
+        for n in (FEW, 5000):
+            yield Cell('tokenizer', n, rule_codes(n), quantizer=quantizer)
+    for quantizer in ('fsq', 'simvq'):
+        yield Cell('pretraining', FEW, rule_codes(FEW), quantizer=quantizer)
