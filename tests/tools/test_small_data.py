@@ -331,9 +331,9 @@ class TestPage:
                 result_of(cells.Cell('untrained', 0, 0), five_labels_avg=0.2),
             ]
         )
-        assert '| 1,000 | **128** | below 0.5 vectors a step |' in text
+        assert '| 1,000 | **128** | below 0.5 |' in text
         assert '| 0 | 25.0 % | 20 | 50.0 % | 50.0 % | 0.500 (0.500) | 50.0 % |' in text
-        assert '| 1,000 | 64 | – | EfficientNet-Lite0, stride 16 | FSQ |' in text
+        assert '| 1,000 | 64 | – | Lite0 | FSQ |' in text
         assert '| untrained | – | – | – | – | 0 | 50.0 % | 20.0 % | 50.0 % | 50.0 % |' in text
         assert text.endswith('commits aaaaaaaaaa; 0.0 hours of one core.')
 

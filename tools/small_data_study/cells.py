@@ -15,17 +15,10 @@ AROUND = (1, 4, 1 / 4)
 COMMON = (128, 512)
 # Photos whose codes are looked at most closely.
 FEW = 1000
-REVIVALS = dict(
-    off='off',
-    half='below 0.5 vectors a step',
-    tenth='below a tenth of the mean',
-)
-TEACHERS = dict(
-    lite0='EfficientNet-Lite0, stride 16',
-    low='EfficientNet-Lite0, stride 8',
-    random='the same network, weights drawn at random',
-)
-QUANTIZERS = dict(ema='moving average', fsq='FSQ', simvq='SimVQ')
+# Which codes are revived, by their vectors a step.
+REVIVALS = dict(off='none', half='below 0.5', tenth='below a tenth of the mean')
+TEACHERS = dict(lite0='Lite0', low='Lite0, stride 8', random='Lite0, random weights')
+QUANTIZERS = dict(ema='EMA', fsq='FSQ', simvq='SimVQ')
 STAGES = ('tokenizer', 'pretraining', 'untrained')
 
 
