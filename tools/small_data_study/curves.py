@@ -20,13 +20,13 @@ from .record import Result
 
 COLOURS = dict(zip(PHOTOS, CLASS_COLOURS[1:]))
 # Marker and line of a revival.
-LOOKS = dict(half=('o', '-'), off=('x', ''), tenth=('^', ''))
-SAYINGS = dict(half='revival below 0.5 a step', off='off', tenth='below a tenth of the mean')
+LOOKS = dict(half=('o', '-'), tenth=('^', ''), off=('x', ''))
+SAYINGS = dict(half='revived below 0.5 a step', tenth='below a tenth of the mean', off='no revival')
 PANELS = (
     ('usage', 'Codes in use (%)', 100),
     ('perplexity', 'Perplexity over K (%)', 100),
-    ('told', 'Class of a patch told by its code (%)', 100),
-    ('purity', 'Class named by the code, classes alike (%)', 100),
+    ('purity', 'Purity: classes that codes name (%)', 100),
+    ('changed', 'Codes changed in the last quarter (%)', 100),
     ('reconstruction', 'Reconstruction loss (1 − cosine)', 1),
     ('five_labels_avg', 'Five labels a class, mean of patches (%)', 100),
 )
@@ -90,6 +90,7 @@ def _draw(axes: Axes, results: Sequence[Result], key: str, scale: float) -> None
         if result.cell.stage == 'untrained' and value is not None:
             axes.axhline(scale * value, color=MUTED, linewidth=1.0, linestyle=':')
     marks = sorted({r.cell.num_codes for r in results if r.cell.num_codes})
+    axes.set_xlim(min(marks) / 1.4, max(marks) * 1.4)
     axes.set_xticks(marks, [str(k) for k in marks])
     axes.minorticks_off()
 
@@ -100,5 +101,5 @@ def _legends(first: Axes, second: Axes) -> None:
     for revival, (marker, line) in LOOKS.items():
         style = dict(color=MUTED, marker=marker, linestyle=line, markersize=4.5)
         second.plot([], [], **style, label=SAYINGS[revival])
-    for axes in (first, second):
-        axes.legend(fontsize=7.5, labelcolor=MUTED)
+    first.legend(fontsize=7.5, labelcolor=MUTED, loc='lower left')
+    second.legend(fontsize=7.5, labelcolor=MUTED)
