@@ -1,7 +1,7 @@
 """Which tokenizers and pretrainings the study makes, in the order in which they decide its rule."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 
 PHOTOS = (200, 1000, 5000, 20_000)
@@ -99,36 +99,30 @@ def _cells() -> Iterator[Cell]:
             if factor < len(codes := codes_around(n)):
                 yield Cell('tokenizer', n, codes[factor])
     yield Cell('untrained', 0, 0)
-    many, few = PHOTOS[:1:-1], PHOTOS[1::-1]
-    yield from _revivals(many)
-    for k in COMMON:
-        yield from (Cell('tokenizer', n, k) for n in PHOTOS)
+    many = max(PHOTOS)
+    for revival in ('tenth', 'off'):
+        yield from (Cell('tokenizer', many, k, revival) for k in codes_around(many)[:2])
+    for n in (FEW, 5000):
+        yield from (Cell('tokenizer', n, rule_codes(n), quantizer=q) for q in ('simvq', 'fsq'))
     for k in codes_around(FEW):
         yield Cell('pretraining', FEW, k)
-    yield from _quantizers()
-    for n in few:
-        yield Cell('pretraining', n, COMMON[0])
-    yield Cell('tokenizer', FEW, rule_codes(FEW), teacher='random')
-    yield Cell('pretraining', FEW, rule_codes(FEW), teacher='random')
+    yield Cell('tokenizer', 5000, max(codes_around(5000)), 'tenth')
+    for k in COMMON:
+        yield from (Cell('tokenizer', n, k) for n in PHOTOS)
+    yield Cell('pretraining', min(PHOTOS), COMMON[0])
+    yield from _further()
+
+
+def _further() -> Iterator[Cell]:
     for n in PHOTOS:
         yield Cell('pretraining', n, rule_codes(n))
-    yield Cell('pretraining', max(PHOTOS), rule_codes(max(PHOTOS)), 'tenth')
-    yield from _revivals(few)
-    yield Cell('tokenizer', FEW, rule_codes(FEW), teacher='low')
-    yield Cell('pretraining', FEW, rule_codes(FEW), teacher='low')
-
-
-def _revivals(photos: Iterable[int]) -> Iterator[Cell]:
-    """At the rule's K and above it: a threshold that does not follow K revives most codes there."""
-    for n in photos:
-        for revival in ('tenth', 'off'):
-            for k in sorted({rule_codes(n), max(codes_around(n))}):
-                yield Cell('tokenizer', n, k, revival)
-
-
-def _quantizers() -> Iterator[Cell]:
-    for quantizer in ('fsq', 'simvq'):
-        for n in (FEW, 5000):
-            yield Cell('tokenizer', n, rule_codes(n), quantizer=quantizer)
     for quantizer in ('fsq', 'simvq'):
         yield Cell('pretraining', FEW, rule_codes(FEW), quantizer=quantizer)
+    yield Cell('pretraining', max(PHOTOS), rule_codes(max(PHOTOS)), 'tenth')
+    for teacher in ('random', 'low'):
+        yield Cell('tokenizer', FEW, rule_codes(FEW), teacher=teacher)
+        yield Cell('pretraining', FEW, rule_codes(FEW), teacher=teacher)
+    for n in PHOTOS:
+        for revival in ('tenth', 'off'):
+            for k in codes_around(n)[:2]:
+                yield Cell('tokenizer', n, k, revival)
