@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from mmbeitv2.errors import InputError
 from mmbeitv2.visualization.style import (
@@ -46,15 +48,15 @@ def draw_curves(results: Sequence[Result], path: Path) -> Path:
     if not any(r.cell.stage == 'tokenizer' for r in shown):
         raise InputError('the record has no tokenizer yet: run `python tools/small_data.py`')
     with styled():
-        figure = new_figure(7.8, 7.6)
+        figure = new_figure(7.8, 8.0)
         grid = figure.subplots(3, 2)
         for axes, (key, title, scale) in zip(grid.flat, PANELS):
             _draw(axes, shown, key, scale)
             axes.set_title(title, pad=8)
         for axes in grid[-1]:
             axes.set_xlabel('K')
-        _legends(grid[0, 0], grid[0, 1])
-        figure.tight_layout(h_pad=1.6, w_pad=1.8)
+        _legend(figure)
+        figure.tight_layout(h_pad=1.6, w_pad=1.8, rect=(0, 0.06, 1, 1))
         return save_figure(figure, path)
 
 
@@ -95,11 +97,16 @@ def _draw(axes: Axes, results: Sequence[Result], key: str, scale: float) -> None
     axes.minorticks_off()
 
 
-def _legends(first: Axes, second: Axes) -> None:
-    for photos, colour in COLOURS.items():
-        first.plot([], [], color=colour, marker='o', markersize=4.5, label=f'{photos:,} photos')
-    for revival, (marker, line) in LOOKS.items():
-        style = dict(color=MUTED, marker=marker, linestyle=line, markersize=4.5)
-        second.plot([], [], **style, label=SAYINGS[revival])
-    first.legend(fontsize=7.5, labelcolor=MUTED, loc='lower left')
-    second.legend(fontsize=7.5, labelcolor=MUTED)
+def _legend(figure: Figure) -> None:
+    """Below all panels, where it hides no point."""
+    colours = [
+        Line2D([], [], color=colour, marker='o', markersize=4.5, label=f'{photos:,} photos')
+        for photos, colour in COLOURS.items()
+    ]
+    marks = [
+        Line2D([], [], color=MUTED, marker=m, linestyle=line, markersize=4.5, label=SAYINGS[name])
+        for name, (m, line) in LOOKS.items()
+    ]
+    style = dict(loc='lower center', fontsize=7.5, labelcolor=MUTED)
+    figure.legend(handles=colours, ncols=4, bbox_to_anchor=(0.5, 0.022), **style)
+    figure.legend(handles=marks, ncols=3, bbox_to_anchor=(0.5, 0.0), **style)
