@@ -95,6 +95,7 @@ LONG = (
     (r'run_tests\.sh --all', None),
     (r'run_tests\.sh -m equality', 12),
     (r'demo_ablations\.py$', None),
+    (r'small_data\.py --minutes', None),
     (r'example_fashion_mnist\.(sh|py)\b', 8),
     (r'vit-l16|beitv2-l16', 5),
 )
