@@ -217,7 +217,8 @@ def _loaders(stage: Stage, data: Data, train: list[Any], held_out: list[Any]) ->
 def _schedule(
     name: str, stage: Stage, narrow: bool, seed: int, labelled: Path | None
 ) -> dict[str, Any]:
-    warm_up = max(1, round(WARM_UP * stage.steps))
+    # After a warm-up of one step mmengine's cosine goes on from its tiny first rate.
+    warm_up = max(2, round(WARM_UP * stage.steps))
     cosine = dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False)
     total = stage.batch * stage.processes
     rate = dict(optimizer=dict(lr=NARROW_RATES[name])) if narrow else {}

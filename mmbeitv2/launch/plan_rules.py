@@ -24,9 +24,9 @@ FEWEST_PHOTOS = 100
 MOST_UNREADABLE = 0.1
 # Held out: one in twenty, within these numbers.
 HELD_OUT, FEWEST_HELD_OUT, MOST_HELD_OUT = 0.05, 30, 1000
-# The rule of docs/own_data.md: so many patches of all photos for each code.
+# The rule of docs/small_data.md: so many patches of all photos for each code, within these numbers.
 PATCHES_A_CODE = 200
-FEWEST_CODES, MOST_CODES = 32, 8192
+FEWEST_CODES, MOST_CODES = 128, 8192
 SMALLEST_IMAGE = 64
 # Below so many photos the paper's base model only learns them by heart.
 PHOTOS_OF_BASE = 20_000
@@ -98,8 +98,10 @@ def make_plan(
         size, shape, size_reason = 'given', given.shape, 'of the weights to go on from'
         batches_of = _like(shape)
     side, side_reason = _image_size(survey, shape.image_size, wishes, given)
-    num_codes, codes_reason = _num_codes(photos, (side // PATCH) ** 2, wishes, given)
     first, second = _batches(batches_of, photos, machine)
+    patches = (side // PATCH) ** 2
+    step = patches * first.batch * first.processes
+    num_codes, codes_reason = _num_codes(photos, patches, step, wishes, given)
     tokenizer = first if given.num_codes is None else None
     reasons = dict(size=size_reason, image_size=side_reason, num_codes=codes_reason)
     return Plan(photos, held_out, side, size, shape, num_codes, tokenizer, second, reasons)
@@ -218,18 +220,27 @@ def _image_size(survey: Survey, usual: int, wishes: Wishes, given: Given) -> tup
     return side, f'half of the photos have a short side of {survey.short_side} pixels or less'
 
 
-def _num_codes(photos: int, patches: int, wishes: Wishes, given: Given) -> tuple[int, str]:
+def _num_codes(
+    photos: int, patches: int, step: int, wishes: Wishes, given: Given
+) -> tuple[int, str]:
+    """K, and why.
+
+    Args:
+        photos: to train on.
+        patches: of an image.
+        step: patches of a step of all processes: more codes than these change to the end.
+        wishes: of the user.
+        given: weights to start from.
+    """
     if given.num_codes is not None:
         return given.num_codes, 'of the tokenizer that is given'
     if wishes.num_codes is not None:
         if not 2 <= wishes.num_codes <= 2**20:
             raise InputError(f'--codes is {wishes.num_codes}, allowed: 2 or more; usual is 8192')
         return wishes.num_codes, 'as asked'
-    most = photos * patches / PATCHES_A_CODE
-    # A power of two below it.
-    number = 2 ** int(math.log2(max(most, 1)))
-    number = min(MOST_CODES, max(FEWEST_CODES, number))
-    return number, f'{photos:,} photos × {patches} patches / {PATCHES_A_CODE}, at most {MOST_CODES}'
+    most = min(max(photos * patches / PATCHES_A_CODE, FEWEST_CODES), step, MOST_CODES)
+    reason = f'{photos:,} photos × {patches} patches / {PATCHES_A_CODE}, at least {FEWEST_CODES}'
+    return 2 ** int(math.log2(most)), f'{reason}, at most the {step:,} of a step and {MOST_CODES}'
 
 
 def _batches(size: str, photos: int, machine: Machine) -> tuple[Stage, Stage]:

@@ -1,9 +1,12 @@
 """What is chosen for a folder of photos, by its rule."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.registry import PARAM_SCHEDULERS
 
 from mmbeitv2.datasets.survey import Photo, Survey
 from mmbeitv2.launch.config import load_config
@@ -33,7 +36,7 @@ def planned(count, machine=CPU, side=300, hours=None, **wishes):
 @pytest.mark.parametrize(
     ('count', 'machine', 'size', 'image_size', 'codes'),
     [
-        (300, CPU, 'tiny', 96, 32),
+        (300, CPU, 'tiny', 96, 128),
         (9600, CPU, 'tiny', 96, 1024),
         (9600, GPUS, 'small', 224, 8192),
         (100_000, GPUS, 'base', 224, 8192),
@@ -127,3 +130,42 @@ def test_its_configs_are_ordinary_ones_whose_parts_fit(tmp_path, size):
 def plan_depth(cfg):
     arch = cfg.model.backbone.arch
     return dict(base=12, large=24)[arch] if isinstance(arch, str) else arch.depth
+
+
+@pytest.mark.parametrize(
+    ('photos', 'codes'),
+    [
+        # Too few photos for a code to have 200 patches: 128 are better than 32, docs/small_data.md.
+        (300, 128),
+        # A step of both processes has 2 × 3 images of 16 patches: no more codes than these.
+        (100, 64),
+        (20_000, 1024),
+    ],
+)
+def test_codes_follow_patches_within_what_a_step_has(photos, codes):
+    plan = planned(photos, side=64)
+    step = plan.tokenizer.batch * plan.tokenizer.processes * (plan.image_size // 16) ** 2
+    assert plan.num_codes == codes <= step
+
+
+def test_the_rate_rises_in_the_shortest_run_too(tmp_path):
+    """After one step of warm-up mmengine's cosine would go on from the first, tiny rate."""
+    plan = planned(300)
+    plan = dataclasses.replace(
+        plan, pretraining=dataclasses.replace(plan.pretraining, epochs=1, steps_an_epoch=10)
+    )
+    data = Data(tmp_path, tmp_path / 'train.txt', tmp_path / 'held_out.txt')
+    path = tmp_path / 'pretraining.py'
+    path.write_text(pretraining_config(plan, data, own_tokenizer(plan, 'tokenizer'), 0))
+    cfg = load_config(str(path))
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([weight], lr=cfg.optim_wrapper.optimizer.lr)
+    schedules = [PARAM_SCHEDULERS.build(dict(c, optimizer=optimizer)) for c in cfg.param_scheduler]
+    rates = []
+    for _ in range(10):
+        rates.append(optimizer.param_groups[0]['lr'])
+        weight.grad = torch.ones(1)
+        optimizer.step()
+        for schedule in schedules:
+            schedule.step()
+    assert max(rates) > 0.5 * cfg.optim_wrapper.optimizer.lr

@@ -137,7 +137,7 @@ def test_from_photos_to_a_page(photos, tmp_path):
         assert result.returncode == 0, result.stderr[-3000:]
         assert ('finished before' in result.stdout) == repeated
     plan = json.loads((tmp_path / 'run/plan.json').read_text())
-    assert plan['num_codes'] == 32
+    assert plan['num_codes'] == 128
     assert {'train.txt', 'held_out.txt', 'tokenizer.py', 'pretraining.py'} <= {
         path.name for path in (tmp_path / 'run').iterdir()
     }
