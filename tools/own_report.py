@@ -23,6 +23,7 @@ from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.reports.few_shot import CLS, COLOURS, RANDOM_CLS, TEACHER, mean_interval
 from mmbeitv2.reports.html import Section, render_report
 from mmbeitv2.reports.learning_page import OWN_STYLE
+from mmbeitv2.reports.own_advice import beside_others, what_to_change
 from mmbeitv2.reports.own_progress import ASKED, STAGES, TITLES, looks_of, stage_states, title_of
 from mmbeitv2.reports.summary import Measurement, in_words, text_table
 from mmbeitv2.visualization import codes, curves, runs, style
@@ -119,29 +120,18 @@ def _labelled(answers: dict[str, Any]) -> Iterator[Measurement]:
             )
 
 
-def beside_others(answers: dict[str, Any]) -> str:
-    """The pretrained features beside all others, with most labels."""
-    draws = answers['features']
-    shots = max(draws[CLS], key=int)
-    means = {name: 100 * np.mean(by_shots[shots]) for name, by_shots in draws.items()}
-    named = {CLS: 'pretrained', RANDOM_CLS: 'random weights', COLOURS: 'mean colours'}
-    named[TEACHER] = 'the teacher itself'
-    found = ', '.join(
-        f'{word} {means[name]:.1f} %' for name, word in named.items() if name in means
-    )
-    return f'With {shots} labels a class, from [CLS]: {found}.'
-
-
 def verdict_of(run: Path, rows: Sequence[Measurement], answers: dict[str, Any] | None) -> str:
     """The result in a few sentences."""
     records = runs.read_scalars(run / 'pretraining')
-    right, guess = (
-        runs.last_value(records, f'masked_codes/acc_{name}') for name in ('mim', 'majority')
+    right, guess, copying = (
+        runs.last_value(records, f'masked_codes/acc_{name}')
+        for name in ('mim', 'majority', 'neighbour')
     )
     if answers is None:
         text = 'No labels were given to judge by.'
     else:
         text = f'{in_words(rows)} {beside_others(answers)}'
+        text += f' {what_to_change(rows, answers, right, copying)}'.rstrip()
     if right is not None and guess is not None:
         text += (
             f' Of the hidden patches of held-out photos {100 * right:.1f} % get their right code, '

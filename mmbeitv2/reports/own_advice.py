@@ -1,0 +1,70 @@
+"""What to change where pretraining on one's own photos has gained nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmbeitv2.reports.few_shot import CLS, COLOURS, RANDOM_CLS, TEACHER
+from mmbeitv2.reports.summary import GAIN, Measurement
+
+# Points of accuracy by which a teacher that knows such photos is above their mean colours: on the
+# demo's photos it is thirty above them, on grey photos of solar cells two.
+LEAST_OF_TEACHER = 5.0
+
+
+def beside_others(answers: Mapping[str, Any]) -> str:
+    """The pretrained features beside all others, with most labels.
+
+    Args:
+        answers: of ``tools/few_shot.py``.
+    """
+    shots, means = _with_most_labels(answers)
+    named = {CLS: 'pretrained', RANDOM_CLS: 'random weights', COLOURS: 'mean colours'}
+    named[TEACHER] = 'the teacher itself'
+    known = {word: means[name] for name, word in named.items() if name in means}
+    found = ', '.join(f'{word} {mean:.1f} %' for word, mean in known.items())
+    return f'With {shots} labels a class, from [CLS]: {found}.'
+
+
+def what_to_change(
+    rows: Sequence[Measurement],
+    answers: Mapping[str, Any],
+    right: float | None,
+    copying: float | None,
+) -> str:
+    """Why the features gain nothing over random weights, as far as the run shows; empty if they do.
+
+    Args:
+        rows: of the report.
+        answers: of ``tools/few_shot.py``.
+        right: share of hidden codes that are told.
+        copying: share that copying the nearest visible patch's would tell.
+    """
+    if any(row.verdict == GAIN and not row.over_guess for row in rows):
+        return ''
+    reasons = []
+    _, means = _with_most_labels(answers)
+    if TEACHER in means and means[TEACHER] - means[COLOURS] < LEAST_OF_TEACHER:
+        reasons.append(
+            f'the teacher itself is only {means[TEACHER] - means[COLOURS]:+.1f} points from mean '
+            'colours: take one that knows such photos (--teacher), or larger images '
+            '(--image-size) if what tells the classes is small'
+        )
+    if right is not None and copying is not None and right < copying:
+        reasons.append(
+            f'of the hidden codes {100 * right:.1f} % are told, by copying a visible neighbour’s '
+            f'{100 * copying:.1f} %: give pretraining more steps (--hours)'
+        )
+    if not reasons:
+        reasons.append(
+            'nothing here says why: more photos would help, or weights of others to go on from '
+            '(--from)'
+        )
+    return f'What to change: {"; ".join(reasons)}.'
+
+
+def _with_most_labels(answers: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
+    draws = answers['features']
+    shots = max(draws[CLS], key=int)
+    return shots, {name: 100 * float(np.mean(by[shots])) for name, by in draws.items()}
