@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.runner import load_checkpoint
 from quickstart_codes import (
     annotations,
     code_figures,
@@ -193,6 +192,8 @@ def draw_segmentation(work_dir: Path, data_root: Path) -> Section:
 
 def segment(stage: Path, photos: list[Path]) -> tuple[list[np.ndarray], list[str]]:
     """Predicted labels of photos, and the names of the classes."""
+    # Here, after what keeps the console quiet: torch 2.4 warns where mmengine's runner is imported.
+    from mmengine.runner import load_checkpoint
     from mmseg.apis import inference_model, init_model
 
     config = Config.fromfile(runs.config_file(stage))

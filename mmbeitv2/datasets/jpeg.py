@@ -22,6 +22,10 @@ def decode_jpeg(image: ImageFile.ImageFile, content: bytes) -> np.ndarray | None
     data = np.frombuffer(content, np.uint8)
     if (image.format, image.mode) != ('JPEG', 'RGB') or not content.endswith(END):
         return None
+    # One scan of a progressive file is what damage has left of it. Releases of the library smooth
+    # that differently, and Pillow and OpenCV each bring their own.
+    if 'progressive' in image.info:
+        return None
     # Closed by Pillow once it has decoded the photo, which is of no more use then.
     if image.fp is None:
         return None

@@ -1,10 +1,12 @@
 """Importing this first keeps a tool's console free of what the hosts' imports say to nobody.
 
-Two messages are left out, each by its exact words, both of optional parts that nothing here uses:
+Three messages are left out, each by its exact words, of optional parts that nothing here uses:
 
 - ``Could not import OneDL``: mmpretrain and mmsegmentation mean it for debugging, but mmengine's
   ``print_log`` prints whatever the level is where it gets no logger.
 - ``Fail to import MultiScaleDeformableAttention``: a warning of mmcv without compiled operators.
+- ``TorchScript support for functional optimizers is deprecated``: a warning of torch 2.4, whose
+  distributed optimisers mmengine imports.
 
 Whoever imports the package elsewhere sees them as before.
 """
@@ -17,6 +19,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 LEFT_OUT = ('Could not import OneDL',)
+# What warns whatever the filters say, and how its warning begins.
+WARNING = 'torch.distributed.optim'
+LEFT_OUT_WARNING = '`TorchScript` support for functional optimizers is deprecated'
 # What prints them; imported by every tool that builds or reads anything.
 PRINTING = ('mmpretrain.datasets', 'mmseg.datasets')
 
@@ -38,11 +43,33 @@ def without_lines(lines: Sequence[str]) -> Iterator[None]:
                 print(line)
 
 
+@contextlib.contextmanager
+def without_warning(start: str) -> Iterator[None]:
+    """Leave out the warnings within that begin with some words, even those no filter stops.
+
+    Args:
+        start: The first words. All other warnings are shown at the end, or at an error.
+    """
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            yield
+    finally:
+        for warning in caught:
+            if not str(warning.message).startswith(start):
+                warnings.showwarning(
+                    warning.message, warning.category, warning.filename, warning.lineno
+                )
+
+
 def import_quietly() -> None:
-    """Import what prints, without its lines, and leave out the warning whenever it comes."""
+    """Import what prints or warns, without that, and leave out mmcv's warning whenever it comes."""
     warnings.filterwarnings(
         'ignore', 'Fail to import ``MultiScaleDeformableAttention``', UserWarning, r'mmcv\.'
     )
+    # Alone: filters that a library sets as it is imported would not outlive the context.
+    with without_warning(LEFT_OUT_WARNING), contextlib.suppress(ImportError):
+        importlib.import_module(WARNING)
     with without_lines(LEFT_OUT):
         for module in PRINTING:
             if importlib.util.find_spec(module.split('.')[0]) is not None:

@@ -102,7 +102,8 @@ def _is_watched(layer: nn.Module) -> bool:
         layer._backward_pre_hooks,
         layer._backward_hooks,
     )
-    if any(hooks) or 'forward' in vars(layer):
+    # Not vars(layer), at which the compiler of torch 2.4 would cut the layer.
+    if any(hooks) or 'forward' in layer.__dict__:
         return True
     # Not for torch.compile, which calls such hooks itself or not at all.
     return not is_compiling() and _all_are_watched()

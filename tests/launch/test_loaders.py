@@ -1,6 +1,6 @@
 """Workers fit the cores; too few open files or too little shared memory is one line before work."""
 
-import gc
+import contextlib
 import os
 import subprocess
 import sys
@@ -116,17 +116,24 @@ class Images(torch.utils.data.Dataset):
         return torch.zeros(8, dtype=torch.uint8)
 
 
+def open_files() -> set[tuple[str, str]]:
+    """Descriptors of this process with what each stands for."""
+    found = set()
+    for descriptor in os.listdir('/proc/self/fd'):
+        with contextlib.suppress(FileNotFoundError):  # that of the list itself
+            found.add((descriptor, os.readlink(f'/proc/self/fd/{descriptor}')))
+    return found
+
+
 @pytest.mark.skipif(not Path('/proc/self/fd').is_dir(), reason='counts open files in /proc')
 def test_open_files_are_estimated_from_below():
     """A loader that waits with all its batches has at least as many as were counted."""
-    # What earlier tests have left to be closed would be taken from this one's.
-    gc.collect()
-    before = len(os.listdir('/proc/self/fd'))
+    # Not their number: what earlier tests have left to be closed would be taken from this one's.
+    before = open_files()
     iterator = iter(DataLoader(Images(), batch_size=4, num_workers=3, prefetch_factor=2))
     held = [next(iterator) for _ in range(6)]
-    opened = len(os.listdir('/proc/self/fd')) - before
     assert len(held) == 6
-    assert opened >= 3 * (loaders.DESCRIPTORS_A_WORKER + 2)
+    assert len(open_files() - before) >= 3 * (loaders.DESCRIPTORS_A_WORKER + 2)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_unless_chosen_torchs_gradient_is_taken(on_gpu):
     assert not has_own_gradient(out)
 
 
-@pytest.mark.needs_torch('2.4', 'operators of our own')
+@pytest.mark.needs_torch('2.5', 'operations counted of operators of our own')
 def test_operations_are_counted():
     q, k = torch.empty(2, 3, 5, 16, device='meta'), torch.empty(2, 3, 7, 16, device='meta')
     with FlopCounterMode(display=False) as counter:

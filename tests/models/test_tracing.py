@@ -20,7 +20,7 @@ def test_a_compilation_is_no_export():
     assert compiled(torch.zeros(1)).item() == 0
 
 
-@pytest.mark.needs_torch('2.4', 'exported programs of layers')
+@pytest.mark.needs_torch('2.7', 'exports that say so')
 def test_an_export_is_one():
     x = torch.zeros(1)
     for strict in (False, True):

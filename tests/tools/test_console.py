@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmbeitv2.launch.console import LEFT_OUT, import_quietly, without_lines
+from mmbeitv2.launch.console import LEFT_OUT, import_quietly, without_lines, without_warning
 
 ROOT = Path(__file__).resolve().parents[2]
 # What imports no host.
@@ -75,6 +75,29 @@ def test_what_was_printed_before_an_error_is_not_lost(capsys):
     with pytest.raises(ValueError, match='broken'):
         fail()
     assert capsys.readouterr().out == 'before\n'
+
+
+def test_a_warning_that_no_filter_stops_is_left_out_and_no_other():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        with without_warning('old'), warnings.catch_warnings():
+            warnings.simplefilter('always')
+            warnings.warn('old, and known', DeprecationWarning, stacklevel=1)
+            warnings.warn('new', DeprecationWarning, stacklevel=1)
+    assert [(str(w.message), w.category) for w in caught] == [('new', DeprecationWarning)]
+
+
+def test_a_warning_before_an_error_is_not_lost():
+    def fail():
+        with without_warning('old'):
+            warnings.warn('new', UserWarning, stacklevel=1)
+            raise ValueError('broken')
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        with pytest.raises(ValueError, match='broken'):
+            fail()
+    assert [str(warning.message) for warning in caught] == ['new']
 
 
 @pytest.mark.parametrize(
