@@ -22,7 +22,9 @@ from mmbeitv2.launch.user_errors import one_line_errors
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description='Convert a checkpoint and check the result')
-    parser.add_argument('source', metavar='SRC', help='file, folder of transformers, or URL')
+    parser.add_argument(
+        'source', metavar='SRC', help='file, folder, published name, hf-hub:OWNER/NAME, or URL'
+    )
     parser.add_argument(
         'destination',
         metavar='DST',
@@ -41,6 +43,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--trust',
         action='store_true',
         help='open a SRC that holds Python objects beside weights, which can run any code',
+    )
+    parser.add_argument(
+        '--ema',
+        action='store_true',
+        help='take the moving average of the weights, which SRC holds beside them',
     )
     parser.add_argument(
         '--num-heads',
@@ -69,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             num_heads=args.num_heads,
             overwrite=args.overwrite,
             trust=args.trust,
+            ema=args.ema,
             img_size=None if args.img_size is None else tuple(args.img_size),
         )
     print(conversion)

@@ -91,6 +91,7 @@ def convert(
     overwrite: bool = False,
     trust: bool = False,
     img_size: int | tuple[int, int] | None = None,
+    ema: bool = False,
 ) -> Conversion:
     """Write a checkpoint for another project, then read and run what was written.
 
@@ -103,6 +104,7 @@ def convert(
         trust: open a source that holds Python objects beside weights, which can run any code.
         img_size: side in pixels, or ``(height, width)``, that the source was trained with, where it
             does not note it; square unless given.
+        ema: take the moving average of the weights, where the source holds one beside them.
 
     Raises:
         FileNotFoundError: no source.
@@ -111,7 +113,7 @@ def convert(
     """
     destination = Path(destination)
     check_destination(destination, project, overwrite)
-    checkpoint = open_checkpoint(source, trust, img_size=img_size)
+    checkpoint = open_checkpoint(source, trust, img_size=img_size, ema=ema)
     # Heads are given for the tokenizer, where there is one.
     parts = (with_prefix(checkpoint.state, encoder) for encoder in ENCODERS)
     check_heads(stored_layout(next(filter(None, parts), {})), num_heads)
