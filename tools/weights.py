@@ -105,6 +105,9 @@ def details(entry: Published) -> str:
     }
     if entry.same_as:
         rows['same weights'] = entry.same_as
+    if entry.measured:
+        values = ', '.join(f'{name} {value:g}' for name, value in entry.measured.items())
+        rows['measured'] = f'{values} (top-1, timm)'
     width = max(map(len, rows))
     lines = [f'{entry.name}: {entry.what}']
     lines += [f'  {name:<{width}}  {value}' for name, value in rows.items()]

@@ -5,8 +5,8 @@ folder of the working folder that is called like published weights is read, and 
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -40,6 +40,8 @@ class Published:
         config: of this project which trains such weights, below ``configs``.
         published: the result that was published with them, empty where there is none.
         same_as: name of the weights that these are in another layout; empty without.
+        measured: top-1 in percent by data set (``'imagenet'``, ``'imagenet-a'``, …), as timm's
+            results list them; empty where they do not.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Published:
     config: str
     published: str
     same_as: str = ''
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def hash_prefix(self) -> str:

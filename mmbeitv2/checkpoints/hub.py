@@ -54,7 +54,7 @@ def weights_from_hub(source: str) -> Path:
         FileNotFoundError: no such repository, revision or network, or no weights in it.
         ValueError: no such source, or weights of a kind that is not read.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     wanted = parse_hub_source(source)
@@ -67,7 +67,14 @@ def weights_from_hub(source: str) -> Path:
     with _one_line(source, wanted):
         for name in WEIGHT_FILES:
             try:
-                return Path(hf_hub_download(wanted.repository, name, revision=wanted.revision))
+                return Path(
+                    hf_hub_download(
+                        wanted.repository,
+                        name,
+                        revision=wanted.revision,
+                        endpoint=constants.ENDPOINT,
+                    )
+                )
             except LocalEntryNotFoundError:
                 raise
             except EntryNotFoundError:
@@ -88,9 +95,10 @@ def kept_from_hub(source: str) -> Path | None:
 
 
 def _without_weights(source: str, wanted: HubSource) -> InputError | MissingFileError:
-    from huggingface_hub import list_repo_files
+    from huggingface_hub import HfApi, constants
 
-    files = list_repo_files(wanted.repository, revision=wanted.revision)
+    api = HfApi(endpoint=constants.ENDPOINT)
+    files = api.list_repo_files(wanted.repository, revision=wanted.revision)
     if LORA in files:
         return InputError(
             f'{source} holds a LoRA adapter ({LORA}), changes to a model and no model: merge it '

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import yaml
 from file_server import file_server
@@ -97,7 +98,7 @@ class TestTable:
         for name, entry in catalogue().items():
             assert entry.kind in catalogue_module.SERVES
             assert (ROOT / 'configs' / entry.config).is_file(), name
-            assert entry.licence in ('MIT', 'unknown')
+            assert entry.licence in ('MIT', 'Apache-2.0', 'unknown')
             assert not entry.same_as or catalogue()[entry.same_as].kind == entry.kind
         assert len({entry.file for entry in catalogue().values()}) == len(catalogue())
 
@@ -105,6 +106,13 @@ class TestTable:
         assert catalogue()['vqkd-b16-clip'].hash_prefix == 'd5036aa7'
         assert catalogue()['beitv2-b16-300e-mmpretrain'].hash_prefix == 'a157be30'
         assert catalogue()['beitv2-b16-1600e'].hash_prefix == ''
+
+    def test_what_timm_says_of_its_weights_is_repeated(self):
+        for entry in catalogue().values():
+            if entry.publisher == 'timm':
+                cfg = timm.get_pretrained_cfg(entry.addresses[0].rpartition('/')[2])
+                assert cfg.license == entry.licence.lower()
+                assert f'hf-hub:{cfg.hf_hub_id}{cfg.architecture}.{cfg.tag}' == entry.addresses[0]
 
     def test_the_page_is_the_table(self):
         markdown = runpy.run_path(str(ROOT / 'tools/weights.py'))['markdown']()
