@@ -30,11 +30,11 @@ USES = {
     'pretraining': (
         "load_pretrained('{name}')                         # from mmbeitv2.apis import ...",
         'mmbeitv2 train CONFIG --cfg-options model.backbone.init_cfg.checkpoint={name}',
-        'mmbeitv2 embed {name} PHOTOS features.npz',
+        'mmbeitv2 embed {name} PHOTOS --out features.npz',
     ),
     'classifier': (
         'mmbeitv2 test mmbeitv2::{config} {name}',
-        'mmbeitv2 embed {name} PHOTOS features.npz',
+        'mmbeitv2 embed {name} PHOTOS --out features.npz',
         'mmbeitv2 convert-checkpoint {name} DST --to timm',
     ),
     'segmentation': (
