@@ -127,6 +127,8 @@ def _transformers(written: Written) -> str:
 def _mmpretrain(written: Written) -> str:
     if written.kind == 'tokenizer':
         config = mmpretrain_config('tokenizer', written.state, written.num_heads)
+        # Found from every default scope.
+        config['type'] = f'mmpretrain.{config["type"]}'
         return (
             'from mmengine.runner import load_checkpoint\n'
             'from mmpretrain.registry import MODELS\n\n'
