@@ -173,7 +173,7 @@ def _mmpretrain_photos(written: Written) -> dict[str, Any]:
     if not written.sees_photos:
         return {}
     mean, std = ([round(255 * v, 3) for v in values] for values in written.notes.normalization)
-    return dict(mean=mean, std=std, to_rgb=True)
+    return dict(mean=mean, std=std, to_rgb=not written.notes.bgr)
 
 
 def _mmpretrain_backbone(written: Written) -> dict[str, Any]:

@@ -56,8 +56,9 @@ def _photos(written: Written) -> str:
             f'{written.notes.resized_side(size)} (bicubic)'
         )
     )
+    order = 'BGR' if written.notes.bgr else 'RGB'
     return (
-        f'## Photos\n\nRGB, {seen}; divided by 255, mean {_numbers(mean)}, standard deviation '
+        f'## Photos\n\n{order}, {seen}; divided by 255, mean {_numbers(mean)}, standard deviation '
         f'{_numbers(std)}, {by}.\n'
     )
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmengine.logging import print_log
+
 from mmbeitv2.checkpoints.noted_config import noted_config
 from mmbeitv2.checkpoints.reading import read_training_checkpoint
 from mmbeitv2.checkpoints.sources import local_file
@@ -32,8 +34,9 @@ class RunNotes:
         seed: of the run.
         classes: their names, in order of their numbers.
         layer_scale: that every layer began with.
-        mean: of red, green and blue that photos are normalised by, on the scale [0, 1].
+        mean: of every channel that photos are normalised by, on the scale [0, 1].
         std: likewise.
+        bgr: whether the channels are blue, green and red, instead of RGB.
         centre: pixels, side of the centre that photos are tested on.
         short_side: pixels, shorter side of the photo that it is the centre of.
         record: of ``run.json``: command, seed, processes, devices, versions, git state.
@@ -46,6 +49,7 @@ class RunNotes:
     layer_scale: float | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    bgr: bool = False
     centre: int | None = None
     short_side: int | None = None
     record: dict[str, Any] = field(default_factory=dict)
@@ -67,22 +71,18 @@ def read_run_notes(source: str | Path) -> RunNotes:
 
     Args:
         source: see :func:`mmbeitv2.checkpoints.sources.local_file`.
-
-    Raises:
-        ValueError: its config holds more than plain values, or has the model see BGR.
     """
     content = read_training_checkpoint(source)
     meta = content.get('meta')
     if not isinstance(meta, Mapping):
         return RunNotes()
     del content
-    config = noted_config(meta, str(source))
-    cfg = {} if config is None else config.to_dict()
+    cfg = _config(meta, str(source))
     experiment = str(meta.get('experiment_name', ''))
     with local_file(source) as path:
         record = _record(path.parent / experiment[-TIMESTAMP_LENGTH:] / RECORD)
     dataset = meta.get('dataset_meta') or {}
-    mean, std = _normalization(cfg, str(source))
+    mean, std, bgr = _normalization(cfg)
     centre, short_side = _centre(cfg)
     scale = _get(cfg, 'model', 'backbone', 'init_values')
     return RunNotes(
@@ -93,6 +93,7 @@ def read_run_notes(source: str | Path) -> RunNotes:
         layer_scale=None if scale is None else float(scale),
         mean=mean,
         std=std,
+        bgr=bgr,
         centre=centre,
         short_side=short_side,
         record=record,
@@ -108,23 +109,28 @@ def _record(path: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _normalization(
-    cfg: Mapping[str, Any], source: str
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _config(meta: Mapping[str, Any], source: str) -> dict[str, Any]:
+    try:
+        config = noted_config(meta, source)
+    except InputError as error:
+        # The weights can be converted all the same.
+        print_log(f'nothing is noted of how photos are normalised: {error}', logger='current')
+        return {}
+    return {} if config is None else config.to_dict()
+
+
+def _normalization(cfg: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...], bool]:
+    """Mean, standard deviation, and whether they are of BGR; empty where they are not noted."""
     settings = _get(cfg, 'model', 'data_preprocessor') or cfg.get('data_preprocessor') or {}
     mean, std = settings.get('mean'), settings.get('std')
     if not mean or not std:
-        return (), ()
+        return (), (), False
     # Pretraining has them on the scale [0, 1], the hosts' preprocessors on [0, 255].
     unit = 1 if max(std) <= 1 else 255
     loaders = [class_name(transform['type']) for transform in _test_pipeline(cfg)]
     swaps = settings.get('to_rgb') or settings.get('bgr_to_rgb') or False
-    if 'LoadImageFromFile' in loaders and not swaps:
-        raise InputError(
-            f'{source} was trained on photos in the order BGR, but other projects give theirs as '
-            'RGB: train with to_rgb=True in data_preprocessor, or load by mmbeitv2.LoadCenterCrop'
-        )
-    return _scaled(mean, unit), _scaled(std, unit)
+    # mmcv reads BGR, this project's crops RGB.
+    return _scaled(mean, unit), _scaled(std, unit), ('LoadImageFromFile' in loaders) != swaps
 
 
 def _scaled(values: list[float], unit: int) -> tuple[float, ...]:

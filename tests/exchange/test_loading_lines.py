@@ -60,6 +60,13 @@ def lines_of(card):
     return re.search(r'```python\n(.*?)```', card.read_text(), re.DOTALL)[1]
 
 
+def of_bgr():
+    """The config with photos as mmcv reads them."""
+    config = Config(CONFIG)
+    config.test_dataloader.dataset.pipeline[0] = dict(type='LoadImageFromFile')
+    return config.to_dict()
+
+
 @pytest.fixture
 def run(classifier, tmp_path):
     """Write the folder of a run that fine-tuned the classifier; its checkpoint."""
@@ -222,10 +229,8 @@ class TestTransformersFolder:
         assert execute(conversion.lines)['model'].config.num_channels == 4
 
     def test_a_model_of_bgr_is_refused(self, run, tmp_path):
-        config = Config(CONFIG)
-        config.test_dataloader.dataset.pipeline[0] = dict(type='LoadImageFromFile')
         with pytest.raises(ValueError, match=r'in the order BGR.*to_rgb=True'):
-            convert(run(config.to_dict()), tmp_path / 'out', 'transformers')
+            convert(run(of_bgr()), tmp_path / 'out', 'transformers')
         assert not (tmp_path / 'out').exists()
 
 
@@ -244,6 +249,21 @@ class TestCard:
             assert row in card
         assert 'mean (0.5, 0.4, 0.3), standard deviation (0.25, 0.2, 0.3), as its run' in card
         assert 'shorter side has 80' in card
+
+    def test_says_bgr_and_mmpretrain_is_told(self, run, tmp_path):
+        lines = convert(run(of_bgr()), tmp_path / 'out.pth', 'mmpretrain').lines
+        preprocessor = execute(lines)['classifier']['data_preprocessor']
+        assert preprocessor['to_rgb'] is False
+        assert preprocessor['mean'] == [127.5, 102.0, 76.5]
+        assert 'BGR, the centre of 64' in (tmp_path / 'out.pth.md').read_text()
+
+    def test_config_that_is_no_data_does_not_keep_weights_from_being_converted(self, run, tmp_path):
+        checkpoint = run()
+        content = torch.load(checkpoint, weights_only=True)
+        content['meta']['cfg'] = 'mean = open("secret").read()'
+        torch.save(content, checkpoint)
+        assert convert(checkpoint, tmp_path / 'out.pth', 'timm').equal
+        assert 'the file notes none' in (tmp_path / 'out.pth.md').read_text()
 
     def test_says_what_is_not_known(self, classifier, tmp_path):
         torch.save(classifier[1], tmp_path / 'weights.pth')
