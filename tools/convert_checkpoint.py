@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import indent
 
 import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.exchange.conversion import convert
@@ -80,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             img_size=None if args.img_size is None else tuple(args.img_size),
         )
     print(conversion)
+    print(f'\nTo load it:\n\n{indent(conversion.lines, "    ")}')
     if not conversion.equal:
         sys.exit('error: the converted checkpoint does not compute what the source does')
 
