@@ -11,7 +11,11 @@ from hub_server import hub_server
 from torch.testing import assert_close
 
 from mmbeitv2.apis import load_tokenizer, tokenize
+from mmbeitv2.checkpoints.catalogue import catalogue
+from mmbeitv2.checkpoints.published_files import MIRROR
+from mmbeitv2.checkpoints.translation import open_checkpoint
 from mmbeitv2.errors import ExistingFileError, InputError, MissingFileError
+from mmbeitv2.exchange.exporting import export
 from mmbeitv2.exchange.sharing import push_to_hub, save_pretrained
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,3 +91,48 @@ class TestRefusals:
         with pytest.raises(MissingFileError, match=r'could not be uploaded to a/b .*auth') as error:
             push_to_hub(tmp_path, 'a/b')
         assert '\n' not in str(error.value)
+
+
+class TestEveryFamily:
+    """From a file of the official layout by name, to the hub, and back to the official layout."""
+
+    @pytest.fixture
+    def states(self, classifier, beitv2, vqkd, segmentor):
+        return {
+            'beitv2-b16-300e': {
+                n: v
+                for n, v in beitv2.state_dict().items()
+                if not n.startswith('target_generator.')
+            },
+            'beitv2-b16-300e-in1k': classifier[1],
+            'beitv2-b16-1600e-ade20k': segmentor.state_dict(),
+            'vqkd-b16-clip-mmpretrain': vqkd.state_dict(),
+        }
+
+    @pytest.mark.parametrize(
+        ('name', 'project'),
+        [
+            ('beitv2-b16-300e', 'official'),
+            ('beitv2-b16-300e-in1k', 'official'),
+            ('beitv2-b16-1600e-ade20k', 'official'),
+            ('vqkd-b16-clip-mmpretrain', 'mmpretrain'),
+        ],
+    )
+    def test_tensors_are_the_same_after_the_whole_way(
+        self, name, project, states, hub, as_checkpoint, tmp_path, monkeypatch
+    ):
+        entry = catalogue()[name]
+        published = export(as_checkpoint(states[name]), project).state
+        torch.save({'model': published}, tmp_path / entry.file)
+        monkeypatch.setenv(MIRROR, str(tmp_path))
+        monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+        monkeypatch.setattr(torch.hub, '_hub_dir', None)
+        # Heads of the fixtures' models, where no bias table shows them.
+        heads = 4 if entry.kind == 'tokenizer' else None
+        written = save_pretrained(name, tmp_path / 'folder', 'mmbeitv2', heads)
+        assert written.source.kind == entry.kind
+        assert written.equal
+        push_to_hub(tmp_path / 'folder', 'someone/model')
+        back = export(open_checkpoint('hf-hub:someone/model'), project).state
+        assert back.keys() == published.keys()
+        assert all(torch.equal(back[n], value) for n, value in published.items())
