@@ -146,8 +146,7 @@ def _silence() -> Exception | None:
 
     Asked once: its client tries for half a minute where there is no network.
     """
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import constants, get_session
 
     try:
         get_session().head(constants.ENDPOINT, timeout=MOST_SECONDS_TO_ANSWER)
