@@ -112,7 +112,7 @@ class TestTable:
             if entry.publisher == 'timm':
                 cfg = timm.get_pretrained_cfg(entry.addresses[0].rpartition('/')[2])
                 assert cfg.license == entry.licence.lower()
-                assert f'hf-hub:{cfg.hf_hub_id}{cfg.architecture}.{cfg.tag}' == entry.addresses[0]
+                assert f'hf-hub:{cfg.hf_hub_id}' == entry.addresses[0]
 
     def test_the_page_is_the_table(self):
         markdown = runpy.run_path(str(ROOT / 'tools/weights.py'))['markdown']()
