@@ -2,7 +2,13 @@
 
     tools/dist_train.sh configs/beitv2_vit-b16_300e.py 8
 
-Total batch 2048 = 8 GPUs × 256.
+Total batch 2048 = 8 GPUs × 256. The tokenizer is the published one of the paper, downloaded at the
+first start (`mmbeitv2 weights vqkd-b16-clip`). One's own is trained by
+configs/vqkd/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e.py and taken by
+
+    tools/dist_train.sh configs/beitv2_vit-b16_300e.py 8 --cfg-options tokenizer_checkpoint=FOLDER
+
+with FOLDER=work_dirs/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e.
 
 Recipe: Table 9.
 Results: Table 1 (fine-tuning), Table 2 (linear probe).
@@ -21,8 +27,8 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 
-# Written by the VQ-KD config; an official or an mmpretrain tokenizer file works as well.
-tokenizer_checkpoint = 'work_dirs/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e/epoch_100.pth'
+# Published with the paper; the folder of one's own run, and any file of a tokenizer, work as well.
+tokenizer_checkpoint = 'vqkd-b16-clip'
 
 model = dict(
     backbone=dict(img_size=_base_.image_size),

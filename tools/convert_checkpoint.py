@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import indent
 
 import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.exchange.conversion import convert
@@ -22,7 +23,9 @@ from mmbeitv2.launch.user_errors import one_line_errors
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description='Convert a checkpoint and check the result')
-    parser.add_argument('source', metavar='SRC', help='file, folder of transformers, or URL')
+    parser.add_argument(
+        'source', metavar='SRC', help='file, folder, published name, hf-hub:OWNER/NAME, or URL'
+    )
     parser.add_argument(
         'destination',
         metavar='DST',
@@ -41,6 +44,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--trust',
         action='store_true',
         help='open a SRC that holds Python objects beside weights, which can run any code',
+    )
+    parser.add_argument(
+        '--ema',
+        action='store_true',
+        help='take the moving average of the weights, which SRC holds beside them',
     )
     parser.add_argument(
         '--num-heads',
@@ -69,9 +77,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             num_heads=args.num_heads,
             overwrite=args.overwrite,
             trust=args.trust,
+            ema=args.ema,
             img_size=None if args.img_size is None else tuple(args.img_size),
         )
     print(conversion)
+    print(f'\nTo load it:\n\n{indent(conversion.lines, "    ")}')
     if not conversion.equal:
         sys.exit('error: the converted checkpoint does not compute what the source does')
 

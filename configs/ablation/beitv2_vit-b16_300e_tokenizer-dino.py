@@ -2,7 +2,8 @@
 
     tools/dist_train.sh configs/ablation/beitv2_vit-b16_300e_tokenizer-dino.py 8
 
-Total batch 2048 = 8 GPUs × 256.
+Total batch 2048 = 8 GPUs × 256. The tokenizer is the published one; one's own is trained by
+configs/vqkd/vqkd_encoder-b16_decoder-1x768x12_dino-b16_100e.py (see the base run).
 
 Recipe: Table 9.
 Results: Table 6.
@@ -14,6 +15,6 @@ Final loss: unknown.
 
 _base_ = '../beitv2_vit-b16_300e.py'
 
-tokenizer_checkpoint = 'work_dirs/vqkd_encoder-b16_decoder-1x768x12_dino-b16_100e/epoch_100.pth'
+tokenizer_checkpoint = 'vqkd-b16-dino'
 
 model = dict(target_generator=dict(init_cfg=dict(checkpoint=tokenizer_checkpoint)))

@@ -143,7 +143,9 @@ def load_encoder(
     opened = open_checkpoint(str(checkpoint), trust)
     vit, codes = _parts(opened, num_heads)
     if tokenizer is not None:
-        codes = build_tokenizer(open_checkpoint(str(tokenizer), trust), report=False)
+        codes = build_tokenizer(
+            open_checkpoint(str(tokenizer), trust, wanted='tokenizer'), report=False
+        )
     encoder = PhotoEncoder(vit.eval().to(place), codes, opened.kind, chosen)
     if codes is not None:
         codes.eval().to(place)

@@ -26,17 +26,19 @@ def load_tokenizer(
     num_heads: int | None = None,
     trust: bool = False,
     img_size: int | tuple[int, int] | None = None,
+    ema: bool = False,
 ) -> VQKDTokenizer:
     """Tokenizer of a checkpoint, frozen, on the CPU.
 
     Args:
-        checkpoint: path or URL of a file of VQ-KD (this project's, the official release's or
-            mmpretrain's) or of pretraining (this project's or mmpretrain's, which hold their
-            tokenizer).
+        checkpoint: published name (``'vqkd-b16-clip'``), path or address of a file of VQ-KD (this
+            project's, the official release's or mmpretrain's) or of pretraining (this project's or
+            mmpretrain's, which hold their tokenizer).
         num_heads: heads of the encoder, where the file does not note them; width / 64 unless given.
         trust: open a file that holds Python objects beside weights, which can run any code.
         img_size: side in pixels, or ``(height, width)``, that it was trained with, where the file
             does not note it, as this project's do; square unless given.
+        ema: take the moving average of the weights, where the file holds one beside them.
 
     Returns:
         The tokenizer; sizes are read off the tensors.
@@ -45,7 +47,8 @@ def load_tokenizer(
         FileNotFoundError: no such file.
         ValueError: no tokenizer in it, or code beside the weights.
     """
-    return build_tokenizer(open_checkpoint(checkpoint, trust, img_size=img_size), num_heads)
+    opened = open_checkpoint(checkpoint, trust, img_size=img_size, wanted='tokenizer', ema=ema)
+    return build_tokenizer(opened, num_heads)
 
 
 def load_pretrained(
@@ -54,12 +57,13 @@ def load_pretrained(
     tokenizer: str | None = None,
     trust: bool = False,
     img_size: int | tuple[int, int] | None = None,
+    ema: bool = False,
 ) -> BEiTV2:
     """Pretraining model of a checkpoint, in eval mode, on the CPU.
 
     Args:
-        checkpoint: path or URL of a file of pretraining: this project's, the official release's or
-            mmpretrain's.
+        checkpoint: published name (``'beitv2-b16-1600e'``), path or address of a file of
+            pretraining: this project's, the official release's or mmpretrain's.
         num_heads: heads of the tokenizer's encoder, where the file does not note them; width / 64
             unless given.
         tokenizer: file for :func:`load_tokenizer`; instead of the one in ``checkpoint``, or where
@@ -67,6 +71,7 @@ def load_pretrained(
             predicts codes, but computes no loss.
         trust: open files that hold Python objects beside weights, which can run any code.
         img_size: of ``checkpoint``, see :func:`load_tokenizer`.
+        ema: of ``checkpoint``, see :func:`load_tokenizer`.
 
     Returns:
         The model; sizes are read off the tensors. The layer whose patches are aggregated is shown
@@ -76,7 +81,7 @@ def load_pretrained(
         FileNotFoundError: no such file.
         ValueError: not such a checkpoint, or code beside the weights.
     """
-    opened = open_checkpoint(checkpoint, trust, img_size=img_size)
+    opened = open_checkpoint(checkpoint, trust, img_size=img_size, wanted='pretraining', ema=ema)
     model = build_pretrained(opened, num_heads, with_tokenizer=tokenizer is None)
     if tokenizer is not None:
         model.set_tokenizer(load_tokenizer(tokenizer, num_heads, trust))

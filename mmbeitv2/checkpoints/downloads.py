@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import Request, build_opener
 
 import torch
 from mmengine.logging import print_log
@@ -24,6 +24,19 @@ MOST_SECONDS_OF_SILENCE = 60
 # A file that no download has written to for as long is what a killed one has left.
 SECONDS_UNTIL_ABANDONED = 3600
 BLOCK = 2**20
+
+
+class TransferError(Exception):
+    """Why an address did not give a file.
+
+    Attributes:
+        answered: whether a file came, which was another one; ``str`` is then the end of a sentence
+            about it, else what the network said.
+    """
+
+    def __init__(self, reason: str, answered: bool) -> None:
+        super().__init__(reason)
+        self.answered = answered
 
 
 def download(url: str) -> Path:
@@ -55,7 +68,16 @@ def download(url: str) -> Path:
         print_log(f'{folder / name} is not the file that {url} asks for', logger='current')
     path = folder / hashlib.sha256(f'{address}#{expected or ""}'.encode()).hexdigest()[:16] / name
     if not path.is_file():
-        _fetch(address, path, expected)
+        try:
+            transfer(address, path, expected)
+        except TransferError as error:
+            raise _failed(address, path, error) from error
+        if expected is None:
+            print_log(
+                f'{path} comes from {address}, unchecked; to have it checked write {address}'
+                f'#sha256={sha256(path)}',
+                logger='current',
+            )
         return path
     wrong = _wrong(path, expected)
     if wrong is not None:
@@ -65,6 +87,38 @@ def download(url: str) -> Path:
             'download it.'
         )
     return path
+
+
+def transfer(address: str, path: Path, expected: str | None, silence: float | None = None) -> None:
+    """Bring the file of one address to ``path``, whole and checked, or leave nothing there.
+
+    Args:
+        address: ``https://…`` or ``http://…``.
+        path: where it is wanted; its folder is made if need be.
+        expected: beginning of its SHA-256; without one its length and kind are checked.
+        silence: seconds without a byte that end it; ``MOST_SECONDS_OF_SILENCE`` unless given.
+
+    Raises:
+        TransferError: the address does not give that file.
+        OSError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    with partial_file(path) as partial, _answer(address, silence) as answer:
+        length = answer.headers.get('Content-Length')
+        print_log(f'downloading {address}, {length or "?"} bytes, to {path}', logger='current')
+        received = _copy(answer, partial, path)
+        wrong = _wrong(partial, expected)
+        if length is not None and received != int(length):
+            wrong = f'has {received} of {length} bytes'
+        kind = answer.headers.get_content_type()
+        if expected is None and kind in ('text/html', 'application/xhtml+xml'):
+            wrong = f'is a web page ({kind})'
+        if wrong is not None:
+            raise TransferError(wrong, answered=True)
 
 
 def sha256(path: str | Path) -> str:
@@ -100,51 +154,32 @@ def _expected_hash(url: str, name: str, fragment: str) -> str | None:
     return found[1].lower()
 
 
-def _fetch(address: str, path: Path, expected: str | None) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path.parent)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    with partial_file(path) as partial, _answer(address, path) as answer:
-        length = answer.headers.get('Content-Length')
-        print_log(f'downloading {address}, {length or "?"} bytes, to {path}', logger='current')
-        received = _copy(answer, partial, address, path)
-        wrong = _wrong(partial, expected)
-        if length is not None and received != int(length):
-            wrong = f'has {received} of {length} bytes'
-        kind = answer.headers.get_content_type()
-        if expected is None and kind in ('text/html', 'application/xhtml+xml'):
-            wrong = f'is a web page ({kind})'
-        if wrong is not None:
-            raise InputError(
-                f'{address} is not the file that was asked for, or damaged: it {wrong}. It was not '
-                'kept. Correct the address or the hash, or try again.'
-            )
-    if expected is None:
-        print_log(
-            f'{path} comes from {address}, unchecked; to have it checked write {address}'
-            f'#sha256={sha256(path)}',
-            logger='current',
+def _failed(address: str, path: Path, error: TransferError) -> UserError:
+    if error.answered:
+        return InputError(
+            f'{address} is not the file that was asked for, or damaged: it {error}. It was not '
+            'kept. Correct the address or the hash, or try again.'
         )
+    return MissingFileError(
+        f'{address} could not be downloaded ({error}): check the address and the network, or '
+        f'put the file at {path} yourself.'
+    )
 
 
 @contextmanager
-def _answer(address: str, path: Path) -> Iterator[HTTPResponse]:
+def _answer(address: str, silence: float | None) -> Iterator[HTTPResponse]:
     request = Request(address, headers={'User-Agent': 'mmbeitv2'})
     try:
-        with urlopen(request, timeout=MOST_SECONDS_OF_SILENCE) as answer:
+        # urlopen would keep the proxies of its first use.
+        with build_opener().open(request, timeout=silence or MOST_SECONDS_OF_SILENCE) as answer:
             yield answer
-    except UserError:
+    except (UserError, TransferError):
         raise
     except (OSError, HTTPException, ValueError) as error:
-        raise MissingFileError(
-            f'{address} could not be downloaded ({error}): check the address and the network, or '
-            f'put the file at {path} yourself.'
-        ) from error
+        raise TransferError(str(error), answered=False) from error
 
 
-def _copy(answer: HTTPResponse, partial: Path, address: str, path: Path) -> int:
+def _copy(answer: HTTPResponse, partial: Path, path: Path) -> int:
     """Write an answer into a file; the number of bytes received."""
     received = 0
     try:

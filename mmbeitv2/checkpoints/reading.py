@@ -12,8 +12,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from mmbeitv2.checkpoints.averages import chosen_key, no_average
 from mmbeitv2.checkpoints.digests import DIGEST_KEY, digest
 from mmbeitv2.checkpoints.kinds import fault, is_safetensors
+from mmbeitv2.checkpoints.parts import check_whole, part_by_class
 from mmbeitv2.checkpoints.sources import local_file
 from mmbeitv2.errors import InputError, UnreadableFileError
 from mmbeitv2.torch_releases import HAS_SAFE_GLOBALS, only_safe_globals
@@ -48,7 +50,10 @@ def read_state_dict(
 
 
 def read_weights(
-    source: str | Path, trust: bool = False, keys: Sequence[str] = WEIGHT_KEYS
+    source: str | Path,
+    trust: bool = False,
+    keys: Sequence[str] = WEIGHT_KEYS,
+    ema: bool = False,
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Weights and metadata of a checkpoint file, on the CPU.
 
@@ -57,6 +62,8 @@ def read_weights(
             PyTorch file whose weights lie at the top or under one of ``keys``.
         trust: open a file that holds Python objects beside weights, which can run any code.
         keys: names under which weights may lie; the first that the file has is taken.
+        ema: take the moving average of the weights, which a file may hold beside them. The log
+            says which were taken where there are both.
 
     Returns:
         Tensors by name, and the metadata that this project wrote into the file.
@@ -64,19 +71,23 @@ def read_weights(
     Raises:
         FileNotFoundError: no such file.
         OSError: it cannot be read.
-        ValueError: the file holds something other than weights, or code, or is damaged.
+        ValueError: the file holds something other than weights, a part of a model, no average where
+            one is asked for, or code, or is damaged.
     """
     with local_file(source) as path:
         if _is_safetensors(path, source):
-            return _read_safetensors(path, source)
+            state, metadata = _read_safetensors(path, source)
+            check_whole(state, source)
+            if ema:
+                raise no_average(source)
+            return state, metadata
         content = _read_pytorch(path, source, trust)
     if not isinstance(content, dict):
         raise InputError(f'{source} holds a {type(content).__name__}, expected a dictionary.')
     metadata = content.get(METADATA_KEY, {})
-    for key in keys:
-        if isinstance(content.get(key), dict):
-            content = content[key]
-            break
+    check_whole(content, source)
+    key = chosen_key(content, keys, ema, source)
+    content = content if key is None else content[key]
     weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not weights:
         raise InputError(f'{source} holds no tensors: it is not a checkpoint of a model.')
@@ -188,6 +199,8 @@ def _read_pytorch(
             return torch.load(str(path), map_location=device, weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         reason = _reason(error)
+        if (part := part_by_class(reason)) is not None:
+            raise InputError(f'{source} {part}') from error
         if any(sign in reason for sign in CUT_OFF):
             raise _damaged(source, reason) from error
         how = HOW_TO_TRUST

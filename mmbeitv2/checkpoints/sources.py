@@ -1,18 +1,22 @@
-"""Where a checkpoint lies: a path, a folder of a run or of transformers, a URL, or a package."""
+"""Where a checkpoint lies: a path, a published name, the hub, a URL, or a package."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
+from mmbeitv2.checkpoints.catalogue import nearest_names, published
 from mmbeitv2.checkpoints.downloads import download
+from mmbeitv2.checkpoints.hub import HUB_SCHEME, WEIGHT_FILES, weights_from_hub
+from mmbeitv2.checkpoints.parts import FSDP, FSDP_SUFFIX, whole_file_of
+from mmbeitv2.checkpoints.published_files import file_of
 from mmbeitv2.checkpoints.run_folder import POINTER, pointed
-from mmbeitv2.errors import MissingFileError, UnreadableFileError
+from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
 
 PACKAGE_SCHEME = 'package://'
 URL_SCHEMES = ('https://', 'http://')
-# The weight file of a folder written by transformers' ``save_pretrained``.
-FOLDER_FILES = ('model.safetensors', 'pytorch_model.bin')
+# Of a folder written by ``save_pretrained``, transformers' or ours: as in a repository of the hub.
+FOLDER_FILES = WEIGHT_FILES
 MOST_SHOWN = 200
 
 
@@ -22,12 +26,14 @@ def local_file(source: str | Path) -> Iterator[Path]:
 
     Args:
         source: path of a file; of a run's folder or its ``last_checkpoint``, for the checkpoint
-            which that names; of a folder with ``model.safetensors`` or ``pytorch_model.bin``; a
-            URL, see :func:`download`; or ``package://MODULE/FILE`` for a file inside an installed
-            Python package.
+            which that names; of a folder with ``model.safetensors`` or ``pytorch_model.bin``; the
+            name of published weights, unless there is such a path; ``hf-hub:OWNER/NAME`` or
+            ``hf-hub:OWNER/NAME@REVISION`` for a repository of the Hugging Face hub; a URL, see
+            :func:`download`; or ``package://MODULE/FILE`` for a file inside an installed Python
+            package.
 
     Raises:
-        FileNotFoundError: no such file, package or address; ``last_checkpoint`` names none.
+        FileNotFoundError: no such file, name, package or address; ``last_checkpoint`` names none.
         ValueError: a download whose hash differs from the expected one.
     """
     source = str(source)
@@ -36,13 +42,22 @@ def local_file(source: str | Path) -> Iterator[Path]:
             yield path
     elif source.startswith(URL_SCHEMES):
         yield download(source)
+    elif source.startswith(HUB_SCHEME):
+        yield weights_from_hub(source)
+    elif (entry := published(source)) is not None:
+        yield file_of(entry)
     else:
         yield _existing(Path(source).expanduser())
 
 
+def is_named(source: str) -> bool:
+    """Whether a checkpoint is asked for by a published name or its name on the hub."""
+    return source.startswith(HUB_SCHEME) or published(source) is not None
+
+
 def is_missing(source: str) -> bool:
     """Whether a checkpoint surely cannot be read; what lies on other machines counts as present."""
-    if '://' in source and not source.startswith(PACKAGE_SCHEME):
+    if is_named(source) or ('://' in source and not source.startswith(PACKAGE_SCHEME)):
         return False
     try:
         with local_file(source):
@@ -64,12 +79,18 @@ def _existing(path: Path) -> Path:
                 return path / name
         if (path / POINTER).is_file():
             return _of_run(path / POINTER)
+        if (whole := whole_file_of(path)) is not None:
+            return whole
         raise MissingFileError(
             f'no checkpoint at {path}: this folder has neither {" nor ".join(FOLDER_FILES)}, '
             f'and no {POINTER} as the folder of a run has.'
         )
     if not path.is_file():
-        raise MissingFileError(f'no checkpoint at {path}: check the path.')
+        near = nearest_names(str(path))
+        names = f', or choose published weights: {", ".join(near)}' if near else ''
+        raise MissingFileError(f'no checkpoint at {path}: check the path{names}.')
+    if path.suffix == FSDP_SUFFIX:
+        raise InputError(f'{path} is a part of a model {FSDP}')
     return _of_run(path) if path.name == POINTER else path
 
 

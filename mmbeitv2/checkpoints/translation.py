@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mmbeitv2.checkpoints.catalogue import check_kind
 from mmbeitv2.checkpoints.layouts import NAMINGS, Naming
 from mmbeitv2.checkpoints.naming import num_layers, rename_to_ours, with_prefix
 from mmbeitv2.checkpoints.reading import read_weights
@@ -60,6 +61,8 @@ def open_checkpoint(
     trust: bool = False,
     prefix: str = '',
     img_size: int | tuple[int, int] | None = None,
+    wanted: str | None = None,
+    ema: bool = False,
 ) -> Checkpoint:
     """Read a checkpoint of any known project.
 
@@ -70,12 +73,17 @@ def open_checkpoint(
             tensor has it, the whole file is taken.
         img_size: side in pixels, or ``(height, width)``, of the images that positions were learned
             for, where the file does not note it; square unless given.
+        wanted: what the weights are for, see :func:`mmbeitv2.checkpoints.catalogue.check_kind`;
+            published weights of another kind are not downloaded.
+        ema: see :func:`mmbeitv2.checkpoints.reading.read_weights`.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file holds code, or tensors of no known naming.
     """
-    state, metadata = read_weights(source, trust)
+    if wanted is not None:
+        check_kind(source, wanted)
+    state, metadata = read_weights(source, trust, ema=ema)
     checkpoint = translate(with_prefix(state, prefix) or state, str(source), metadata)
     if img_size is not None:
         _note_grid(checkpoint, (img_size, img_size) if isinstance(img_size, int) else img_size)
@@ -99,15 +107,20 @@ def translate(
     return Checkpoint(source, naming.project, kind, state, filled)
 
 
+def find_naming(state: dict[str, Tensor]) -> Naming | None:
+    """The naming of a checkpoint, None where it is none of the known ones."""
+    return next((naming for naming in NAMINGS if naming.signature in state), None)
+
+
 def recognise(state: dict[str, Tensor], source: str) -> Naming:
     """Find the naming of a checkpoint.
 
     Raises:
         ValueError: none of the known ones.
     """
-    for naming in NAMINGS:
-        if naming.signature in state:
-            return naming
+    naming = find_naming(state)
+    if naming is not None:
+        return naming
     projects = ', '.join(dict.fromkeys(naming.project for naming in NAMINGS))
     raise InputError(
         f'{source} is no checkpoint of a BEiT model that is known here ({projects}): it holds '

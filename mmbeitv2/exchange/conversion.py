@@ -22,10 +22,14 @@ from mmbeitv2.exchange.equality import (
     run_there,
 )
 from mmbeitv2.exchange.exporting import Export, export
+from mmbeitv2.exchange.loading_lines import Written, loading_lines
+from mmbeitv2.exchange.model_card import model_card
 from mmbeitv2.exchange.peers import PEERS
+from mmbeitv2.exchange.run_notes import RunNotes, read_run_notes
+from mmbeitv2.exchange.transformers_files import preprocessor_config, transformers_config
 from mmbeitv2.exchange.writing import (
     check_destination,
-    transformers_config,
+    write_card,
     write_file,
     write_transformers,
 )
@@ -48,6 +52,7 @@ class Conversion:
         export: the tensors written.
         differing: names of tensors that the way back does not give exactly as they were.
         differences: of the outputs; None where the project is not installed.
+        lines: of Python that load what was written in its project.
     """
 
     source: Checkpoint
@@ -56,6 +61,7 @@ class Conversion:
     export: Export
     differing: list[str]
     differences: list[Difference] | None
+    lines: str
 
     @property
     def equal(self) -> bool:
@@ -91,8 +97,11 @@ def convert(
     overwrite: bool = False,
     trust: bool = False,
     img_size: int | tuple[int, int] | None = None,
+    ema: bool = False,
 ) -> Conversion:
     """Write a checkpoint for another project, then read and run what was written.
+
+    Beside it lies its card: the lines that load it, what it sees, and how it was trained.
 
     Args:
         source: see :func:`mmbeitv2.checkpoints.sources.local_file`.
@@ -103,6 +112,7 @@ def convert(
         trust: open a source that holds Python objects beside weights, which can run any code.
         img_size: side in pixels, or ``(height, width)``, that the source was trained with, where it
             does not note it; square unless given.
+        ema: take the moving average of the weights, where the source holds one beside them.
 
     Raises:
         FileNotFoundError: no source.
@@ -111,7 +121,7 @@ def convert(
     """
     destination = Path(destination)
     check_destination(destination, project, overwrite)
-    checkpoint = open_checkpoint(source, trust, img_size=img_size)
+    checkpoint = open_checkpoint(source, trust, img_size=img_size, ema=ema)
     # Heads are given for the tokenizer, where there is one.
     parts = (with_prefix(checkpoint.state, encoder) for encoder in ENCODERS)
     check_heads(stored_layout(next(filter(None, parts), {})), num_heads)
@@ -119,19 +129,33 @@ def convert(
     # Before anything is written: a checkpoint that does not run here is not worth converting.
     images = random_images(checkpoint, num_heads)
     ours = run_here(checkpoint, images, num_heads)
+    # Nothing of a file with code is read twice.
+    notes = RunNotes() if trust else read_run_notes(source)
+    state = exported.kept | exported.noted
+    written = Written(destination, checkpoint.kind, state, num_heads, notes)
     metadata = _metadata(source, checkpoint)
-    if project == 'transformers':
-        config = transformers_config(exported.kept | exported.noted, num_heads)
-        write_transformers(destination, exported.state, metadata, config)
-    else:
-        write_file(destination, project, exported.state, metadata)
+    _write(written, project, exported, metadata)
     found = None
     if project not in PEERS or find_spec(project):
-        target = replace(checkpoint, state=exported.kept | exported.noted)
+        target = replace(checkpoint, state=state)
         theirs = run_there(destination, project, target, images, num_heads)
         found = differences(ours, theirs)
     differing = differing_tensors(destination, exported)
-    return Conversion(checkpoint, destination, project, exported, differing, found)
+    write_card(destination, project, model_card(written, project, metadata))
+    lines = loading_lines(written, project)
+    return Conversion(checkpoint, destination, project, exported, differing, found, lines)
+
+
+def _write(written: Written, project: str, exported: Export, metadata: dict[str, str]) -> None:
+    if project != 'transformers':
+        write_file(written.path, project, exported.state, metadata)
+        return
+    config = transformers_config(written.state, written.num_heads, written.notes)
+    # It knows photos of RGB only.
+    preprocessor = None
+    if written.sees_photos:
+        preprocessor = preprocessor_config(written.vit['img_size'], written.notes)
+    write_transformers(written.path, exported.state, metadata, config, preprocessor)
 
 
 def _metadata(source: str | Path, checkpoint: Checkpoint) -> dict[str, str]:

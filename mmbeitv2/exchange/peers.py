@@ -20,7 +20,7 @@ from mmbeitv2.exchange.architecture import (
     vit_architecture,
 )
 from mmbeitv2.exchange.building import FC_NORM
-from mmbeitv2.exchange.writing import LAYER_SCALE
+from mmbeitv2.exchange.transformers_files import LAYER_SCALE
 from mmbeitv2.models.position import Grid
 
 Outputs = dict[str, Tensor]

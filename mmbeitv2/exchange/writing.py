@@ -11,11 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mmbeitv2.checkpoints.digests import DIGEST_KEY, digest
-from mmbeitv2.checkpoints.naming import with_prefix
 from mmbeitv2.checkpoints.reading import METADATA_KEY
 from mmbeitv2.errors import ExistingFileError, InputError
-from mmbeitv2.exchange.architecture import vit_architecture
-from mmbeitv2.exchange.building import FC_NORM
 
 # Under which key a PyTorch file of each project holds its weights.
 CONTAINERS = {
@@ -26,7 +23,9 @@ CONTAINERS = {
 }
 PYTORCH_SUFFIXES = ('.pth', '.pt', '.bin')
 SAFETENSORS_SUFFIX = '.safetensors'
-LAYER_SCALE = 0.1
+CARD, CARD_SUFFIX = 'README.md', '.md'
+WEIGHTS, CONFIG, PREPROCESSOR = 'model.safetensors', 'config.json', 'preprocessor_config.json'
+TRANSFORMERS_FILES = (CONFIG, PREPROCESSOR, WEIGHTS)
 
 
 def check_destination(path: Path, project: str, overwrite: bool) -> None:
@@ -51,9 +50,9 @@ def check_destination(path: Path, project: str, overwrite: bool) -> None:
             )
     elif path.suffix not in suffixes or path.is_dir():
         raise InputError(f'{path} must be a file whose name ends in {", ".join(suffixes)}.')
-    written = [path]
+    written = [path, card_path(path, project)]
     if project == 'transformers':
-        written = [path / 'config.json', path / 'model.safetensors']
+        written[:1] = [path / name for name in TRANSFORMERS_FILES]
     present = [str(file) for file in written if file.exists()]
     if present and not overwrite:
         raise ExistingFileError(
@@ -83,45 +82,37 @@ def write_transformers(
     state: dict[str, Tensor],
     metadata: dict[str, str],
     config: dict[str, Any],
+    preprocessor: dict[str, Any] | None,
 ) -> None:
-    """Write a folder that transformers' ``from_pretrained`` loads."""
-    write_file(folder / 'model.safetensors', 'transformers', state, metadata)
-    text = json.dumps(config, indent=2) + '\n'
-    _replace(folder / 'config.json', lambda file: Path(file).write_text(text, encoding='utf-8'))
+    """Write a folder that transformers' ``from_pretrained`` loads.
+
+    With a ``preprocessor`` its ``AutoImageProcessor`` and ``pipeline`` load it too.
+    """
+    write_file(folder / WEIGHTS, 'transformers', state, metadata)
+    contents = {CONFIG: config}
+    if preprocessor is not None:
+        contents[PREPROCESSOR] = preprocessor
+    for name, content in contents.items():
+        _write_text(folder / name, json.dumps(content, indent=2) + '\n')
 
 
-def transformers_config(kept: dict[str, Tensor], num_heads: int | None = None) -> dict[str, Any]:
-    """Configuration for transformers' ``BeitConfig`` of a backbone or classifier, as a dictionary.
+def card_path(path: Path, project: str) -> Path:
+    """Where the card of a converted checkpoint is: in transformers' folder, else beside the file.
 
     Args:
-        kept: tensors by our names.
-        num_heads: heads, where the tensors do not show them; width / 64 unless given.
+        path: the file, or transformers' folder.
+        project: a key of ``TARGETS``.
     """
-    vit = vit_architecture(with_prefix(kept, 'backbone.'), num_heads)
-    config = dict(
-        model_type='beit',
-        architectures=['BeitModel'],
-        hidden_size=vit['embed_dim'],
-        num_hidden_layers=vit['depth'],
-        num_attention_heads=vit['num_heads'],
-        intermediate_size=round(vit['embed_dim'] * vit['mlp_ratio']),
-        image_size=vit['img_size'],
-        patch_size=vit['patch_size'],
-        num_channels=vit['in_chans'],
-        layer_norm_eps=1e-6,
-        # Only whether it is there matters to loading: trained scales have any mean.
-        layer_scale_init_value=0.0 if vit['init_values'] is None else LAYER_SCALE,
-        drop_path_rate=0.0,
-        use_mask_token='backbone.mask_token' in kept,
-        use_absolute_position_embeddings=vit['use_abs_pos_emb'],
-        use_relative_position_bias=vit['use_rel_pos_bias'],
-        use_shared_relative_position_bias=vit['use_shared_rel_pos_bias'],
-        use_mean_pooling=FC_NORM in kept,
-    )
-    if 'head.fc.weight' in kept:
-        num_labels = kept['head.fc.weight'].shape[0]
-        config.update(architectures=['BeitForImageClassification'], num_labels=num_labels)
-    return config
+    return path / CARD if project == 'transformers' else path.with_name(path.name + CARD_SUFFIX)
+
+
+def write_card(path: Path, project: str, text: str) -> None:
+    """Write the card of a converted checkpoint, see :func:`card_path`."""
+    _write_text(card_path(path, project), text)
+
+
+def _write_text(path: Path, text: str) -> None:
+    _replace(path, lambda file: Path(file).write_text(text, encoding='utf-8'))
 
 
 def _replace(path: Path, write: Callable[[str], object]) -> None:
@@ -129,7 +120,11 @@ def _replace(path: Path, write: Callable[[str], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         write(str(temporary))
+        # safetensors' writer lets the owner alone read; this is what the umask allows.
+        temporary.chmod(mode)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

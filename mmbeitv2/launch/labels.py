@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 from timm.data import ImageNetInfo
 
-from mmbeitv2.checkpoints.sources import is_missing
+from mmbeitv2.checkpoints.sources import is_missing, local_file
 from mmbeitv2.datasets.labels import named
 from mmbeitv2.datasets.listing import class_folders, listed_samples
 from mmbeitv2.errors import InputError
@@ -169,7 +169,8 @@ def _classes_of_checkpoint(checkpoint: str | None) -> list[str] | None:
     if not checkpoint or '://' in checkpoint or is_missing(checkpoint):
         return None
     try:
-        content = torch.load(str(checkpoint), map_location='cpu', weights_only=True, mmap=True)
+        with local_file(checkpoint) as path:
+            content = torch.load(str(path), map_location='cpu', weights_only=True, mmap=True)
     # A file of another kind: it is read and judged when its weights are loaded.
     except Exception:
         return None

@@ -7,7 +7,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmbeitv2.checkpoints.sources import is_missing
+from mmbeitv2.checkpoints.catalogue import check_kind, nearest_names
+from mmbeitv2.checkpoints.sources import is_missing, is_named, local_file
 from mmbeitv2.datasets.places import PACKED, kind_of
 from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.launch.channels import check_channels
@@ -22,6 +23,9 @@ from mmbeitv2.registry import class_name, type_name
 WHOLE_MODEL_HOOKS = ('EMAHook', 'CodebookInitHook')
 TOKENIZER_VARIABLE = 'tokenizer_checkpoint'
 TOKENIZER_KEY = 'model.target_generator.init_cfg.checkpoint'
+# What a model is, by a part that only such models have; a classifier else.
+KIND_BY_PART = dict(decode_head='segmentation', target_generator='pretraining', decoder='tokenizer')
+TOKENIZER_NAME = 'vqkd-b16-clip'
 TOKENIZER_CONFIG = 'configs/vqkd/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e.py'
 
 
@@ -189,23 +193,47 @@ def _option(dataset: Mapping[str, Any], key: str) -> str:
 
 def _check_initial_weights(cfg: Config) -> None:
     for key, checkpoint in _pretrained(cfg.get('model'), 'model'):
-        if is_missing(checkpoint) and key == TOKENIZER_KEY:
-            option = TOKENIZER_VARIABLE if TOKENIZER_VARIABLE in cfg else TOKENIZER_KEY
-            raise MissingFileError(
-                f'the tokenizer {option}={checkpoint!r} does not exist. Either train it: '
-                f'`python tools/train.py {TOKENIZER_CONFIG}`; or download a VQ-KD tokenizer of the '
-                'official BEiT v2 release or of mmpretrain and give its file: '
-                f'`--cfg-options {option}=PATH`'
-            )
+        tokenizer = key == TOKENIZER_KEY
+        option = TOKENIZER_VARIABLE if tokenizer and TOKENIZER_VARIABLE in cfg else key
+        check_kind(checkpoint, 'tokenizer' if tokenizer else 'backbone')
         if is_missing(checkpoint):
+            near = nearest_names(checkpoint)
+            names = f'; published weights with a name like it: {", ".join(near)}' if near else ''
+            if tokenizer:
+                raise MissingFileError(
+                    f'the tokenizer {option}={checkpoint!r} does not exist. Either train it: '
+                    f'`python tools/train.py {TOKENIZER_CONFIG}`; or take a published one: '
+                    f'`--cfg-options {option}={TOKENIZER_NAME}`, or {option}=PATH of a VQ-KD '
+                    f'tokenizer of the official BEiT v2 release or of mmpretrain{names}'
+                )
             raise MissingFileError(
                 f'{key} is {checkpoint!r}, which does not exist; set it with '
-                f'`--cfg-options {key}=PATH`, or train that model first'
+                f'`--cfg-options {key}=PATH`, or train that model first{names}'
             )
+        if is_named(checkpoint):
+            _fetch(checkpoint, option, tokenizer)
+
+
+def _fetch(checkpoint: str, option: str, tokenizer: bool) -> None:
+    """Download named weights now: without a network the run ends before anything is built."""
+    try:
+        with local_file(checkpoint):
+            return
+    except MissingFileError as error:
+        other = f'train one by `python tools/train.py {TOKENIZER_CONFIG}` and ' * tokenizer
+        raise MissingFileError(
+            f'{error}; or {other}give another file: `--cfg-options {option}=PATH`'
+        ) from error
 
 
 def _check_load_from(cfg: Config) -> None:
     load_from = cfg.get('load_from')
+    if load_from and is_named(load_from):
+        model = cfg.get('model') or {}
+        kinds = (kind for part, kind in KIND_BY_PART.items() if part in model)
+        check_kind(load_from, next(kinds, 'classifier'))
+        with local_file(load_from):
+            return
     if load_from and not _is_remote(load_from) and not Path(load_from).expanduser().is_file():
         raise MissingFileError(
             f'the checkpoint {load_from!r} to load or resume from does not exist; '

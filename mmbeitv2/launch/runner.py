@@ -14,11 +14,14 @@ import torch.distributed
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmbeitv2.checkpoints.host_reading import checked_source, refuse_code_in_checkpoints
-from mmbeitv2.checkpoints.reading import check_training_checkpoint
+from mmbeitv2.checkpoints.loading import load_exactly
+from mmbeitv2.checkpoints.reading import check_training_checkpoint, read_weights
+from mmbeitv2.checkpoints.translation import find_naming, translate
 from mmbeitv2.engine import PlainCheckpointHook, SoundWeightsHook, VariedCodesHook
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch.launchers import VARIABLES, check_launcher
@@ -101,13 +104,22 @@ def build_runner(cfg: Config) -> Runner:
 def load_weights(runner: Runner, checkpoint: str) -> None:
     """Load a checkpoint whose every tensor must fit, where mmengine would only log a difference.
 
+    Files of other projects are brought under our names.
+
     Args:
         runner: result of :func:`build_runner`, whose model is to be evaluated.
-        checkpoint: path or address of the file.
+        checkpoint: name, path or address of the file.
 
     Raises:
         ValueError: a tensor is missing, has another shape or no place; names the file.
     """
+    state, metadata = read_weights(checked_source(checkpoint))
+    naming = find_naming(state)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    # A model of the project that the file comes from takes it as it is.
+    if naming is not None and naming.signature not in model.state_dict():
+        load_exactly(model, translate(state, checkpoint, metadata))
+        return
     try:
         runner.load_checkpoint(checkpoint, strict=True)
     except InputError as error:

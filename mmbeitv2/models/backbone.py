@@ -114,7 +114,7 @@ class BEiTViT(VisionTransformer):
         super().init_weights()
         self.init_cfg = init_cfg
         if init_cfg is not None:
-            names = ('prefix', 'trust', 'img_size', 'adapt_channels')
+            names = ('prefix', 'trust', 'img_size', 'adapt_channels', 'ema')
             options = {name: init_cfg[name] for name in names if name in init_cfg}
             self.load_checkpoint(init_cfg['checkpoint'], **options)
 
@@ -125,6 +125,7 @@ class BEiTViT(VisionTransformer):
         trust: bool = False,
         img_size: int | tuple[int, int] | None = None,
         adapt_channels: bool = False,
+        ema: bool = False,
     ) -> None:
         """Load the backbone of a checkpoint, its positions fitted to this backbone.
 
@@ -140,13 +141,14 @@ class BEiTViT(VisionTransformer):
             adapt_channels: fit the patch projection of RGB to this backbone's channels by the rule
                 of ``timm.models.adapt_input_conv``: summed for one channel; repeated in order
                 (R, G, B, R, …) and scaled by 3 / channels for several.
+            ema: see :func:`mmbeitv2.checkpoints.reading.read_weights`.
 
         Raises:
             FileNotFoundError: no such file.
             ValueError: another architecture; names the first differing tensor and both shapes. Or
                 no checkpoint of a known project, or one with code.
         """
-        opened = open_checkpoint(checkpoint, trust, prefix, img_size)
+        opened = open_checkpoint(checkpoint, trust, prefix, img_size, 'backbone', ema)
         check_flag(self, 'adapt_channels', adapt_channels)
         weight = opened.state.get(PROJECTION)
         if weight is not None and weight.shape[1] != self.in_chans:

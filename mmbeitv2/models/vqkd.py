@@ -24,6 +24,7 @@ from mmbeitv2.registry import MODELS
 from mmbeitv2.torch_releases import autocast_dtype
 
 PRECISIONS = dict(float16=torch.float16, bfloat16=torch.bfloat16, float32=torch.float32)
+READING_OPTIONS = ('trust', 'img_size', 'ema')
 
 
 class VQKDEncoder(BaseModule):
@@ -90,27 +91,24 @@ class VQKDTokenizer(VQKDEncoder):
     def init_weights(self) -> None:
         """Load the checkpoint that ``init_cfg`` names; without one the weights stay as they are."""
         if self.init_cfg is not None:
-            options = {k: self.init_cfg[k] for k in ('trust', 'img_size') if k in self.init_cfg}
+            options = {k: v for k, v in self.init_cfg.items() if k in READING_OPTIONS}
             self.load_checkpoint(self.init_cfg['checkpoint'], **options)
         self._is_init = True
 
-    def load_checkpoint(
-        self, checkpoint: str, trust: bool = False, img_size: int | tuple[int, int] | None = None
-    ) -> None:
+    def load_checkpoint(self, checkpoint: str, **options: Any) -> None:
         """Load the tokenizer of a checkpoint, its positions fitted to this encoder.
 
         Args:
-            checkpoint: path or URL of a file of VQ-KD or pretraining, of this project or
+            checkpoint: name, path or address of a file of VQ-KD or pretraining, of this project or
                 mmpretrain, or of the official release's VQ-KD.
-            trust: open a file that holds Python objects beside weights, which can run any code.
-            img_size: see :func:`mmbeitv2.checkpoints.translation.open_checkpoint`.
+            **options: of :func:`mmbeitv2.checkpoints.translation.open_checkpoint`.
 
         Raises:
             FileNotFoundError: no such file.
             ValueError: another architecture; names the first differing tensor and both shapes. Or
                 no checkpoint of a tokenizer, or one with code.
         """
-        opened = open_checkpoint(checkpoint, trust, img_size=img_size)
+        opened = open_checkpoint(checkpoint, wanted='tokenizer', **options)
         load_exactly(self, opened, tokenizer_prefix(opened))
 
     def train(self, mode: bool = True) -> 'VQKDTokenizer':

@@ -80,7 +80,7 @@ def test_missing_tokenizer_names_both_ways_to_get_one(tmp_path):
     message = str(error.value)
     assert str(tmp_path / 'tokenizer.pth') in message
     assert f'tools/train.py {preflight.TOKENIZER_CONFIG}' in message
-    assert '--cfg-options tokenizer_checkpoint=PATH' in message
+    assert '--cfg-options tokenizer_checkpoint=vqkd-b16-clip' in message
 
 
 def test_tokenizer_may_be_a_file_or_a_url(tmp_path):

@@ -17,6 +17,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
+from documented.recipes import stand_in
+from mmbeitv2.checkpoints.catalogue import catalogue
 from mmbeitv2.launch.config import load_config
 
 CLIP, DINO = Path('work_dirs/random/clip.pt'), Path('work_dirs/random/dino.pth')
@@ -51,9 +53,15 @@ def _missing(part: Config | None) -> list[Path]:
     """
     init = (part or {}).get('init_cfg') or {}
     wanted = init.get('checkpoint')
+    published = catalogue().get(wanted)
+    if published is not None:
+        wanted = stand_in(wanted)
     if wanted is None or Path(wanted).exists():
         return []
-    (origin,) = Path('configs').rglob(f'{Path(wanted).parent.name}.py')
+    if published is not None:
+        origin = Path('configs', published.config)
+    else:
+        (origin,) = Path('configs').rglob(f'{Path(wanted).parent.name}.py')
     cfg = load_config(origin)
     if 'teacher' not in cfg.model:
         return [save(Path(wanted), _whole(cfg).state_dict())]

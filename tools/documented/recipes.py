@@ -2,6 +2,9 @@
 
 import re
 
+from mmbeitv2.checkpoints.catalogue import catalogue
+from mmbeitv2.launch.config import load_config
+
 RECIPE = re.compile(
     r'^(?:NNODES=\d+ )?'
     r'(?:python tools/(?P<tool>train|test)\.py|tools/dist_(?P<dist>train|test)\.sh)'
@@ -43,6 +46,11 @@ def random_checkpoint(config: str) -> str:
     return f'work_dirs/random/{config.rpartition("/")[2].removesuffix(".py")}.pth'
 
 
+def stand_in(name: str) -> str:
+    """Path of the file of random weights that stands in for published ones."""
+    return f'work_dirs/random/{name}.pth'
+
+
 def _loader(name: str, images: int) -> list[str]:
     return [
         f'{name}_dataloader.{option}'
@@ -66,6 +74,9 @@ def _train_options(config: str) -> list[str]:
         options += _loader('val', 1 if 'segmentation/' in config else 2)
     options += ['default_hooks.checkpoint.minutes=None', 'default_hooks.checkpoint.interval=-1']
     options.append('default_hooks.checkpoint.save_last=False')
+    tokenizer = load_config(config).get('tokenizer_checkpoint')
+    if tokenizer in catalogue():
+        options.append(f'tokenizer_checkpoint={stand_in(tokenizer)}')
     if 'segmentation/' in config:
         return [*options, 'train_cfg.max_iters=1', 'train_cfg.val_interval=1']
     options += ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1']

@@ -1,0 +1,101 @@
+"""The card of a converted checkpoint: how it loads, what it sees, how it was trained."""
+
+from typing import Any
+
+from mmbeitv2.exchange.loading_lines import Written, loading_lines
+from mmbeitv2.exchange.run_notes import RunNotes
+
+# Of some hundred in an environment, those that the weights depend on.
+PACKAGES = ('mmbeitv2', 'torch', 'mmengine', 'mmpretrain', 'mmsegmentation', 'timm')
+MOST_CLASSES = 20
+TASKS = dict(classifier='image-classification')
+
+
+def model_card(written: Written, project: str, metadata: dict[str, str]) -> str:
+    """Text of the card, in Markdown, as the Hugging Face hub shows it.
+
+    Args:
+        written: the converted checkpoint.
+        project: a key of ``TARGETS``.
+        metadata: what the file says of its origin.
+    """
+    origin = metadata['source']
+    parts = [
+        _front_matter(written, project),
+        f'# {written.path.stem}\n\n'
+        f'BEiT v2, {written.kind}, for {project}. Converted by {metadata["converted_by"]} from '
+        f'`{origin}` ({metadata["source_project"]}; SHA-256 `{metadata["source_sha256"]}`). '
+        'Licence: that of the source, which the file does not note.\n',
+        f'## Loading\n\n```python\n{loading_lines(written, project)}```\n',
+    ]
+    if written.kind in ('classifier', 'pretraining', 'backbone') and written.sees_photos:
+        parts.append(_photos(written))
+    if written.notes.classes:
+        parts.append(_classes(written.notes.classes))
+    parts.append(_training(written.notes))
+    return '\n'.join(parts)
+
+
+def _front_matter(written: Written, project: str) -> str:
+    library = project if project in ('timm', 'transformers') else 'mmbeitv2'
+    lines = [f'library_name: {library}', 'tags:', '- beit']
+    if written.kind in TASKS:
+        lines.insert(1, f'pipeline_tag: {TASKS[written.kind]}')
+    return '\n'.join(['---', *lines, '---', ''])
+
+
+def _photos(written: Written) -> str:
+    size = written.vit['img_size']
+    mean, std = written.notes.normalization
+    by = 'as its run noted' if written.notes.mean else 'as the paper: the file notes none'
+    seen = (
+        f'the whole, {size[0]} × {size[1]} pixels'
+        if isinstance(size, tuple)
+        else (
+            f'the centre of {size} × {size} pixels, once the shorter side has '
+            f'{written.notes.resized_side(size)} (bicubic)'
+        )
+    )
+    order = 'BGR' if written.notes.bgr else 'RGB'
+    return (
+        f'## Photos\n\n{order}, {seen}; divided by 255, mean {_numbers(mean)}, standard deviation '
+        f'{_numbers(std)}, {by}.\n'
+    )
+
+
+def _classes(classes: tuple[str, ...]) -> str:
+    more = f', … ({len(classes)} in all)' if len(classes) > MOST_CLASSES else ''
+    return f'## Classes\n\n{", ".join(classes[:MOST_CLASSES])}{more}\n'
+
+
+def _training(notes: RunNotes) -> str:
+    record = notes.record
+    rows = {
+        'recipe': notes.recipe,
+        'epoch': notes.epoch,
+        'seed': notes.seed,
+        'layer scale at the start': notes.layer_scale,
+        'processes': record.get('processes'),
+        'devices': ', '.join(map(str, record.get('devices', []))),
+        'versions': _versions(record),
+        'commit': record.get('mmbeitv2', {}).get('commit'),
+        'command': ' '.join(map(str, record.get('command', []))),
+    }
+    known = [f'| {name} | {value} |' for name, value in rows.items() if value not in (None, '')]
+    if not known:
+        return '## Training\n\nThe file notes none of it.\n'
+    return '\n'.join(['## Training\n', '| | |', '| --- | --- |', *known, ''])
+
+
+def _versions(record: dict[str, Any]) -> str:
+    packages = record.get('packages', {})
+    # The forks of OpenMMLab's packages are called onedl-….
+    found = {name.removeprefix('onedl-'): version for name, version in packages.items()}
+    versions = [f'{name} {found[name]}' for name in PACKAGES if name in found]
+    if 'python' in record:
+        versions.append(f'Python {record["python"]}')
+    return ', '.join(versions)
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return '(' + ', '.join(f'{value:g}' for value in values) + ')'

@@ -1,0 +1,156 @@
+"""What a run noted in and beside its checkpoint that other projects want to be told."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+
+from mmbeitv2.checkpoints.noted_config import noted_config
+from mmbeitv2.checkpoints.reading import read_training_checkpoint
+from mmbeitv2.checkpoints.sources import local_file
+from mmbeitv2.datasets.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
+from mmbeitv2.errors import InputError
+from mmbeitv2.registry import class_name
+
+RECORD = 'run.json'
+# Of the folder that mmengine names by the time of the start, and of `experiment_name`.
+TIMESTAMP_LENGTH = len('20261126_082135')
+# The paper's test: the centre of 224 pixels of a photo whose shorter side has 256.
+CENTRE_OF_SHORT_SIDE = 224 / 256
+OUR_CROP = 'LoadCenterCrop'
+DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class RunNotes:
+    """What is known of the training of a checkpoint; all of it empty for files of weights alone.
+
+    Attributes:
+        recipe: name of the config.
+        epoch: that the weights are of.
+        seed: of the run.
+        classes: their names, in order of their numbers.
+        layer_scale: that every layer began with.
+        mean: of every channel that photos are normalised by, on the scale [0, 1].
+        std: likewise.
+        bgr: whether the channels are blue, green and red, instead of RGB.
+        centre: pixels, side of the centre that photos are tested on.
+        short_side: pixels, shorter side of the photo that it is the centre of.
+        record: of ``run.json``: command, seed, processes, devices, versions, git state.
+    """
+
+    recipe: str = ''
+    epoch: int | None = None
+    seed: int | None = None
+    classes: tuple[str, ...] = ()
+    layer_scale: float | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    bgr: bool = False
+    centre: int | None = None
+    short_side: int | None = None
+    record: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation; ImageNet's, as all published models have, unless noted."""
+        return (self.mean, self.std) if self.mean else (IMAGENET_MEAN, IMAGENET_STD)
+
+    def resized_side(self, img_size: int) -> int:
+        """Shorter side in pixels of a photo whose centre of ``img_size`` pixels is seen."""
+        if self.centre == img_size and self.short_side:
+            return self.short_side
+        return round(img_size / CENTRE_OF_SHORT_SIDE)
+
+
+def read_run_notes(source: str | Path) -> RunNotes:
+    """What the run that wrote a checkpoint noted.
+
+    Args:
+        source: see :func:`mmbeitv2.checkpoints.sources.local_file`.
+    """
+    content = read_training_checkpoint(source)
+    meta = content.get('meta')
+    if not isinstance(meta, Mapping):
+        return RunNotes()
+    del content
+    cfg = _config(meta, str(source))
+    experiment = str(meta.get('experiment_name', ''))
+    with local_file(source) as path:
+        record = _record(path.parent / experiment[-TIMESTAMP_LENGTH:] / RECORD)
+    dataset = meta.get('dataset_meta') or {}
+    mean, std, bgr = _normalization(cfg)
+    centre, short_side = _centre(cfg)
+    scale = _get(cfg, 'model', 'backbone', 'init_values')
+    return RunNotes(
+        recipe=experiment[: -TIMESTAMP_LENGTH - 1],
+        epoch=meta.get('epoch'),
+        seed=meta.get('seed'),
+        classes=tuple(map(str, dataset.get('classes') or ())),
+        layer_scale=None if scale is None else float(scale),
+        mean=mean,
+        std=std,
+        bgr=bgr,
+        centre=centre,
+        short_side=short_side,
+        record=record,
+    )
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding='utf-8'))
+    # A checkpoint that was moved away from its run has none beside it.
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _config(meta: Mapping[str, Any], source: str) -> dict[str, Any]:
+    try:
+        config = noted_config(meta, source)
+    except InputError as error:
+        # The weights can be converted all the same.
+        print_log(f'nothing is noted of how photos are normalised: {error}', logger='current')
+        return {}
+    return {} if config is None else config.to_dict()
+
+
+def _normalization(cfg: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...], bool]:
+    """Mean, standard deviation, and whether they are of BGR; empty where they are not noted."""
+    settings = _get(cfg, 'model', 'data_preprocessor') or cfg.get('data_preprocessor') or {}
+    mean, std = settings.get('mean'), settings.get('std')
+    if not mean or not std:
+        return (), (), False
+    # Pretraining has them on the scale [0, 1], the hosts' preprocessors on [0, 255].
+    unit = 1 if max(std) <= 1 else 255
+    loaders = [class_name(transform['type']) for transform in _test_pipeline(cfg)]
+    swaps = settings.get('to_rgb') or settings.get('bgr_to_rgb') or False
+    # mmcv reads BGR, this project's crops RGB.
+    return _scaled(mean, unit), _scaled(std, unit), ('LoadImageFromFile' in loaders) != swaps
+
+
+def _scaled(values: list[float], unit: int) -> tuple[float, ...]:
+    return tuple(round(value / unit, DECIMALS) for value in values)
+
+
+def _centre(cfg: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    for transform in _test_pipeline(cfg):
+        if class_name(transform['type']) == OUR_CROP:
+            size = transform['size']
+            return size, transform.get('short_side') or size
+    return None, None
+
+
+def _test_pipeline(cfg: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return _get(cfg, 'test_dataloader', 'dataset', 'pipeline') or []
+
+
+def _get(node: Any, *keys: str) -> Any:
+    """Value under keys of nested dictionaries, None where one is not there."""
+    for key in keys:
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return node

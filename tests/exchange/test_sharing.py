@@ -1,0 +1,138 @@
+"""What is uploaded comes back from the hub and computes the same, in each layout."""
+
+import json
+import runpy
+from pathlib import Path
+
+import huggingface_hub.constants as constants
+import pytest
+import torch
+from hub_server import hub_server
+from torch.testing import assert_close
+
+from mmbeitv2.apis import load_tokenizer, tokenize
+from mmbeitv2.checkpoints.catalogue import catalogue
+from mmbeitv2.checkpoints.published_files import MIRROR
+from mmbeitv2.checkpoints.translation import open_checkpoint
+from mmbeitv2.errors import ExistingFileError, InputError, MissingFileError
+from mmbeitv2.exchange.exporting import export
+from mmbeitv2.exchange.sharing import push_to_hub, save_pretrained
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A stand-in of the hub, a cache and a token of the test's own."""
+    with hub_server() as running:
+        monkeypatch.setattr(constants, 'ENDPOINT', running.address)
+        monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'hub'))
+        template = running.address + '/{repo_id}/resolve/{revision}/{filename}'
+        monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE', template)
+        monkeypatch.setenv('HF_TOKEN', 'hf_of_a_test')
+        yield running
+
+
+@pytest.fixture
+def file(classifier, tmp_path):
+    """A classifier's checkpoint, and the model itself."""
+    model, state = classifier
+    torch.save({'state_dict': state}, tmp_path / 'classifier.pth')
+    return tmp_path / 'classifier.pth', model
+
+
+@pytest.mark.parametrize('layout', ['transformers', 'mmbeitv2'])
+def test_a_classifier_comes_back(layout, hub, file, tmp_path, images, fine_tuning_backbone):
+    path, model = file
+    assert save_pretrained(path, tmp_path / 'folder', layout, num_heads=4).equal
+    push_to_hub(tmp_path / 'folder', 'someone/classifier')
+    uploaded = hub.repositories['someone/classifier']['main']
+    assert uploaded.keys() >= {'README.md', 'config.json', 'model.safetensors'}
+    with torch.no_grad():
+        expected = model[0](images)[0]
+        for parameter in fine_tuning_backbone.parameters():
+            parameter.zero_()
+        fine_tuning_backbone.load_checkpoint('hf-hub:someone/classifier')
+        assert_close(fine_tuning_backbone(images)[0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_tokenizer_comes_back_by_the_command(hub, vqkd, images, tmp_path, capsys):
+    torch.save({'state_dict': vqkd.state_dict()}, tmp_path / 'vqkd.pth')
+    tool = runpy.run_path(str(ROOT / 'tools/push_to_hub.py'))
+    line = [str(tmp_path / 'vqkd.pth'), 'someone/vqkd', '--layout', 'mmbeitv2', '--num-heads', '4']
+    tool['main'](line)
+    assert f'{hub.address}/someone/vqkd' in capsys.readouterr().out
+    config = json.loads(hub.repositories['someone/vqkd']['main']['config.json'])
+    assert (config['kind'], config['quantizer']['num_codes']) == ('tokenizer', 64)
+    found = tokenize(load_tokenizer('hf-hub:someone/vqkd', num_heads=4), images)
+    expected = load_tokenizer(str(tmp_path / 'vqkd.pth'), num_heads=4)
+    assert torch.equal(found, tokenize(expected, images))
+
+
+class TestRefusals:
+    def test_folders_that_are_there(self, file, tmp_path):
+        (tmp_path / 'config.json').touch()
+        for layout in ('transformers', 'mmbeitv2'):
+            with pytest.raises(ExistingFileError, match=r'config\.json'):
+                save_pretrained(file[0], tmp_path, layout)
+
+    def test_another_layout(self, file, tmp_path):
+        with pytest.raises(InputError, match="layout is 'keras', allowed: transformers, mmbeitv2"):
+            save_pretrained(file[0], tmp_path, 'keras')
+
+    def test_what_is_no_such_folder(self, tmp_path):
+        with pytest.raises(MissingFileError, match=r'has no model\.safetensors: write the folder'):
+            push_to_hub(tmp_path, 'a/b')
+
+    def test_no_network_is_one_line(self, tmp_path, hub, monkeypatch):
+        for name in ('model.safetensors', 'config.json', 'README.md'):
+            (tmp_path / name).touch()
+        monkeypatch.setattr(constants, 'ENDPOINT', 'http://127.0.0.1:9')
+        with pytest.raises(MissingFileError, match=r'could not be uploaded to a/b .*auth') as error:
+            push_to_hub(tmp_path, 'a/b')
+        assert '\n' not in str(error.value)
+
+
+class TestEveryFamily:
+    """From a file of the official layout by name, to the hub, and back to the official layout."""
+
+    @pytest.fixture
+    def states(self, classifier, beitv2, vqkd, segmentor):
+        return {
+            'beitv2-b16-300e': {
+                n: v
+                for n, v in beitv2.state_dict().items()
+                if not n.startswith('target_generator.')
+            },
+            'beitv2-b16-300e-in1k': classifier[1],
+            'beitv2-b16-1600e-ade20k': segmentor.state_dict(),
+            'vqkd-b16-clip-mmpretrain': vqkd.state_dict(),
+        }
+
+    @pytest.mark.parametrize(
+        ('name', 'project'),
+        [
+            ('beitv2-b16-300e', 'official'),
+            ('beitv2-b16-300e-in1k', 'official'),
+            ('beitv2-b16-1600e-ade20k', 'official'),
+            ('vqkd-b16-clip-mmpretrain', 'mmpretrain'),
+        ],
+    )
+    def test_tensors_are_the_same_after_the_whole_way(
+        self, name, project, states, hub, as_checkpoint, tmp_path, monkeypatch
+    ):
+        entry = catalogue()[name]
+        published = export(as_checkpoint(states[name]), project).state
+        torch.save({'model': published}, tmp_path / entry.file)
+        monkeypatch.setenv(MIRROR, str(tmp_path))
+        monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+        monkeypatch.setattr(torch.hub, '_hub_dir', None)
+        # Heads of the fixtures' models, where no bias table shows them.
+        heads = 4 if entry.kind == 'tokenizer' else None
+        written = save_pretrained(name, tmp_path / 'folder', 'mmbeitv2', heads)
+        assert written.source.kind == entry.kind
+        assert written.equal
+        push_to_hub(tmp_path / 'folder', 'someone/model')
+        back = export(open_checkpoint('hf-hub:someone/model'), project).state
+        assert back.keys() == published.keys()
+        assert all(torch.equal(back[n], value) for n, value in published.items())
