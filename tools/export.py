@@ -28,6 +28,7 @@ from mmbeitv2.launch.user_errors import one_line_errors
 
 # Photos that nothing was trained on.
 DEMO = Path('data/demo/imagenet/val')
+DEMO_SCENES = Path('data/demo/ade/images/validation')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -36,7 +37,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('checkpoint', help='path, folder of a run, or address')
-    parser.add_argument('--to', required=True, choices=list(SUFFIXES))
+    parser.add_argument(
+        '--to', required=True, choices=list(SUFFIXES), help='torch itself deprecates torchscript'
+    )
     parser.add_argument(
         '--out', required=True, type=Path, metavar='FILE', help='.onnx, .pt2 or .pt'
     )
@@ -77,7 +80,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def _add_checks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        '--photos', help=f'folder, compared on (default: the demo’s, {DEMO}, if they are there)'
+        '--photos', help='folder, compared on (default: the demo’s, if they are there)'
     )
     parser.add_argument('--count', type=int, default=64, help='photos compared (default: 64)')
     parser.add_argument(
@@ -106,7 +109,7 @@ def options_of(args: argparse.Namespace) -> Options:
     )
 
 
-def photos_of(args: argparse.Namespace) -> str | Path:
+def photos_of(args: argparse.Namespace, part: str) -> str | Path:
     """Where the photos lie.
 
     Raises:
@@ -114,12 +117,13 @@ def photos_of(args: argparse.Namespace) -> str | Path:
     """
     if args.photos is not None:
         return args.photos
-    if not DEMO.is_dir():
+    demo = DEMO_SCENES if part == 'segmentation' else DEMO
+    if not demo.is_dir():
         raise MissingFileError(
-            f'no photos at {DEMO} to compare on: give some with --photos FOLDER, or make the '
+            f'no photos at {demo} to compare on: give some with --photos FOLDER, or make the '
             'demo’s with python tools/make_demo_data.py'
         )
-    return DEMO
+    return demo
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -131,12 +135,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             MMLogger.get_instance('mmbeitv2', log_level='WARNING')
         options = options_of(args)
         check_options(args.out, options)
-        photos = photos_of(args)
         config = None if args.config is None else load_config(args.config)
         model = open_deployable(
             args.checkpoint, args.part, config, num_heads=args.num_heads, trust=args.trust
         )
-        deploy(model, args.out, photos, options)
+        deploy(model, args.out, photos_of(args, model.part), options)
     print(f'{args.out} and, beside it, {args.out.name}.json and {args.out.name}.txt')
 
 

@@ -92,8 +92,9 @@ class SegmentationGraph(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
+        # mmsegmentation reads that of the first alone; one for each would fix the batch.
         size = dict(img_shape=tuple(images.shape[-2:]))
-        logits = self.model.encode_decode(images, [size] * images.shape[0])
+        logits = self.model.encode_decode(images, [size])
         return (logits.float().argmax(dim=1).to(self.kind),)
 
 

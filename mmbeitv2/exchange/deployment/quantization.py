@@ -39,13 +39,16 @@ def quantize_int8(
         extra_options=dict(MatMulConstBOnly=True),
     )
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        written = Path(folder, 'int8.onnx')
+        prepared, written = Path(folder, 'shapes.onnx'), Path(folder, 'int8.onnx')
+        # Shapes alone: its optimiser would rename the nodes that are left out.
+        quantization.quant_pre_process(
+            str(path), str(prepared), skip_optimization=True, skip_symbolic_shape=True
+        )
+        files = str(prepared), str(written)
         if calibration is None:
-            quantization.quantize_dynamic(str(path), str(written), **options)
+            quantization.quantize_dynamic(*files, **options)
         else:
-            quantization.quantize_static(
-                str(path), str(written), _Calibration(calibration), **options
-            )
+            quantization.quantize_static(*files, _Calibration(calibration), **options)
         save_onnx(onnx.load(str(written)), path, note)
 
 

@@ -1,5 +1,6 @@
 """Run an exported file where it will run: without the model that it was made of."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,10 @@ def open_runtime(path: Path, to: str, outputs: Sequence[str]) -> tuple[Runtime, 
         return _onnxruntime(path)
     program: Any
     if to == 'torchscript':
-        program, name = torch.jit.load(str(path)), 'torch.jit'
+        with warnings.catch_warnings():
+            # That it is deprecated is said where the format is chosen.
+            warnings.simplefilter('ignore', FutureWarning)
+            program, name = torch.jit.load(str(path)), 'torch.jit'
     else:
         with open(path, 'rb') as file:
             program, name = torch.export.load(file).module(), 'torch.export'
