@@ -22,6 +22,7 @@ from mmbeitv2.launch.processor import processor_name
 
 OURS = 'ours'
 PACKAGES = ('torch', 'timm', 'mmengine', 'mmpretrain', 'mmsegmentation', 'vector-quantize-pytorch')
+PACKAGES = (*PACKAGES, 'onnxruntime')
 
 
 def parser(doc: str, batch: int, pairs: int = 5) -> argparse.ArgumentParser:
