@@ -58,7 +58,8 @@ HOOKS = Registry(
     'hook',
     parent=MMENGINE_HOOKS,
     scope=SCOPE,
-    locations=['mmbeitv2.engine', 'mmbeitv2.evaluation'],
+    # Of the pages the module alone: the others are no part of a run.
+    locations=['mmbeitv2.engine', 'mmbeitv2.evaluation', 'mmbeitv2.reports.learning_page_hook'],
 )
 LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope=SCOPE, locations=['mmbeitv2.engine'])
 OPTIM_WRAPPERS = Registry(

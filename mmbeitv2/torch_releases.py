@@ -1,7 +1,7 @@
 """What torch 2.1 to 2.3, for which OpenMMLab's own releases were built, lack or name otherwise."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import Any
 
@@ -96,3 +96,13 @@ def only_safe_globals(classes: Sequence[type]) -> Iterator[None]:
     finally:
         serialization.clear_safe_globals()
         serialization.add_safe_globals(before)
+
+
+def layers_as_written() -> AbstractContextManager[Any]:
+    """Context in which compiled layers run uncompiled, so that no other shape is compiled for.
+
+    Before torch 2.6, which cannot, they are compiled for what runs here too: slower, and the same.
+    """
+    if not hasattr(torch.compiler, 'set_stance'):
+        return nullcontext()
+    return torch.compiler.set_stance('force_eager')

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from mmengine.utils import digit_version
+from PIL import Image
 
 import mmbeitv2
 
@@ -172,6 +174,28 @@ def test_installed_config_is_inherited_from_an_empty_folder(wheel_folder, tmp_pa
     assert cfg['train_dataloader']['dataset']['data_root'] == 'my_photos/'
     assert cfg['model']['type'] == 'mmbeitv2.BEiTV2'
     assert cfg['train_cfg']['max_epochs'] == 300
+
+
+def test_features_of_a_photo_are_ten_lines_from_an_installed_wheel(
+    wheel_folder, tmp_path, beitv2, tokenizer
+):
+    """The lines that README shows, in a folder that has nothing but a checkpoint and a photo."""
+    block = (ROOT / 'README.md').read_text().split('from mmbeitv2.apis import load_encoder')[1]
+    lines = ['from mmbeitv2.apis import load_encoder', *block.split('```')[0].splitlines()]
+    lines = [line for line in lines if line.strip()]
+    assert len(lines) <= 10
+    beitv2.set_tokenizer(tokenizer)
+    torch.save(dict(state_dict=beitv2.state_dict()), tmp_path / 'pretrained.pth')
+    Image.effect_noise((90, 120), 60).convert('RGB').save(tmp_path / 'photo.jpg')
+    said = 'print([list(v.shape) for k, v in sorted(features.items())], mmbeitv2.__file__)'
+    environment = os.environ | {'PYTHONPATH': str(wheel_folder)}
+    script = '\n'.join(['import mmbeitv2', *lines, said])
+    result = run_python('-c', script, cwd=tmp_path, env=environment)
+    assert result.returncode == 0, result.stderr
+    shapes, package = result.stdout.splitlines()[-1].rsplit(' ', 1)
+    # [CLS], codes, mean, patches of 64 pixels.
+    assert json.loads(shapes) == [[48], [4, 4], [48], [16, 48]]
+    assert Path(package).is_relative_to(wheel_folder)
 
 
 def test_import_loads_neither_torch_nor_mmengine():

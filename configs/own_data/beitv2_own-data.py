@@ -47,3 +47,8 @@ val_pipeline[1]['transforms'][0].update(block_mask)
 train_dataloader = dict(batch_size=128, dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(batch_size=128, dataset=dict(data_root=data_root, pipeline=val_pipeline))
 test_dataloader = val_dataloader
+# In the log and in learning.html of the run's folder: is it learning? docs/own_data.md
+default_hooks = dict(
+    learning=dict(type='mmbeitv2.LearningHook'),
+    learning_page=dict(type='mmbeitv2.LearningPageHook'),
+)

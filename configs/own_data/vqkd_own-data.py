@@ -36,3 +36,8 @@ val_dataloader = dict(dataset=dict(data_root=data_root, pipeline=val_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(num_codes=num_codes)
 test_evaluator = val_evaluator
+# In the log and in learning.html of the run's folder: is it learning? docs/own_data.md
+default_hooks = dict(
+    learning=dict(type='mmbeitv2.LearningHook'),
+    learning_page=dict(type='mmbeitv2.LearningPageHook'),
+)

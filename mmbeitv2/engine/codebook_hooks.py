@@ -66,14 +66,19 @@ class CodebookInitHook(Hook):
 class CodebookUsageHook(Hook):
     """Log usage and perplexity of the codebook over each epoch, and warn of a collapse.
 
+    A code counts as used if one patch of the epoch chose it, so that usage alone may be 100 % while
+    nearly all patches share a few codes.
+
     Args:
         warn_below: share of used codes, 0 to 1, under which a warning is logged.
+        warn_perplexity_below: the same of the perplexity over the number of codes.
     """
 
     priority = 'ABOVE_NORMAL'
 
-    def __init__(self, warn_below: float = 0.3) -> None:
+    def __init__(self, warn_below: float = 0.3, warn_perplexity_below: float = 0.1) -> None:
         self.warn_below = warn_below
+        self.warn_perplexity_below = warn_perplexity_below
         self._counts: Tensor | None = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -96,7 +101,8 @@ class CodebookUsageHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Log ``codebook_usage`` (0 to 1) and ``codebook_perplexity`` (1 to K)."""
-        counts = _vqkd(runner).quantize.code_counts
+        quantizer = _vqkd(runner).quantize
+        counts = quantizer.code_counts
         usage = (counts > 0).float().mean().item()
         spread = perplexity(counts).item()
         runner.visualizer.add_scalars(
@@ -107,7 +113,24 @@ class CodebookUsageHook(Hook):
             f'perplexity {spread:.1f}'
         )
         if usage < self.warn_below:
-            runner.logger.warning(
-                f'the codebook is collapsing: only {usage:.1%} of its codes are used. Use fewer '
-                'codes (num_codes), a shallower decoder, or revive dead codes (revive_below).'
+            found = f'only {usage:.1%} of its codes are used'
+        elif spread < self.warn_perplexity_below * counts.numel():
+            found = (
+                f'{usage:.1%} of its codes are used, but as unevenly as if there were {spread:.1f}'
             )
+        else:
+            return
+        runner.logger.warning(f'the codebook is collapsing: {found}. {_cure(quantizer)}')
+
+
+def _cure(quantizer: NormEMAQuantizer) -> str:
+    below = quantizer.revive_below
+    revive = (
+        'set revive_below of the quantizer, so that dead codes start anew (0.1 to 1)'
+        if below is None
+        else f'raise revive_below above today’s {below:g}, so that more of the rare codes start '
+        'anew'
+    )
+    return (
+        f'Try fewer codes (num_codes), a shallower decoder, or a lower learning rate; or {revive}.'
+    )

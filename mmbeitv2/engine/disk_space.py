@@ -32,9 +32,16 @@ def check_space(folder: str | Path, runner: Runner) -> None:
 
 def checkpoint_bytes(runner: Runner) -> int:
     """Bytes of a checkpoint: weights, their moving average if any, and the optimiser's state."""
-    weights = sum(_bytes(value) for value in runner.model.state_dict().values())
     copies = 1 + any(isinstance(hook, EMAHook) for hook in runner.hooks)
-    return copies * weights + sum(_optimiser_bytes(runner.optim_wrapper))
+    return training_bytes(runner.model, runner.optim_wrapper, copies)
+
+
+def training_bytes(
+    model: nn.Module, wrapper: OptimWrapper | OptimWrapperDict, copies: int = 1
+) -> int:
+    """Bytes of so many copies of a model's weights, and of its optimiser's state."""
+    weights = sum(_bytes(value) for value in model.state_dict().values())
+    return copies * weights + sum(_optimiser_bytes(wrapper))
 
 
 def _optimiser_bytes(wrapper: OptimWrapper | OptimWrapperDict) -> Iterator[int]:

@@ -224,8 +224,5 @@ def end_cleanly(main: Callable[[], None]) -> None:
     # A kill or a closed terminal reaches the tool only: the runs are in sessions of their own.
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.default_int_handler)
-    try:
-        with one_line_errors():
-            main()
-    except KeyboardInterrupt:
-        sys.exit('\ninterrupted: the same command continues where it stopped')
+    with one_line_errors('interrupted: the same command continues where it stopped'):
+        main()

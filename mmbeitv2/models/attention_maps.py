@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmbeitv2.errors import InputError
 from mmbeitv2.models.layers import Block
@@ -51,7 +51,18 @@ def cls_attention(vit: VisionTransformer, images: Tensor, layer: int = -1) -> Te
     x, grid = vit.embed(images)
     shared = vit.shared_bias(grid)
     x = vit.layers(x, grid, shared, stop=layer)
-    block = vit.blocks[layer]
+    return cls_attention_to(vit.blocks[layer], x, grid, shared)
+
+
+def cls_attention_to(block: nn.Module, x: Tensor, grid: Grid, shared: Tensor | None) -> Tensor:
+    """As :func:`cls_attention`, of a layer and the tokens ``(B, 1 + N, C)`` that enter it.
+
+    Args:
+        block: the layer, see :class:`Block`.
+        x: float.
+        grid: of patches.
+        shared: position bias of all layers, None without one.
+    """
     assert isinstance(block, Block)
     q, k, _ = queries_keys_values(block, x)
     bias = position_bias(block, grid, shared)

@@ -92,6 +92,7 @@ def render_report(
     measurements: Sequence[Measurement],
     sections: Sequence[Section],
     facts: Mapping[str, str],
+    more: str = '',
 ) -> str:
     """Write the page.
 
@@ -102,6 +103,7 @@ def render_report(
         measurements: of the summary table, grouped by their data.
         sections: in order.
         facts: date, versions, machine, seeds and the like, shown at the end.
+        more: HTML of further parts, behind the summary, with its own ``style``.
 
     Returns:
         HTML that needs no other file.
@@ -121,7 +123,7 @@ def render_report(
         f'<h1>{escape(title)}</h1>\n'
         f'<p class="verdict">{escape(verdict)}</p>\n<p class="lead">{escape(lead)}</p>\n'
         f'<section>\n<h2>Summary</h2>\n{tables}'
-        f'<p class="fine">{escape(HOW_TO_READ)}</p>\n</section>\n'
+        f'<p class="fine">{escape(HOW_TO_READ)}</p>\n</section>\n{more}'
         + ''.join(_section(section) for section in sections)
         + f'<section>\n<h2>How this was made</h2>\n<dl>{rows}</dl>\n</section>\n'
         '</main>\n</body>\n</html>\n'

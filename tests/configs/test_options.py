@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.distributed import tensor as dtensor
 
+from mmbeitv2.evaluation.learning_record import read_learning
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.runner import build_runner
 from mmbeitv2.torch_releases import autocast_dtype
@@ -89,6 +90,11 @@ def watches_input(runner):
     assert hook.warn_above == 0.2
 
 
+def looks(runner):
+    assert [look['epoch'] for look in read_learning(runner.work_dir)] == [0, 1]
+    assert (Path(runner.work_dir) / 'learning.html').is_file()
+
+
 def averages(runner):
     (hook,) = [h for h in runner.hooks if type(h).__name__ == 'EMAHook']
     assert hook.ema_model.steps == 2
@@ -138,6 +144,7 @@ EFFECTS = {
     'EMAHook': averages,
     'max_keep_ckpts': saves_by_clock_and_interval,
     'DataWaitHook': watches_input,
+    'LearningHook': looks,
     'TensorboardVisBackend': lambda r: next(Path(r.work_dir).rglob('events.out.tfevents*')),
     'WandbVisBackend': lambda r: next(Path(r.work_dir).rglob('*.wandb')),
 }

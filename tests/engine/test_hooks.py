@@ -81,11 +81,45 @@ class TestCodebookUsage:
         runner.train()
         assert 'the codebook is collapsing: only' in log_of(runner)
 
+    @pytest.mark.parametrize(
+        ('revive_below', 'advice'), [(None, 'set revive_below'), (0.1, 'above today’s 0.1')]
+    )
+    def test_warns_of_codes_that_are_all_used_but_few_often(
+        self, model, make_runner, log_of, revive_below, advice
+    ):
+        """An own run's first epoch had used 100 % of 256 codes, at a perplexity of 6.1."""
+        hook = dict(type='mmbeitv2.CodebookUsageHook')
+        runner = make_runner(model, hooks=[self.hooks[0], hook, _Crowd(6.1)])
+        model.quantize.revive_below = revive_below
+        runner.train()
+        log = log_of(runner)
+        assert '100.0% of 64 codes used this epoch, perplexity 6.1' in log
+        assert 'the codebook is collapsing: 100.0% of its codes are used, but as unevenly' in log
+        assert 'as if there were 6.1' in log
+        assert advice in log
+
     def test_is_quiet_above_the_limit(self, model, make_runner, log_of):
         quiet = dict(type='mmbeitv2.CodebookUsageHook', warn_below=0.0)
         runner = make_runner(model, hooks=[self.hooks[0], quiet])
         runner.train()
         assert 'collapsing' not in log_of(runner)
+
+
+class _Crowd(Hook):
+    """Counts of an epoch that used every code, almost all of them rarely."""
+
+    priority = 'HIGH'
+
+    def __init__(self, wanted):
+        self.wanted = wanted
+
+    def after_train_epoch(self, runner):
+        counts = runner.model.quantize.code_counts
+        low, high = 0.0, 1e6
+        for _ in range(100):
+            middle = (low + high) / 2
+            counts.fill_(1)[:6] += middle
+            low, high = (middle, high) if perplexity(counts) > self.wanted else (low, middle)
 
 
 class TestFiniteLoss:

@@ -77,7 +77,13 @@ def watched(demo_data, timm_teacher_config, tmp_path, monkeypatch):
 
     def train(kind, **changes):
         cfg = load_config(DEMO / KINDS[kind])
+        held_out = {key: cfg[key] for key in ('val_dataloader', 'val_cfg', 'val_evaluator')}
         shorten(cfg, kind, demo_data, timm_teacher_config)
+        if 'default_hooks.learning.type' in changes:
+            cfg.update(held_out)
+            cfg.val_dataloader.update(num_workers=0, persistent_workers=False)
+            cfg.val_dataloader.dataset.data_root = str(demo_data / 'imagenet')
+            cfg.train_cfg.val_begin = 2
         cfg.merge_from_dict({'optim_wrapper.type': 'mmbeitv2.BFloat16OptimWrapper', **changes})
         cfg.work_dir, cfg.experiment_name = str(tmp_path), f'{tmp_path.name}_{len(changes)}'
         watch = Watch(waits)
@@ -124,6 +130,14 @@ def test_nothing_waits_between_logs(kind, watched):
             assert places == KNOWN.get(kind, set())
         read = max(n for n in READ_AFTER.get(kind, (0, 10, 20)) if n <= iteration)
         assert logged == dict(loss=read, grad_norm=read)
+
+
+@pytest.mark.parametrize('kind', ['vqkd', 'pretraining'])
+def test_looks_let_nothing_wait_between_them(kind, watched):
+    seen = watched(kind, **{'default_hooks.learning.type': 'mmbeitv2.LearningHook'})
+    assert len(seen) == ITERATIONS
+    # The first batch is checked once.
+    assert set().union(*(places for places, _ in seen[1:])) == set()
 
 
 def test_waits_of_mmengine_are_noticed(watched):

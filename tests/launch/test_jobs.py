@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import sys
 
 import pytest
@@ -101,3 +102,17 @@ def test_a_tool_is_run_again_after_what_it_reads_was_written(tmp_path):
     assert looks
     os.utime(read, (2**33, 2**33))
     assert not job.is_finished()
+
+
+def test_an_interrupted_tool_says_how_it_goes_on(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    with pytest.raises(SystemExit) as ending:
+        jobs.end_cleanly(main)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert ending.value.code == 130
+    said = capsys.readouterr().err.strip()
+    assert said == 'interrupted: the same command continues where it stopped'

@@ -69,6 +69,11 @@ REPLACEMENTS = (
         'a few photos',
     ),
     (
+        r'^mmbeitv2 pretrain data/own/train (.*)$',
+        r'mmbeitv2 pretrain data/own-train \1 --plan',
+        'the plan alone',
+    ),
+    (
         r'(tools/benchmark/segmentation\.py --batch 1 --pairs) 5',
         r'\1 1',
         'one pair of steps',

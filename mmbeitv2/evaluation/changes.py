@@ -1,0 +1,44 @@
+"""How a figure has changed from look to look, photo by photo, and whether beyond noise."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# A change counts beyond so many standard errors of the paired differences over photos: one look in
+# forty is then called a gain by chance.
+NOISE = 2.0
+
+
+class Change(NamedTuple):
+    """Mean paired difference of two looks, later minus earlier, and its standard error."""
+
+    mean: float
+    error: float
+
+    def below(self, noise: float = NOISE) -> bool:
+        """Whether it has fallen beyond the noise."""
+        return self.mean < -noise * self.error
+
+    def above(self, noise: float = NOISE) -> bool:
+        """Whether it has risen beyond the noise."""
+        return self.mean > noise * self.error
+
+
+def change(earlier: Mapping[str, Any], later: Mapping[str, Any], name: str) -> Change | None:
+    """How a figure of every photo has changed, None where a look lacks it.
+
+    Args:
+        earlier: record of a look.
+        later: of another at the same photos.
+        name: in ``by_photo``.
+    """
+    pair = [look['by_photo'].get(name) for look in (earlier, later)]
+    if None in pair or len(pair[0]) != len(pair[1]):
+        return None
+    differences = np.subtract(pair[1], pair[0], dtype=float)
+    if len(differences) < 2:
+        return Change(float(differences.mean()), math.inf)
+    error = float(differences.std(ddof=1)) / len(differences) ** 0.5
+    return Change(float(differences.mean()), error)

@@ -1,0 +1,200 @@
+"""The photos of a look: the same ones every time, without augmentation, read once."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset, Compose
+from mmengine.runner import Runner
+from torch.utils.data import Dataset
+
+from mmbeitv2.datasets.photo_folder import FOLDERS, find_photos, labels_of
+from mmbeitv2.datasets.photo_list import list_photos
+from mmbeitv2.datasets.sampling import HELD_OUT_SEED, SampleIndex
+from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
+from mmbeitv2.evaluation.labelled import draw_labelled
+from mmbeitv2.evaluation.looks import Known
+
+SEED = 0
+# Fewer classes or photos than these have no probe to speak of.
+LEAST_CLASSES, LEAST_OF_A_CLASS = 2, 2
+
+
+@dataclass
+class Photos:
+    """Photos that are looked at.
+
+    Args:
+        infos: what the data set's pipeline takes, one a photo.
+        labels: class of each, from 0; None without.
+        classes: names of the classes.
+    """
+
+    infos: list[dict[str, Any]]
+    labels: np.ndarray | None = None
+    classes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.infos)
+
+    def names(self) -> list[str]:
+        """Paths of the photos."""
+        return [str(info['img_path']) for info in self.infos]
+
+
+def held_out_photos(source: str | Path | None, runner: Runner, most: int) -> Photos:
+    """Held-out photos, drawn at random, always the same.
+
+    Args:
+        source: a folder, a list file or a photo, see ``list_photos``; None for the data of the
+            run's validation.
+        runner: of the run.
+        most: photos drawn.
+
+    Raises:
+        ValueError: neither ``source`` nor a validation.
+    """
+    if source is not None:
+        return _drawn([dict(img_path=str(path)) for path in list_photos(source).paths], most)
+    return dataset_photos(_validation(runner), most)
+
+
+def dataset_photos(dataset: Dataset[Any], most: int) -> Photos:
+    """Photos of a data set, drawn at random, always the same.
+
+    Args:
+        dataset: of mmengine's kind, which says what its pipeline takes.
+        most: photos drawn.
+
+    Raises:
+        ValueError: a data set of another kind.
+    """
+    if not hasattr(dataset, 'get_data_info'):
+        raise InputError(
+            f'LearningHook cannot read the photos of {type(dataset).__name__} without its '
+            "augmentation: use a data set of mmengine's kind, such as type='mmbeitv2.Photos'."
+        )
+    # Sized, as all of mmengine's are.
+    places = _draw(len(dataset), most)  # type: ignore[arg-type]
+    return Photos([dataset.get_data_info(int(place)) for place in places])
+
+
+def labelled_photos(source: str | Path, most: int) -> Photos:
+    """Labelled photos, as many of each class.
+
+    Args:
+        source: a folder with a folder of photos for each class; or a CSV file whose first column
+            is a photo, relative to the file's folder, and whose last column is its label.
+        most: photos drawn.
+
+    Raises:
+        FileNotFoundError: no such folder or file, or a photo of the file that is not there.
+        ValueError: photos without a label, one class, or no class with two photos.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise MissingFileError(
+            f'no labels at {source}: give a folder with a folder of photos for each class, or a '
+            'CSV file with lines PHOTO,LABEL'
+        )
+    folder = source if source.is_dir() else source.parent
+    photos = find_photos(folder)
+    names = labels_of(photos, folder, FOLDERS if source.is_dir() else str(source))
+    known = [(path, name) for path, name in zip(photos, names) if name is not None]
+    counts = dict(zip(*np.unique([name for _, name in known], return_counts=True)))
+    classes = sorted(str(name) for name in counts if counts[name] >= LEAST_OF_A_CLASS)
+    if len(classes) < LEAST_CLASSES:
+        raise InputError(
+            f'the labels of {source} have {len(classes)} classes of {LEAST_OF_A_CLASS} photos or '
+            f'more, allowed: {LEAST_CLASSES} or more; a probe has to tell them apart.'
+        )
+    known = [(path, name) for path, name in known if name in classes]
+    labels = np.array([classes.index(name) for _, name in known])
+    chosen = draw_labelled(labels.tolist(), max(LEAST_OF_A_CLASS, most // len(classes)), SEED)
+    infos = [dict(img_path=str(known[i][0])) for i in chosen]
+    return Photos(infos, labels[chosen], classes)
+
+
+def _draw(count: int, most: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(SEED).permutation(count)[:most])
+
+
+def _drawn(infos: list[dict[str, Any]], most: int) -> Photos:
+    return Photos([infos[i] for i in _draw(len(infos), most)])
+
+
+def _validation(runner: Runner) -> Dataset[Any]:
+    if runner.val_loop is None:
+        raise InputError(
+            'LearningHook needs photos that are not trained on: set val_dataloader, whose pipeline '
+            'reads them without augmentation, and its photos=FOLDER where they are others; or take '
+            'the hook out (default_hooks.learning=None).'
+        )
+    return runner.val_loop.dataloader.dataset
+
+
+def plain_pipeline(runner: Runner) -> Compose:
+    """Pipeline of the run's validation, without augmentation.
+
+    Raises:
+        ValueError: no validation.
+    """
+    # Any, since what wraps a data set is of many types.
+    dataset: Any = _validation(runner)
+    while not isinstance(dataset, BaseDataset) and hasattr(dataset, 'dataset'):
+        dataset = dataset.dataset
+    return dataset.pipeline
+
+
+def digest_of(photos: Iterable[Photos]) -> str:
+    """Whether two looks have seen the same photos."""
+    names = '\0'.join('\0'.join(p.names()) for p in photos)
+    return hashlib.sha256(names.encode(errors='surrogateescape')).hexdigest()[:16]
+
+
+@dataclass
+class Batch:
+    """Photos read: what the data preprocessor takes, their positions, and what is known of them."""
+
+    positions: list[int]
+    data: dict[str, Any]
+    known: Known = field(default_factory=dict)
+
+
+def read(
+    photos: Photos, pipeline: Compose, positions: Sequence[int], batch_size: int
+) -> tuple[list[Batch], list[int]]:
+    """Read some of the photos.
+
+    Every photo has the mask of its position, so that those of two groups have the same masks.
+
+    Args:
+        photos: all of them.
+        pipeline: of :func:`plain_pipeline`.
+        positions: of those that are wanted.
+        batch_size: photos of a batch.
+
+    Returns:
+        Batches, and the positions of photos that cannot be read.
+    """
+    batches, unread = [], []
+    for start in range(0, len(positions), batch_size):
+        items: dict[int, Mapping[str, Any]] = {}
+        for position in positions[start : start + batch_size]:
+            info = {**photos.infos[position], 'sample_idx': SampleIndex(position, HELD_OUT_SEED, 0)}
+            try:
+                items[position] = pipeline(info)
+            except (UnreadableFileError, MissingFileError):
+                unread.append(position)
+        if items:
+            batches.append(Batch(list(items), _collated(list(items.values()))))
+    return batches, unread
+
+
+def _collated(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    pixels = [torch.as_tensor(item['inputs']) for item in items]
+    return dict(inputs=pixels, data_samples=[item['data_samples'] for item in items])

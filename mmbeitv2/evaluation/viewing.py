@@ -1,0 +1,127 @@
+"""Take a look: the photos of a run, shared by its processes, through the model that is trained."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from mmbeitv2.errors import UnreadableFileError
+from mmbeitv2.evaluation.looked_photos import (
+    Batch,
+    Photos,
+    dataset_photos,
+    held_out_photos,
+    labelled_photos,
+    plain_pipeline,
+    read,
+)
+from mmbeitv2.evaluation.looks import SUMS, Look, Seen, joined
+from mmbeitv2.evaluation.undisturbed import undisturbed
+from mmbeitv2.torch_releases import layers_as_written
+
+# What is computed of each group of photos.
+WANTED = dict(held_out='both', training='task', labelled='features')
+
+
+class Viewing:
+    """Looks at held-out photos, as many training photos and, if given, labelled ones.
+
+    Args:
+        look: of the kind of model.
+        groups: photos by what they are for.
+        batch_size: photos a step.
+    """
+
+    def __init__(self, look: Look, groups: dict[str, Photos], batch_size: int) -> None:
+        self.look = look
+        self.groups = groups
+        self.batch_size = batch_size
+        self._batches: dict[str, list[Batch]] = {}
+
+    def see(self, runner: Runner) -> dict[str, Seen]:
+        """What all processes see of each group, in the order of the photos; all must call."""
+        if not self._batches:
+            self._read(runner)
+        model = plain_model(runner)
+        found: dict[str, list[Seen]] = {}
+        # The precision of the run's own steps.
+        precision = runner.optim_wrapper.optim_context(runner.model)
+        with undisturbed(model), layers_as_written(), torch.no_grad(), precision:
+            for name, batches in self._batches.items():
+                found[name] = [self._seen(model, batch, WANTED[name]) for batch in batches]
+        parts = all_gather_object(found)
+        return {
+            name: _in_order(joined([seen for part in parts for seen in part[name]]))
+            for name in self.groups
+        }
+
+    def _read(self, runner: Runner) -> None:
+        """Read this process's share of the photos, once."""
+        pipeline = plain_pipeline(runner)
+        for name, photos in self.groups.items():
+            mine = range(get_rank(), len(photos), get_world_size())
+            with undisturbed(plain_model(runner)):
+                batches, unread = read(photos, pipeline, mine, self.batch_size)
+            self._batches[name] = batches
+            if unread:
+                runner.logger.warning(
+                    f'{len(unread)} photos of the looks cannot be read and are left out, such as '
+                    f'{photos.names()[unread[0]]!r}: `mmbeitv2 check-images` lists them.'
+                )
+            if not any(all_gather_object(bool(batches))):
+                raise UnreadableFileError(
+                    f'none of the {len(photos)} {name.replace("_", "-")} photos of LearningHook '
+                    f'can be read, such as {photos.names()[0]!r}: restore them or give others.'
+                )
+
+    def _seen(self, model: nn.Module, batch: Batch, wanted: str) -> Seen:
+        data = model.get_submodule('data_preprocessor')(batch.data, False)
+        seen = self.look(data, batch.known, wanted)
+        arrays = {name: _array(value) for name, value in seen.items()}
+        return dict(arrays, position=np.array(batch.positions))
+
+
+def choose_photos(
+    runner: Runner, photos: str | None, labels: str | None, most: int, most_labelled: int
+) -> dict[str, Photos]:
+    """Photos of the looks by what they are for, the same ones every time.
+
+    Args:
+        runner: of the run.
+        photos: held-out ones, see :func:`held_out_photos`.
+        labels: see :func:`labelled_photos`; None for none.
+        most: held-out photos, and training photos.
+        most_labelled: labelled photos.
+    """
+    held_out = held_out_photos(photos, runner, most)
+    training = dataset_photos(runner.train_dataloader.dataset, len(held_out))
+    groups = dict(held_out=held_out, training=training)
+    if labels is not None:
+        groups['labelled'] = labelled_photos(labels, most_labelled)
+    both = set(map(str, map(Path, held_out.names()))) & set(map(str, map(Path, training.names())))
+    if both:
+        runner.logger.warning(
+            f'{len(both)} of the {len(held_out)} held-out photos are trained on, such as '
+            f'{min(both)!r}: memorising cannot be told from learning. Give others, as '
+            'val_dataloader or photos of LearningHook.'
+        )
+    return groups
+
+
+def plain_model(runner: Runner) -> nn.Module:
+    """The model without what spreads it over processes."""
+    model: nn.Module = runner.model
+    return model.get_submodule('module') if is_model_wrapper(model) else model
+
+
+def _in_order(seen: Seen) -> Seen:
+    order = np.argsort(seen['position'])
+    return {name: value if name in SUMS else value[order] for name, value in seen.items()}
+
+
+def _array(value: Tensor) -> np.ndarray:
+    return (value.float() if value.is_floating_point() else value).cpu().numpy()

@@ -1,0 +1,294 @@
+"""Looks at runs that train: what is recorded, and that training does not notice."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from learned_photos import loaders, write_photos
+from mmengine.hooks import Hook
+
+from mmbeitv2.evaluation import LearningHook
+from mmbeitv2.evaluation.learning_record import FILE, append_record, read_learning
+from mmbeitv2.evaluation.looked_photos import held_out_photos, labelled_photos
+from mmbeitv2.models import VQKD, BEiTV2
+
+HOOK = dict(type='mmbeitv2.LearningHook', max_cost=1.0)
+OURS = dict(
+    type='mmbeitv2.MixedPrecisionOptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-3),
+    constructor='mmbeitv2.LayerDecayOptimWrapperConstructor',
+)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """16 training and 12 held-out photos of two classes."""
+    folder = tmp_path_factory.mktemp('photos')
+    write_photos(folder / 'train', 16)
+    write_photos(folder / 'val', 12, seed=1)
+    return folder
+
+
+@pytest.fixture
+def build(beitv2_config, vqkd_config):
+    """A model of each kind, which draws random numbers in training."""
+
+    def build(kind):
+        torch.manual_seed(0)
+        if kind == 'pretraining':
+            beitv2_config['backbone']['drop_path_rate'] = 0.2
+            model = BEiTV2(**beitv2_config)
+        else:
+            vqkd_config['encoder'] = dict(vqkd_config['encoder'], drop_path_rate=0.2)
+            vqkd_config['quantizer'] = dict(num_codes=32, code_dim=8, revive_below=0.5)
+            model = VQKD(**vqkd_config)
+        model.init_weights()
+        return model
+
+    return build
+
+
+@pytest.fixture
+def train(build, make_runner, folder, tmp_path):
+    """Train, and return the runner."""
+
+    def train(kind, *hooks, work_dir='work', data=folder, epochs=1, override=None, **kwargs):
+        torch.manual_seed(0)
+        codebook = [
+            dict(type='mmbeitv2.CodebookInitHook', vectors_per_code=2),
+            dict(type='mmbeitv2.CodebookUsageHook'),
+        ]
+        runner = make_runner(
+            build(kind),
+            work_dir=tmp_path / work_dir,
+            hooks=[*(codebook if kind == 'tokenizer' else []), *hooks],
+            epochs=epochs,
+            override={
+                **loaders(data, kind == 'pretraining'),
+                # Validations are no part of it.
+                'train_cfg': dict(by_epoch=True, max_epochs=epochs, val_interval=99),
+                **(override or {}),
+            },
+            **kwargs,
+        )
+        runner.train()
+        return runner
+
+    return train
+
+
+class _Draws(Hook):
+    """What the generators would give after each epoch, and the modes of the modules."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self):
+        self.seen = []
+
+    def after_train_epoch(self, runner):
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        drawn = random.random(), np.random.rand(), torch.rand(()).item()
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        self.seen.append((drawn, [module.training for module in runner.model.modules()]))
+
+
+def everything(model):
+    """Weights, and the buffers that no checkpoint has."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def check_unnoticed(train, kind, **options):
+    ends = []
+    for hooks in ([], [HOOK]):
+        draws = _Draws()
+        runner = train(kind, *hooks, draws, work_dir=f'work{len(hooks)}', epochs=2, **options)
+        ends.append((everything(runner.model), draws.seen))
+    (plain, drawn), (watched, drawn_too) = ends
+    assert plain.keys() == watched.keys()
+    assert [name for name in plain if not torch.equal(plain[name], watched[name])] == []
+    assert drawn == drawn_too
+    assert len(read_learning(runner.work_dir)) == 3
+
+
+@pytest.mark.parametrize('kind', ['pretraining', 'tokenizer'])
+def test_training_does_not_notice(train, kind):
+    check_unnoticed(train, kind)
+
+
+def test_nor_under_autocast_with_accumulated_gradients(train):
+    wrapper = dict(OURS, precision='bfloat16', accumulative_counts=3)
+    check_unnoticed(train, 'pretraining', override=dict(optim_wrapper=wrapper))
+
+
+@pytest.mark.slow
+def test_nor_with_compiled_layers_and_seeded_steps(train):
+    hooks = dict(
+        compile=dict(type='mmbeitv2.CompileHook', device='any', backend='eager'),
+        step_seed=dict(type='mmbeitv2.StepSeedHook'),
+    )
+    check_unnoticed(train, 'tokenizer', default_hooks=hooks)
+
+
+class TestRecords:
+    def test_pretraining(self, train, folder):
+        runner = train('pretraining', dict(HOOK, labels=str(folder / 'val')), epochs=2)
+        records = read_learning(runner.work_dir)
+        assert [r['epoch'] for r in records] == [0, 1, 2]
+        assert [r['iter'] for r in records] == [0, 4, 8]
+        last = records[-1]
+        photos = {name: last['photos'][name] for name in ('held_out', 'training', 'labelled')}
+        assert photos == dict(held_out=12, training=12, labelled=12)
+        assert last['start'] == 'random'
+        m = last['measures']
+        assert m['loss_held_out'] == pytest.approx(np.mean(last['by_photo']['loss_held_out']), 1e-4)
+        assert m['over_majority'] == pytest.approx(m['acc_held_out'] - m['acc_majority'])
+        assert m['over_neighbour'] == pytest.approx(m['acc_held_out'] - m['acc_neighbour'])
+        assert 0 < m['attention_entropy_share'] <= 1
+        assert 0 < m['prediction_entropy_share'] <= 1
+        assert m['prediction_entropy'] == pytest.approx(m['prediction_entropy_share'] * np.log(64))
+        assert 1 <= m['rank_cls'] <= 12
+        assert m['probe_guess'] == 0.5
+        assert {'knn_cls', 'knn_mean', 'ridge_cls', 'ridge_mean'} <= m.keys()
+        assert len(last['by_photo']['ridge_mean']) == 12
+        # What does not depend on what is learned.
+        for name in ('acc_majority', 'acc_neighbour', 'code_perplexity', 'loss_constant'):
+            assert {r['measures'][name] for r in records} == {m[name]}
+
+    def test_tokenizer_in_file_log_and_visualizer(self, train, log_of):
+        runner = train('tokenizer', HOOK, epochs=2)
+        before, first, last = (r['measures'] for r in read_learning(runner.work_dir))
+        assert 'codes_changed' not in before
+        assert 0 < first['codes_changed'] <= 1
+        assert first['usage_epoch'] > 0
+        assert last['perplexity_epoch'] > 1
+        assert 0 < last['loss_constant'] < 1
+        assert last['code_usage'] <= 1
+        log = log_of(runner)
+        assert 'learning: too early to tell: this is the first look' in log
+        assert '(looks have cost ' in log
+        (file,) = Path(runner.work_dir).rglob('scalars.json')
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        logged = [line for line in lines if 'learning/loss_held_out' in line]
+        assert len(logged) == 3
+        assert logged[-1]['learning/code_perplexity'] == last['code_perplexity']
+
+    def test_the_model_itself_says_the_same(self, train):
+        """Loss and accuracy of the looks are those of mmengine's validation of the same photos."""
+        evaluator = dict(type='mmbeitv2.MaskedCodeMetric')
+        runner = train('pretraining', HOOK, override=dict(val_evaluator=evaluator))
+        found = read_learning(runner.work_dir)[-1]['measures']
+        expected = runner.val_loop.run()
+        pairs = dict(held_out='mim', cls_held_out='cls', majority='majority', neighbour='neighbour')
+        for ours, theirs in pairs.items():
+            assert found[f'acc_{ours}'] == pytest.approx(expected[f'masked_codes/acc_{theirs}'])
+
+    def test_a_killed_run_leaves_whole_lines(self, tmp_path):
+        append_record(tmp_path, dict(iter=0, error=float('inf')))
+        append_record(tmp_path, dict(iter=5))
+        with open(tmp_path / FILE, 'a') as file:
+            file.write('{"iter": 1')
+        assert read_learning(tmp_path) == [dict(iter=0), dict(iter=5)]
+
+    def test_a_full_disk_is_named(self, tmp_path):
+        (tmp_path / FILE).symlink_to('/dev/full')
+        with pytest.raises(OSError, match=r'cannot write a look to .*No space left on device'):
+            append_record(tmp_path, dict(iter=0))
+
+
+class TestResume:
+    def test_looks_of_steps_made_again_are_replaced(self, train, tmp_path):
+        """The uninterrupted run's records, without a second one of any step."""
+        resume = dict(type='mmbeitv2.ExactResumeHook')
+        hooks = dict(
+            exact_resume=resume,
+            checkpoint=dict(type='CheckpointHook', interval=1),
+            step_seed=dict(type='mmbeitv2.StepSeedHook'),
+            sampler_seed=dict(type='DistSamplerSeedHook'),
+        )
+        whole = read_learning(
+            train('tokenizer', HOOK, epochs=3, work_dir='a', default_hooks=hooks).work_dir
+        )
+        train('tokenizer', HOOK, epochs=2, work_dir='b', default_hooks=hooks)
+        again = dict(resume=True, load_from=str(tmp_path / 'b/epoch_1.pth'))
+        runner = train('tokenizer', HOOK, epochs=3, work_dir='b', default_hooks=hooks, **again)
+        records = read_learning(runner.work_dir)
+        assert [r['epoch'] for r in records] == [0, 1, 2, 3]
+        assert [r['photos'] for r in records] == [r['photos'] for r in whole]
+        assert [r['measures'] for r in records] == [r['measures'] for r in whole]
+        assert [r['start'] for r in records][:1] == ['random']
+
+    def test_a_new_run_in_the_same_folder_begins_anew(self, train):
+        for _ in range(2):
+            runner = train('pretraining', HOOK)
+        assert [r['epoch'] for r in read_learning(runner.work_dir)] == [0, 1]
+
+
+class TestInterval:
+    def test_looks_are_that_many_epochs_apart_beside_first_and_last(self, train):
+        runner = train('pretraining', dict(HOOK, interval=3), epochs=4)
+        assert [r['epoch'] for r in read_learning(runner.work_dir)] == [0, 1, 3, 4]
+
+    def test_looks_that_cost_too_much_become_rarer_and_say_so(self, train, log_of):
+        runner = train('pretraining', dict(HOOK, max_cost=1e-6), epochs=3)
+        assert [r['epoch'] for r in read_learning(runner.work_dir)] == [0, 1, 3]
+        assert 'so that there is one every 3 epochs (interval=1) to cost no more' in log_of(runner)
+
+
+class TestPhotos:
+    def test_unreadable_ones_are_left_out(self, train, tmp_path, log_of):
+        photos = write_photos(tmp_path / 'photos', 10)
+        (photos / 'class_0/0.png').write_bytes(b'no image')
+        runner = train('pretraining', dict(HOOK, photos=str(photos)))
+        assert 'photos of the looks cannot be read and are left out' in log_of(runner)
+        assert len(read_learning(runner.work_dir)[-1]['by_photo']['loss_held_out']) == 9
+
+    def test_held_out_photos_that_are_trained_on_are_named(self, train, folder, log_of):
+        runner = train('pretraining', dict(HOOK, photos=str(folder / 'train'), max_photos=5))
+        assert read_learning(runner.work_dir)[0]['photos']['held_out'] == 5
+        assert '5 of the 5 held-out photos are trained on' in log_of(runner)
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ('option', 'message'),
+        [
+            (dict(interval=0), 'interval of LearningHook is 0, allowed: 1 or more'),
+            (dict(max_photos=1.5), 'max_photos of LearningHook is 1.5'),
+            (dict(max_cost=0), 'max_cost of LearningHook is 0, allowed: a share above 0'),
+        ],
+    )
+    def test_wrong_options_by_name(self, option, message):
+        with pytest.raises(ValueError, match=message):
+            LearningHook(**option)
+
+    @pytest.mark.parametrize(
+        ('source', 'message'),
+        [
+            (lambda path: held_out_photos(path, None, 9), 'no photos at nowhere'),
+            (lambda path: labelled_photos(path, 9), 'no labels at nowhere'),
+        ],
+    )
+    def test_a_folder_that_is_not_there(self, source, message):
+        with pytest.raises(FileNotFoundError, match=message):
+            source('nowhere')
+
+    def test_one_class(self, tmp_path):
+        labels = write_photos(tmp_path / 'labels', 4, classes=1)
+        with pytest.raises(ValueError, match='1 classes of 2 photos or more, allowed: 2'):
+            labelled_photos(labels, 9)
+
+    def test_no_held_out_photos(self, train):
+        nothing = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
+        with pytest.raises(ValueError, match='needs photos that are not trained on'):
+            train('pretraining', HOOK, override=nothing)
+
+    def test_photos_that_cannot_be_read_at_all(self, train, tmp_path):
+        (tmp_path / 'bad').mkdir()
+        (tmp_path / 'bad/0.png').write_bytes(b'no image')
+        with pytest.raises(OSError, match=r'none of the 1 held-out photos .*0\.png'):
+            train('pretraining', dict(HOOK, photos=str(tmp_path / 'bad')))

@@ -1,0 +1,146 @@
+"""One command from a folder of photos: what it refuses, and the whole of it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+    import pretrain
+
+    return pretrain
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A hundred and twenty photos of blocks of colour."""
+    random = np.random.default_rng(0)
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    for i in range(120):
+        pixels = random.integers(0, 255, (6, 6, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((72, 72), Image.Resampling.BICUBIC).save(folder / f'{i}.png')
+    return folder
+
+
+def refused(tool, *arguments) -> str:
+    with pytest.raises((ValueError, OSError)) as refusal:
+        tool.main([str(argument) for argument in arguments])
+    assert '\n' not in str(refusal.value)
+    return str(refusal.value)
+
+
+def test_photos_are_judged_before_anything_is_written(tool, photos, tmp_path):
+    out = tmp_path / 'run'
+    for path in sorted(photos.iterdir())[:60]:
+        path.write_bytes(b'no image')
+    assert '60 of 120 files' in refused(tool, photos, '--out', out)
+    for path in sorted(photos.iterdir())[3:]:
+        path.unlink()
+    refused(tool, photos, '--out', out)
+    assert not list(out.glob('*.py'))
+
+
+@pytest.mark.parametrize(
+    ('teacher', 'message'),
+    [
+        ('clap', "--teacher is 'clap', allowed: clip, dino, lite0 or timm:MODEL"),
+        ('clip@nowhere.pt', 'there is no file nowhere.pt'),
+    ],
+)
+def test_a_teacher_that_is_not_there(tool, photos, tmp_path, teacher, message):
+    assert message in refused(tool, photos, '--out', tmp_path / 'run', '--teacher', teacher)
+
+
+def test_a_folder_of_something_else_is_left_alone(tool, photos, tmp_path):
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'thesis.txt').write_text('years of work')
+    assert 'is no run of this command' in refused(tool, photos, '--out', tmp_path / 'run')
+    assert [path.name for path in (tmp_path / 'run').iterdir()] == ['thesis.txt']
+
+
+def test_a_run_of_other_arguments_is_not_mixed_with_this(tool, photos, tmp_path):
+    out = tmp_path / 'run'
+    out.mkdir()
+    import own_run
+
+    first = tool.parse_args([str(photos), '--out', str(out), '--seed', '1'])
+    (out / own_run.ASKED).write_text(json.dumps(own_run.asked_for(first)))
+    (out / own_run.PLAN).write_text('{}')
+    assert 'with seed 1, asked for is 2' in refused(tool, photos, '--out', out, '--seed', 2)
+
+
+def judged_by(tool, photos, labels):
+    from own_labels import labelled_photos
+
+    from mmbeitv2.datasets.survey import survey
+
+    return labelled_photos(labels, survey(photos))
+
+
+@pytest.mark.parametrize(
+    ('table', 'message'),
+    [
+        ('0.png,a\n1.png\n', 'line 2 of .* has no label'),
+        ('0.png,a\nabsent.png,b\n', 'labels 1 of its 2 photos that are not in .*absent.png'),
+        ('photo,class\n0.png,a\n1.png,a\n', r'names 1 classes \(a\) .* needed: 2 or more'),
+        ('0.png,a\n1.png,a\n2.png,b\n', "one photo of the class 'b', needed: 2 or more"),
+    ],
+)
+def test_labels_that_judge_nothing(tool, photos, tmp_path, table, message):
+    (tmp_path / 'labels.csv').write_text(table)
+    with pytest.raises((ValueError, OSError), match=message):
+        judged_by(tool, photos, str(tmp_path / 'labels.csv'))
+
+
+def test_labels_come_from_a_table_other_folders_or_the_photos_own(tool, photos, tmp_path):
+    from own_labels import link_labelled
+
+    (photos / '5.png').write_bytes(b'no image')
+    rows = [f'{i}.png,{"even" if i % 2 == 0 else "odd"}' for i in range(6)]
+    (tmp_path / 'labels.csv').write_text('photo,class\n' + '\n'.join(rows))
+    found = judged_by(tool, photos, str(tmp_path / 'labels.csv'))
+    # What cannot be read is passed over.
+    assert {name: len(paths) for name, paths in found.items()} == dict(even=3, odd=2)
+    link_labelled(found, tmp_path / 'linked')
+    again = judged_by(tool, photos, str(tmp_path / 'linked'))
+    assert {k: len(v) for k, v in again.items()} == dict(even=3, odd=2)
+    assert judged_by(tool, tmp_path / 'linked', 'folders').keys() == {'even', 'odd'}
+
+
+@pytest.mark.slow
+def test_from_photos_to_a_page(photos, tmp_path):
+    """The whole command, from another folder, and once more: nothing is trained again."""
+    rows = [f'{i}.png,{"even" if i % 2 == 0 else "odd"}' for i in range(40)]
+    (tmp_path / 'labels.csv').write_text('\n'.join(row for row in rows))
+    command = [sys.executable, str(ROOT / 'tools/pretrain.py'), 'photos', '--out', 'run']
+    command += ['--labels', 'labels.csv', '--image-size', '64', '--hours', '0.12']
+    for repeated in (False, True):
+        result = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, 'PYTHONPATH': str(ROOT), 'CUDA_VISIBLE_DEVICES': ''},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr[-3000:]
+        assert ('finished before' in result.stdout) == repeated
+    plan = json.loads((tmp_path / 'run/plan.json').read_text())
+    assert plan['num_codes'] == 32
+    assert {'train.txt', 'held_out.txt', 'tokenizer.py', 'pretraining.py'} <= {
+        path.name for path in (tmp_path / 'run').iterdir()
+    }
+    page = (tmp_path / 'run/report.html').read_text()
+    assert 'What a few labels are worth' in page
+    assert 'get their right code' in page

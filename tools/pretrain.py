@@ -1,0 +1,84 @@
+"""From a folder of photos to a backbone: tokenizer, pretraining, what it is worth, and a report.
+
+    python tools/pretrain.py PHOTOS --out RUN
+
+Looks at the photos first, chooses image size, model, codes, batches and steps for this machine,
+prints the plan with its time, and asks nothing. RUN then holds the ordinary configs that it wrote,
+which the ordinary tools take, plan.json, the runs, export/ for other projects and report.html,
+which refreshes itself while the run goes on. The same command goes on where an earlier one has
+stopped. Labels are not needed; --labels says what the features are worth by them.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from own_run import run
+from own_teachers import TEACHERS
+
+import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
+from mmbeitv2.datasets.photo_folder import FOLDERS
+from mmbeitv2.launch.jobs import end_cleanly
+from mmbeitv2.launch.plan import SIZES
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('photos', type=Path, help='folder with photos at any depth')
+    parser.add_argument('--out', type=Path, required=True, metavar='RUN', help='folder to write')
+    parser.add_argument('--hours', type=float, help='for everything (default: usual lengths)')
+    parser.add_argument(
+        '--labels',
+        nargs='?',
+        const=FOLDERS,
+        metavar='CSV|FOLDER',
+        help='to judge by alone: a table whose lines are PHOTO,CLASS, photos relative to PHOTOS; '
+        'another folder, of class folders; alone, where PHOTOS has class folders',
+    )
+    weights = parser.add_argument_group('weights to start from')
+    weights.add_argument(
+        '--teacher',
+        metavar='NAME',
+        help=f'{", ".join(TEACHERS)} or timm:MODEL, each also with @FILE for its weights '
+        '(default: clip on a GPU, lite0 on a CPU)',
+    )
+    weights.add_argument('--tokenizer', metavar='CHECKPOINT', help='take this one, and train none')
+    weights.add_argument(
+        '--from',
+        dest='start',
+        metavar='CHECKPOINT',
+        help='go on from this backbone; with the tokenizer that it was trained with, from its head '
+        'and aggregation too',
+    )
+    choices = parser.add_argument_group('what is chosen otherwise')
+    choices.add_argument('--size', choices=list(SIZES), help='of the model')
+    choices.add_argument('--image-size', type=int, help='in pixels, a multiple of 16')
+    choices.add_argument('--codes', type=int, help='of the tokenizer')
+    choices.add_argument(
+        '--value-range',
+        type=float,
+        nargs=2,
+        metavar=('BLACK', 'WHITE'),
+        help='of photos of float or 32-bit numbers',
+    )
+    choices.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--plan', action='store_true', help='print the plan, and end')
+    args = parser.parse_args(argv)
+    if args.hours is not None and not args.hours > 0:
+        parser.error(f'--hours is {args.hours}, allowed: above 0')
+    if args.tokenizer is not None and args.teacher is not None:
+        parser.error('--teacher teaches a tokenizer, but --tokenizer gives one: leave one out')
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(argv)
+    run(args)
+
+
+if __name__ == '__main__':
+    end_cleanly(main)
