@@ -59,7 +59,8 @@ class Deployable:
     @property
     def bound_to_size(self) -> str:
         """Why one graph serves one size only; empty where it serves all."""
-        if self.vit.rel_pos_bias is not None or self.vit.blocks[0].attn.grid is not None:
+        blocks: Any = self.vit.blocks
+        if self.vit.rel_pos_bias is not None or blocks[0].attn.grid is not None:
             return (
                 'it resizes its relative position bias at run time, by splines that no graph holds'
             )
