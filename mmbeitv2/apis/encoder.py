@@ -11,6 +11,7 @@ from mmbeitv2.checkpoints.translation import Checkpoint, open_checkpoint
 from mmbeitv2.engine.precision import Precision, choose_precision
 from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.building import build_backbone, build_pretrained, build_tokenizer
+from mmbeitv2.models.token_features import token_features
 from mmbeitv2.models.vit import VisionTransformer
 from mmbeitv2.models.vqkd import VQKDTokenizer
 
@@ -91,7 +92,8 @@ class PhotoEncoder:
             )
         pixels = pixels.to(self.device, non_blocking=True)
         with self.precision.autocast(self.device.type):
-            features = self._tokens(pixels)
+            views = for_tokenizer(pixels) if self.kind == 'tokenizer' else for_backbone(pixels)
+            features = token_features(self.vit, views, self.kind == 'tokenizer')
         if self.tokenizer is not None:
             # Not under autocast, which changes some codes.
             features['codes'] = self.tokenizer.tokenize(for_tokenizer(pixels))
@@ -99,18 +101,6 @@ class PhotoEncoder:
             name: (value.float() if value.is_floating_point() else value).cpu()
             for name, value in features.items()
         }
-
-    def _tokens(self, pixels: Tensor) -> dict[str, Tensor]:
-        vit, tokenizer = self.vit, self.kind == 'tokenizer'
-        x, grid = vit.embed((for_tokenizer if tokenizer else for_backbone)(pixels))
-        x = vit.layers(x, grid, vit.shared_bias(grid))
-        # A tokenizer's `fc_norm` is one of every token, a classifier's one of the patches' mean.
-        norm = vit.norm or (vit.fc_norm if tokenizer else None)
-        x = x.float() if norm is None else norm(x).float()
-        mean = x[:, 1:].mean(1)
-        if vit.fc_norm is not None and not tokenizer:
-            mean = vit.fc_norm(mean)
-        return dict(cls=x[:, 0], mean=mean, patches=x[:, 1:])
 
 
 def load_encoder(

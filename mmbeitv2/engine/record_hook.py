@@ -2,10 +2,8 @@
 
 import importlib.metadata
 import json
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.dist import get_world_size, master_only
@@ -13,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mmbeitv2
+from mmbeitv2.checkout import git_state
 from mmbeitv2.registry import HOOKS
 
 
@@ -34,25 +33,7 @@ class RunRecordHook(Hook):
             devices=devices or ['cpu'],
             python=sys.version.split()[0],
             packages=dict(sorted((d.name, d.version) for d in importlib.metadata.distributions())),
-            mmbeitv2=dict(version=mmbeitv2.__version__, **_git_state()),
+            mmbeitv2=dict(version=mmbeitv2.__version__, **git_state()),
         )
         path = Path(runner.log_dir, 'run.json')
         path.write_text(json.dumps(record, indent=1), encoding='utf-8')
-
-
-def _git_state() -> dict[str, Any]:
-    """Commit and changed files of the checkout that this package runs from; empty without one."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ['git', '-C', str(root), *arguments], capture_output=True, text=True, check=True
-        ).stdout
-
-    root = Path(mmbeitv2.__file__).resolve().parents[1]
-    if not (root / '.git').exists():
-        return {}
-    try:
-        changed = git('status', '--porcelain').splitlines()
-        return dict(commit=git('rev-parse', 'HEAD').strip(), changed=changed)
-    except (OSError, subprocess.CalledProcessError) as error:
-        return dict(git=f'not available: {error}')

@@ -161,7 +161,9 @@ class RelativePositionBias(nn.Module):
 
 def resize_absolute_position(pos_embed: Tensor, source: Grid, target: Grid) -> Tensor:
     """Resize absolute position embeddings ``(1, 1 + N, C)`` bicubically; [CLS] is kept."""
-    if source == target:
+    # Sides that an export leaves free are not compared, which would fix them: at the learned size
+    # bicubic weights are 0 and 1, and nothing changes.
+    if not any(isinstance(side, torch.SymInt) for side in target) and source == target:
         return pos_embed
     cls_token, patches = pos_embed[:, :1], pos_embed[:, 1:]
     patches = patches.reshape(1, *source, -1).permute(0, 3, 1, 2)

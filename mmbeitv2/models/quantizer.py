@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmbeitv2.checks import check_count, check_flag, check_number, is_count
 from mmbeitv2.errors import InputError
+from mmbeitv2.models.shortcuts import is_traced
 from mmbeitv2.registry import MODELS
 
 # Similarities held at a time, whatever the batch and the codebook: on a CPU as many as stay in its
@@ -33,6 +34,9 @@ def nearest_codes(z: Tensor, codebook: Tensor) -> Tensor:
     Returns:
         int64 ``(N,)`` in 0 … K − 1; the first of codes that are equally near.
     """
+    if is_traced():
+        # Chunks would be counted for the example's batch, and a graph is to serve every other.
+        return (z @ codebook.t()).argmax(dim=1)
     rows = max(1, (CHUNK_CPU if z.is_cpu else CHUNK_GPU) // codebook.shape[0])
     return torch.cat([_argmax(chunk @ codebook.t()) for chunk in z.split(rows)])
 

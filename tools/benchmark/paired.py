@@ -22,6 +22,7 @@ from mmbeitv2.launch.processor import processor_name
 
 OURS = 'ours'
 PACKAGES = ('torch', 'timm', 'mmengine', 'mmpretrain', 'mmsegmentation', 'vector-quantize-pytorch')
+PACKAGES = (*PACKAGES, 'onnxruntime')
 
 
 def parser(doc: str, batch: int, pairs: int = 5) -> argparse.ArgumentParser:
@@ -117,7 +118,8 @@ def compare(steps: Mapping[str, Step], args: argparse.Namespace) -> dict:
         peak_mb=peaks,
         speedup={p: _ratios(turns, p) for p in peers},
         cpu_speedup={p: _ratios(cpu_turns, p) for p in peers if args.device == 'cpu'},
-        memory={p: peaks[OURS] / peaks[p] for p in peers},
+        # Of another runtime's memory torch knows nothing.
+        memory={p: peaks[OURS] / peaks[p] for p in peers if peaks[p]},
     )
 
 
@@ -153,12 +155,14 @@ def table(title: str, result: dict) -> str:
     for name, turns in result['turns'].items():
         second = statistics.median(turns)
         line = f'{name:<30}{second:>9.4g} {result["batch"] / second:>9.4g} '
-        line += f'{result["peak_mb"][name]:>8.0f} '
+        peak = result['peak_mb'][name]
+        line += f'{peak:>8.0f} ' if peak else f'{"–":>8} '
         if name != OURS:
             for kind in ('speedup', 'cpu_speedup'):
                 ratio = result[kind].get(name)
                 line += f'{shown(ratio) if ratio else "–":>20} '
-            line += f'{result["memory"][name]:.3f}'
+            memory = result['memory'].get(name)
+            line += '–' if memory is None else f'{memory:.3f}'
         lines.append(line.rstrip())
     return '\n'.join(lines)
 

@@ -1,0 +1,1 @@
+"""A trained model as one file that runs without this package, and the proof that it is the same."""
