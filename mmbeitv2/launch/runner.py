@@ -14,7 +14,7 @@ import torch.distributed
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -116,6 +116,9 @@ def load_weights(runner: Runner, checkpoint: str) -> None:
     state, metadata = read_weights(checked_source(checkpoint))
     naming = find_naming(state)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if isinstance(model, BaseTTAModel):
+        # Flipped and scaled views wrap it as well.
+        model = model.module
     # A model of the project that the file comes from takes it as it is.
     if naming is not None and naming.signature not in model.state_dict():
         load_exactly(model, translate(state, checkpoint, metadata))
