@@ -96,6 +96,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--teacher', metavar='CONFIG', help='of VQ-KD, whose teacher is compared')
     parser.add_argument('--json', type=Path, help='write the accuracies of every draw here too')
+    parser.add_argument(
+        '--value-range',
+        type=float,
+        nargs=2,
+        metavar=('BLACK', 'WHITE'),
+        help='of photos of float or 32-bit numbers',
+    )
     return parser.parse_args(argv)
 
 
@@ -114,7 +121,10 @@ def networks(args: argparse.Namespace) -> dict[str, BEiTV2]:
 
 @torch.no_grad()
 def features_of(
-    paths: Sequence[Path], models: Mapping[str, BEiTV2], teacher: Config | None
+    paths: Sequence[Path],
+    models: Mapping[str, BEiTV2],
+    teacher: Config | None,
+    value_range: Sequence[float] | None = None,
 ) -> dict[str, Tensor]:
     """Features of all photos by name, ``(N, C)`` each."""
     found: dict[str, list[Tensor]] = {}
@@ -123,7 +133,7 @@ def features_of(
     if teacher is not None:
         network = build_teacher(teacher.model.teacher, teacher.model.encoder.get('in_chans', 3))
     for start in tqdm(range(0, len(paths), BATCH), desc='features', unit='batch', leave=False):
-        pixels = read_photos(paths[start : start + BATCH], size)
+        pixels = read_photos(paths[start : start + BATCH], size, value_range)
         for name, value in _features(pixels, models, network):
             found.setdefault(name, []).append(value)
     return {name: torch.cat(values) for name, values in found.items()}
@@ -175,7 +185,7 @@ def ask(args: argparse.Namespace) -> dict[str, Answer]:
         raise InputError('more folders than one, and --train-photos, need --train FOLDER.')
     folder = args.folders[0]
     photos = find_photos(folder, args.groups)
-    features = features_of(photos.paths, networks(args), teacher_of(args))
+    features = features_of(photos.paths, networks(args), teacher_of(args), args.value_range)
     results = {OTHER_PHOTOS: evaluate(features, photos.classes, args.shots, args.draws)}
     print(table(f'{folder}, {OTHER_PHOTOS}', results[OTHER_PHOTOS]))
     if photos.groups is None:
@@ -217,7 +227,7 @@ def ask_others(args: argparse.Namespace) -> dict[str, Answer]:
     labels = [[names.index(name) for name in photos.classes] for photos in sets]
     drawn = draws_of(labels[0], args.shots, args.draws, training.groups)
     paths = [path for photos in sets for path in photos.paths]
-    features = features_of(paths, networks(args), teacher_of(args))
+    features = features_of(paths, networks(args), teacher_of(args), args.value_range)
     features = {k: v.split([len(s.paths) for s in sets]) for k, v in features.items()}
     results = {}
     for number, folder in enumerate(args.folders, 1):

@@ -169,7 +169,7 @@ def sections(run: Path, out: Path, answers: dict[str, Any] | None) -> Iterator[S
     asked = json.loads((run / ASKED).read_text())
     names = (run / 'held_out.txt').read_text(encoding='utf-8').splitlines()
     photos = [Path(asked['photos'], name) for name in style.evenly_spaced(names, CODED_PHOTOS)]
-    coded = codes.encode_images(tokenizer, style.read_images(photos))
+    coded = codes.encode_images(tokenizer, style.read_images(photos, asked['value_range']))
     codes.code_mosaic(coded, out / 'code_mosaic.png')
     yield Section(
         'Patches with the same code',
@@ -249,8 +249,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows,
             list(sections(args.run, out, answers)),
             facts_of(args.run),
-            f'<style>{OWN_STYLE}</style>\n'
-            + looks_of(args.run, list(stage_states(args.run, STAGES[-1]))),
+            looks_of(args.run, list(stage_states(args.run, STAGES[-1]))),
+            OWN_STYLE,
         )
         (out / 'summary.txt').write_text(f'{verdict}\n\n{text_table(rows)}\n')
         (out / 'results.json').write_text(json.dumps([row.as_json() for row in rows], indent=1))

@@ -1,6 +1,7 @@
 """What `mmbeitv2 pretrain` does: look, choose, time, write configs, then run each in its turn."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -38,6 +39,8 @@ TOOLS = tools_folder()
 LABELLED = 'labelled'
 SHOTS = (1, 2, 5, 10, 20)
 SECONDS_BETWEEN_PAGES = 15
+# How every teacher begins what it says of weights that it could not get.
+WEIGHTS_OF_TEACHER = re.compile(r'weights .*of the .*teacher')
 
 
 def asked_for(args: Namespace) -> dict[str, Any]:
@@ -181,7 +184,7 @@ def what_failed(said: str) -> str:
     lines = said.splitlines()
     if not lines or not lines[-1].startswith('error: '):
         return said
-    way = ' (here: --teacher NAME@FILE)' if 'of the teacher' in lines[-1] else ''
+    way = ' (here: --teacher NAME@FILE)' if WEIGHTS_OF_TEACHER.search(lines[-1]) else ''
     return f'{lines[-1]}{way}\n'
 
 
@@ -269,6 +272,7 @@ def judging(args: Namespace, plan: Plan, newest: Path) -> ToolJob:
         *('--shots', *map(str, SHOTS)),
         *('--config', str(args.out / 'pretraining.py')),
         *teacher,
+        *(('--value-range', *map(str, args.value_range)) if args.value_range else ()),
         *('--json', str(folder / 'answers.json')),
     )
     return ToolJob(folder, 1, None, command, newest)

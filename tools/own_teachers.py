@@ -2,11 +2,11 @@
 
 import importlib.util
 import os
-import socket
+from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
 
 import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
+from mmbeitv2.checkpoints.hub import why_silent
 from mmbeitv2.checkpoints.sources import is_missing
 from mmbeitv2.errors import InputError, MissingFileError
 
@@ -26,7 +26,6 @@ TEACHERS: dict[str, dict[str, Any]] = dict(
 # Where a weight file is named in a teacher's config.
 FILE_KEYS = dict(clip='pretrained', dino='checkpoint', lite0='checkpoint')
 TIMM = 'timm:'
-SECONDS = 3
 
 
 def teacher_config(asked: str | None, device: str) -> dict[str, Any]:
@@ -61,16 +60,9 @@ def teacher_config(asked: str | None, device: str) -> dict[str, Any]:
     return config
 
 
+@cache
 def offline() -> dict[str, str]:
     """Variables that spare a machine without network the minute of retries; none with one."""
     if 'HF_HUB_OFFLINE' in os.environ:
         return {}
-    from huggingface_hub import constants
-
-    address = urlsplit(constants.ENDPOINT)
-    port = address.port or (443 if address.scheme == 'https' else 80)
-    try:
-        socket.create_connection((address.hostname, port), SECONDS).close()
-    except OSError:
-        return dict(HF_HUB_OFFLINE='1')
-    return {}
+    return {} if why_silent() is None else dict(HF_HUB_OFFLINE='1')

@@ -58,7 +58,7 @@ def weights_from_hub(source: str) -> Path:
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     wanted = parse_hub_source(source)
-    silence = _silence()
+    silence = why_silent()
     if silence is not None:
         kept = kept_from_hub(source)
         if kept is None:
@@ -141,7 +141,7 @@ def _one_line(source: str, wanted: HubSource) -> Iterator[None]:
         raise _unreachable(source, error) from error
 
 
-def _silence() -> Exception | None:
+def why_silent() -> Exception | None:
     """Why the hub does not answer; None if it does.
 
     Asked once: its client tries for half a minute where there is no network.

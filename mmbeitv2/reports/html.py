@@ -93,6 +93,7 @@ def render_report(
     sections: Sequence[Section],
     facts: Mapping[str, str],
     more: str = '',
+    style: str = '',
 ) -> str:
     """Write the page.
 
@@ -103,7 +104,8 @@ def render_report(
         measurements: of the summary table, grouped by their data.
         sections: in order.
         facts: date, versions, machine, seeds and the like, shown at the end.
-        more: HTML of further parts, behind the summary, with its own ``style``.
+        more: HTML of further parts, behind the summary.
+        style: CSS of those parts.
 
     Returns:
         HTML that needs no other file.
@@ -119,7 +121,7 @@ def render_report(
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n'
+        f'<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n<main>\n'
         f'<h1>{escape(title)}</h1>\n'
         f'<p class="verdict">{escape(verdict)}</p>\n<p class="lead">{escape(lead)}</p>\n'
         f'<section>\n<h2>Summary</h2>\n{tables}'

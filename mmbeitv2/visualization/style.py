@@ -115,13 +115,19 @@ def show_picture(axes: Axes, pixels: np.ndarray | Image.Image, title: str = '') 
         axes.set_title(title, loc='center', fontsize=9)
 
 
-def read_images(paths: Sequence[str | Path]) -> list[Image.Image]:
+def read_images(
+    paths: Sequence[str | Path], value_range: Sequence[float] | None = None
+) -> list[Image.Image]:
     """Read RGB photos, as training does.
+
+    Args:
+        paths: of the photos.
+        value_range: black and white of float and 32-bit images, see ``LoadImage``.
 
     Raises:
         FileNotFoundError: names the first missing file.
     """
-    return [read_rgb(path) for path in paths]
+    return [read_rgb(path, value_range=value_range) for path in paths]
 
 
 def evenly_spaced(items: Sequence[Any], count: int) -> list[Any]:

@@ -1,9 +1,11 @@
 """One command from a folder of photos: what it refuses, and the whole of it."""
 
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,15 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        pass
 
 
 @pytest.fixture
@@ -118,13 +129,52 @@ def test_labels_come_from_a_table_other_folders_or_the_photos_own(tool, photos, 
     assert judged_by(tool, tmp_path / 'linked', 'folders').keys() == {'even', 'odd'}
 
 
+@pytest.mark.parametrize(
+    'said',
+    [
+        "the weights of the teacher model='dino' could not be downloaded: no network",
+        "the weights 'openai' of the CLIP teacher 'ViT-B-16' could not be downloaded: no network",
+    ],
+)
+def test_weights_that_a_teacher_lacks_are_given_by_this_commands_option(tool, said):
+    import own_run
+
+    printed = own_run.what_failed(f'a warning\nerror: {said}\n')
+    assert printed == f'error: {said} (here: --teacher NAME@FILE)\n'
+    assert own_run.what_failed('a traceback\nKeyError: 1\n') == 'a traceback\nKeyError: 1\n'
+
+
+def test_the_hub_is_asked_as_its_own_client_asks_it(tool, monkeypatch):
+    """Behind a proxy it answers where no direct connection can be made."""
+    import own_teachers
+    from huggingface_hub import constants
+
+    monkeypatch.delenv('HF_HUB_OFFLINE', raising=False)
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f'http://127.0.0.1:{server.server_port}'
+        monkeypatch.setattr(constants, 'ENDPOINT', place)
+        assert own_teachers.offline.__wrapped__() == {}
+        server.shutdown()
+    # Nobody listens there any more.
+    assert own_teachers.offline.__wrapped__() == dict(HF_HUB_OFFLINE='1')
+
+
 @pytest.mark.slow
 def test_from_photos_to_a_page(photos, tmp_path):
     """The whole command, from another folder, and once more: nothing is trained again."""
-    rows = [f'{i}.png,{"even" if i % 2 == 0 else "odd"}' for i in range(40)]
+    # Photos of numbers from 0 to 1 among them, labelled ones too, need the range in every stage.
+    for i in range(0, 120, 8):
+        grey = np.asarray(Image.open(photos / f'{i}.png').convert('L'), np.float32) / 255
+        (photos / f'{i}.png').unlink()
+        Image.fromarray(grey).save(photos / f'{i}.tif')
+    rows = [
+        f'{i}.{"tif" if i % 8 == 0 else "png"},{"even" if i % 2 == 0 else "odd"}' for i in range(40)
+    ]
     (tmp_path / 'labels.csv').write_text('\n'.join(row for row in rows))
     command = [sys.executable, str(ROOT / 'tools/pretrain.py'), 'photos', '--out', 'run']
-    command += ['--labels', 'labels.csv', '--image-size', '64', '--hours', '0.12']
+    command += ['--labels', 'labels.csv', '--image-size', '64']
+    command += ['--value-range', '0', '1']
     for repeated in (False, True):
         result = subprocess.run(
             command,
