@@ -68,14 +68,28 @@ def _geometric_offsets(source: int, target: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-@torch.inference_mode(mode=False)  # the cached tensor must serve training too
-def _resize_matrix(source: int, target: int, device: torch.device) -> Tensor:
+def _resize_weights(source: int, target: int) -> np.ndarray:
     """Linear map of one axis: values at ``source`` offsets to values at ``target`` offsets."""
     x = _geometric_offsets(source, target)
     wanted = np.clip(np.arange(target) - target // 2, x[0], x[-1])
     degree = min(3, source - 1)
-    matrix = make_interp_spline(x, np.eye(source), k=degree)(wanted)
-    return torch.from_numpy(matrix).float().to(device)
+    return make_interp_spline(x, np.eye(source), k=degree)(wanted).astype(np.float32)
+
+
+@torch.inference_mode(mode=False)  # the cached tensor must serve training too
+def _resize_tensor(source: int, target: int, device: torch.device) -> Tensor:
+    return torch.from_numpy(_resize_weights(source, target)).to(device)
+
+
+_kept_resize_tensor = lru_cache(maxsize=64)(_resize_tensor)
+
+
+def _resize_matrix(source: int, target: int, table: Tensor) -> Tensor:
+    """The map of one axis where ``table`` is, kept on its device."""
+    # Where tensors have no values, as in an export, this one has none either: it must not outlive
+    # the trace, and serve the model that is run behind it.
+    kept = type(table) in (Tensor, nn.Parameter)
+    return (_kept_resize_tensor if kept else _resize_tensor)(source, target, table.device)
 
 
 def resize_relative_position_bias(table: Tensor, source: Grid, target: Grid) -> Tensor:
@@ -96,8 +110,8 @@ def resize_relative_position_bias(table: Tensor, source: Grid, target: Grid) -> 
     offsets, cls_rows = table[:-NUM_CLS_OFFSETS], table[-NUM_CLS_OFFSETS:]
     source_size = (2 * source[0] - 1, 2 * source[1] - 1)
     target_size = (2 * target[0] - 1, 2 * target[1] - 1)
-    by_row = _resize_matrix(source_size[0], target_size[0], table.device).to(table.dtype)
-    by_column = _resize_matrix(source_size[1], target_size[1], table.device).to(table.dtype)
+    by_row = _resize_matrix(source_size[0], target_size[0], table).to(table.dtype)
+    by_column = _resize_matrix(source_size[1], target_size[1], table).to(table.dtype)
     resized = torch.einsum(
         'ar,rch,bc->abh', by_row, offsets.reshape(*source_size, heads), by_column
     )

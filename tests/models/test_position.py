@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing import assert_close
 
 from mmbeitv2.models.position import (
@@ -110,3 +111,16 @@ def test_absolute_positions_keep_cls_and_follow_the_grid():
         resize_absolute_position(constant, (4, 4), (6, 5))[:, 1:], torch.full((1, 30, 6), 0.25)
     )
     assert resize_absolute_position(embedding, (4, 4), (4, 4)) is embedding
+
+
+def test_a_size_that_was_traced_first_has_values_afterwards():
+    """An export at another size left its map without values to the model that ran behind it."""
+    grid, wanted = (3, 5), (4, 7)
+    with FakeTensorMode():
+        traced = RelativePositionBias(grid, 2)(wanted)
+    assert type(traced) is not torch.Tensor
+    bias = RelativePositionBias(grid, 2)
+    torch.nn.init.normal_(bias.relative_position_bias_table)
+    found = bias(wanted)
+    assert type(found) is torch.Tensor
+    assert found.detach().numpy().std() > 0.1
