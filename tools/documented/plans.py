@@ -69,6 +69,11 @@ REPLACEMENTS = (
         'a few photos',
     ),
     (
+        r'^(mmbeitv2 export \S+/finetune_pretrained) ',
+        r'\1 --config configs/demo/finetune_demo.py ',
+        'with its config, which random weights do not note',
+    ),
+    (
         r'^mmbeitv2 pretrain data/own/train (.*)$',
         r'mmbeitv2 pretrain data/own-train \1 --plan',
         'the plan alone',

@@ -25,6 +25,7 @@ DEMO_STAGES = {
     'vqkd': 'vqkd/epoch_3.pth',
     'beitv2': 'seed0/pretrain/epoch_9.pth',
     'upernet': 'seed0/segment_random/iter_400.pth',
+    'finetune': 'seed0/finetune_pretrained/epoch_4.pth',
 }
 # As docs/openmmlab.md has it.
 OWN_CONFIG = "_base_ = 'mmbeitv2::beitv2_vit-b16_300e.py'\ndata_root = 'data/my_photos/'\n"
