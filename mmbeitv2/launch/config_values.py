@@ -211,6 +211,7 @@ def _check_ends(cfg: Config) -> None:
         key = f'param_scheduler.{index}.end'
         if isinstance(end, int) and end <= begin:
             raise InputError(f'{key} is {end}, allowed: more than its begin, {begin}')
+        _warn_of_one_step(scheduler, f'param_scheduler.{index}')
         unit = 'max_epochs' if scheduler.get('by_epoch', True) else 'max_iters'
         last = cfg.train_cfg.get(unit)
         if isinstance(end, int) and isinstance(last, int) and end > last:
@@ -220,3 +221,19 @@ def _check_ends(cfg: Config) -> None:
                 logger='current',
                 level=logging.WARNING,
             )
+
+
+def _warn_of_one_step(scheduler: Mapping[str, Any], key: str) -> None:
+    """Say where a warm-up never rises: mmengine's ends one step before its ``end``."""
+    # With one more option its steps are iterations, of which an epoch has many.
+    if scheduler.get('type') != 'LinearLR' or scheduler.get('convert_to_iter_based'):
+        return
+    begin, end, factor = (scheduler.get(name) for name in ('begin', 'end', 'start_factor'))
+    if end == (begin or 0) + 1 and isinstance(factor, int | float) and factor < 1:
+        print_log(
+            f'{key} warms up over one step, in which the rate stays at start_factor={factor:g} of '
+            f'itself, and what follows goes on from there: set {key}.end to {end + 1} or more, or '
+            'leave it out',
+            logger='current',
+            level=logging.WARNING,
+        )

@@ -103,6 +103,7 @@ LONG = (
     (r'small_data\.py --minutes', None),
     (r'example_fashion_mnist\.(sh|py)\b', 8),
     (r'vit-l16|beitv2-l16', 5),
+    (r'benchmark/export\.py', 8),
 )
 # A pattern, and what such a command needs that no machine has by itself.
 NEEDS = (
