@@ -234,6 +234,7 @@ class TestRefusals:
             check_options(Path(name), Options(**options))
         assert '\n' not in str(caught.value)
 
+    @pytest.mark.needs_torch('2.7', 'exports')
     def test_a_missing_package_names_the_command(self, monkeypatch):
         monkeypatch.setitem(sys.modules, 'onnxscript', None)
         with pytest.raises(ImportError, match=r"onnxscript.*: pip install 'mmbeitv2\[export\]'"):
@@ -246,6 +247,7 @@ class TestRefusals:
                 check_format(to, None, False)
         check_format('torchscript', None, False)
 
+    @pytest.mark.needs_torch('2.7', 'exports')
     def test_a_bias_that_is_resized_at_run_time_has_one_size(self, pretrained_checkpoint, export):
         with pytest.raises(UserError, match='resizes its relative position bias at run time'):
             export(pretrained_checkpoint, 'torch-export', 'm.pt2', free_size=True)

@@ -82,11 +82,12 @@ class TestDeepSpeed:
             read_state_dict(file)
 
 
+@pytest.mark.needs_torch('2.3', 'files of distributed checkpoints')
 class TestFSDP:
     def test_a_folder_of_shards_that_torch_wrote_is_called_so(self, tmp_path):
         from torch.distributed.checkpoint import FileSystemWriter, save
 
-        save(dict(WEIGHTS), storage_writer=FileSystemWriter(tmp_path / 'run'), no_dist=True)
+        save(dict(WEIGHTS), storage_writer=FileSystemWriter(tmp_path / 'run'))
         (shard,) = (tmp_path / 'run').glob('*.distcp')
         for source in (tmp_path / 'run', shard):
             with pytest.raises(InputError, match=r'written by FSDP, .*dcp_to_torch FOLDER FILE'):
@@ -96,7 +97,7 @@ class TestFSDP:
         from torch.distributed.checkpoint import FileSystemWriter, save
         from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
-        save(dict(AVERAGE), storage_writer=FileSystemWriter(tmp_path / 'run'), no_dist=True)
+        save(dict(AVERAGE), storage_writer=FileSystemWriter(tmp_path / 'run'))
         dcp_to_torch_save(tmp_path / 'run', tmp_path / 'whole.pth')
         assert read_state_dict(tmp_path / 'whole.pth')['a.weight'].sum() == 2
 

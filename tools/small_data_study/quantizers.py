@@ -50,9 +50,12 @@ class FreeQuantizer(nn.Module):
             library's commitment loss, 0 for FSQ.
         """
         with torch.autocast(z.device.type, enabled=False):
-            found: Any = self.inner(z.float())
+            # As tokens, for which all releases of the library have one word.
+            found: Any = self.inner(z.float().flatten(2).transpose(1, 2))
         z_q, codes, *loss = found
-        return z_q, codes.long(), loss[0] if loss else z_q.new_zeros(())
+        z_q = z_q.transpose(1, 2).reshape(z.shape)
+        codes = codes.long().reshape(z.shape[0], *z.shape[2:])
+        return z_q, codes, loss[0] if loss else z_q.new_zeros(())
 
 
 def make_quantizer(name: str, num_codes: int, code_dim: int) -> FreeQuantizer:
@@ -74,7 +77,7 @@ def make_quantizer(name: str, num_codes: int, code_dim: int) -> FreeQuantizer:
             f'{name} needs vector-quantize-pytorch ({error}): install the extra "benchmark"'
         ) from error
     if name == 'simvq':
-        inner: nn.Module = SimVQ(dim=code_dim, codebook_size=num_codes, channel_first=True)
+        inner: nn.Module = SimVQ(dim=code_dim, codebook_size=num_codes)
     elif num_codes in FSQ_LEVELS:
         inner = FSQ(list(FSQ_LEVELS[num_codes]), dim=code_dim)
     else:
