@@ -85,6 +85,27 @@ def read_weights(
     if not isinstance(content, dict):
         raise InputError(f'{source} holds a {type(content).__name__}, expected a dictionary.')
     metadata = content.get(METADATA_KEY, {})
+    weights = weights_in(content, source, keys, ema)
+    return weights, metadata if isinstance(metadata, dict) else {}
+
+
+def weights_in(
+    content: dict[str, Any],
+    source: str | Path,
+    keys: Sequence[str] = WEIGHT_KEYS,
+    ema: bool = False,
+) -> dict[str, Tensor]:
+    """Weights among all that a checkpoint file holds.
+
+    Args:
+        content: of the file.
+        source: of it, for messages.
+        keys: see :func:`read_weights`.
+        ema: likewise.
+
+    Raises:
+        ValueError: there are none, or a part of a model, or no average where one is asked for.
+    """
     check_whole(content, source)
     key = chosen_key(content, keys, ema, source)
     content = content if key is None else content[key]
@@ -101,7 +122,7 @@ def read_weights(
             raise InputError(
                 f'{source}: {name} is {kind}, allowed: dense tensors; save it again as such.'
             )
-    return weights, metadata if isinstance(metadata, dict) else {}
+    return weights
 
 
 def read_training_checkpoint(

@@ -15,7 +15,7 @@ from torch import nn
 
 from mmbeitv2.checkpoints.loading import load_exactly
 from mmbeitv2.checkpoints.noted_config import noted_config
-from mmbeitv2.checkpoints.reading import read_training_checkpoint
+from mmbeitv2.checkpoints.reading import read_training_checkpoint, weights_in
 from mmbeitv2.checkpoints.translation import Checkpoint, translate
 from mmbeitv2.errors import InputError, NotInstalledError
 from mmbeitv2.registry import class_name
@@ -64,8 +64,7 @@ def load_fine_tuned(
         ImportError: mmsegmentation is missing.
     """
     content = read_training_checkpoint(checkpoint)
-    weights = content.get('state_dict', content)
-    opened = translate(dict(weights), str(checkpoint))
+    opened = translate(weights_in(content, checkpoint), str(checkpoint))
     if opened.kind != kind:
         raise InputError(
             f'{opened} holds no {"segmenter" if kind == "segmentation" else kind}: {CURES[kind]}'

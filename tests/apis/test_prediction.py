@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain import ImageClassificationInferencer
 from mmseg.apis import inference_model, init_model
@@ -14,7 +15,10 @@ from photo_files import write_photo
 from PIL import Image
 
 from mmbeitv2.apis import Segmenter, classify
+from mmbeitv2.checkpoints.translation import open_checkpoint
 from mmbeitv2.errors import UserError
+from mmbeitv2.exchange.exporting import export
+from mmbeitv2.exchange.writing import write_file
 
 
 def rewrite(checkpoint, **changes):
@@ -115,14 +119,23 @@ def test_a_checkpoint_of_another_kind_is_one_line(
 
 
 def test_a_checkpoint_without_config_needs_one(classifier, photos):
-    from mmengine.config import Config
-
     config, checkpoint = classifier
     rewrite(checkpoint, cfg=None, dataset_meta=None)
     with pytest.raises(ValueError, match='does not hold the config of its run'):
         classify(checkpoint, photos)
     found = classify(checkpoint, photos, Config.fromfile(config))
     assert found.classes == list('01234567')
+
+
+@pytest.mark.parametrize('project', ['official', 'mmpretrain', 'timm', 'safetensors'])
+def test_a_file_of_another_project_gives_the_same_scores(classifier, photos, project, tmp_path):
+    config, checkpoint = classifier
+    file = tmp_path / ('file.safetensors' if project == 'safetensors' else 'file.pth')
+    exported = export(open_checkpoint(checkpoint), project)
+    write_file(file, project, exported.state, {})
+    ours = classify(checkpoint, photos, precision='float32')
+    theirs = classify(file, photos, Config.fromfile(config), precision='float32')
+    np.testing.assert_allclose(theirs.scores, ours.scores, atol=1e-6)
 
 
 @pytest.mark.parametrize(
