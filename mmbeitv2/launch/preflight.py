@@ -197,8 +197,7 @@ def _check_initial_weights(cfg: Config) -> None:
         option = TOKENIZER_VARIABLE if tokenizer and TOKENIZER_VARIABLE in cfg else key
         check_kind(checkpoint, 'tokenizer' if tokenizer else 'backbone')
         if is_missing(checkpoint):
-            near = nearest_names(checkpoint)
-            names = f'; published weights with a name like it: {", ".join(near)}' if near else ''
+            names = _names_like(checkpoint)
             if tokenizer:
                 raise MissingFileError(
                     f'the tokenizer {option}={checkpoint!r} does not exist. Either train it: '
@@ -234,11 +233,24 @@ def _check_load_from(cfg: Config) -> None:
         check_kind(load_from, next(kinds, 'classifier'))
         with local_file(load_from):
             return
-    if load_from and not _is_remote(load_from) and not Path(load_from).expanduser().is_file():
+    if not load_from or _is_remote(load_from):
+        return
+    # A run goes on from a file; weights come from whatever holds them, such as a run's folder.
+    if cfg.get('resume'):
+        missing = not Path(load_from).expanduser().is_file()
+    else:
+        missing = is_missing(load_from)
+    if missing:
         raise MissingFileError(
             f'the checkpoint {load_from!r} to load or resume from does not exist; '
             'plain `--resume` takes the newest one of the work directory'
+            f'{_names_like(load_from)}'
         )
+
+
+def _names_like(checkpoint: str) -> str:
+    near = nearest_names(checkpoint)
+    return f'; published weights with a name like it: {", ".join(near)}' if near else ''
 
 
 def _pretrained(node: Any, key: str) -> Iterator[tuple[str, str]]:

@@ -112,6 +112,20 @@ def test_missing_checkpoint_to_resume_from_is_found():
         preflight.check(Config({'load_from': 'nowhere.pth', 'resume': True}))
 
 
+def test_the_folder_of_a_run_is_tested_but_not_resumed_from(tmp_path):
+    (tmp_path / 'epoch_1.pth').touch()
+    (tmp_path / 'last_checkpoint').write_text('epoch_1.pth')
+    cfg = Config({'load_from': str(tmp_path)})
+    preflight.check(cfg, phases=('test',))
+    with pytest.raises(FileNotFoundError, match='to load or resume from does not exist'):
+        preflight.check(Config({**cfg, 'resume': True}))
+
+
+def test_a_misspelt_name_of_published_weights_to_test_is_told_the_nearest():
+    with pytest.raises(FileNotFoundError, match=r'a name like it: beitv2-b16-300e-in1k,'):
+        preflight.check(Config({'load_from': 'beitv2-b16-300e-in1'}), phases=('test',))
+
+
 class TestClassFolders:
     """Labels that folders are to give."""
 
