@@ -127,10 +127,13 @@ def _normalization(cfg: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[flo
         return (), (), False
     # Pretraining has them on the scale [0, 1], the hosts' preprocessors on [0, 255].
     unit = 1 if max(std) <= 1 else 255
-    loaders = [class_name(transform['type']) for transform in _test_pipeline(cfg)]
-    swaps = settings.get('to_rgb') or settings.get('bgr_to_rgb') or False
+    # Pretraining has no test.
+    pipeline = _pipeline(cfg, 'test') or _pipeline(cfg, 'train')
     # mmcv reads BGR, this project's crops RGB.
-    return _scaled(mean, unit), _scaled(std, unit), ('LoadImageFromFile' in loaders) != swaps
+    read_as_bgr = 'LoadImageFromFile' in [class_name(step['type']) for step in pipeline]
+    swaps = bool(settings.get('to_rgb') or settings.get('bgr_to_rgb'))
+    bgr = bool(pipeline) and read_as_bgr != swaps
+    return _scaled(mean, unit), _scaled(std, unit), bgr
 
 
 def _scaled(values: list[float], unit: int) -> tuple[float, ...]:
@@ -138,15 +141,15 @@ def _scaled(values: list[float], unit: int) -> tuple[float, ...]:
 
 
 def _centre(cfg: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    for transform in _test_pipeline(cfg):
+    for transform in _pipeline(cfg, 'test'):
         if class_name(transform['type']) == OUR_CROP:
             size = transform['size']
             return size, transform.get('short_side') or size
     return None, None
 
 
-def _test_pipeline(cfg: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return _get(cfg, 'test_dataloader', 'dataset', 'pipeline') or []
+def _pipeline(cfg: Mapping[str, Any], phase: str) -> list[dict[str, Any]]:
+    return _get(cfg, f'{phase}_dataloader', 'dataset', 'pipeline') or []
 
 
 def _get(node: Any, *keys: str) -> Any:
