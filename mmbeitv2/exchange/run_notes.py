@@ -59,6 +59,20 @@ class RunNotes:
         """Mean and standard deviation; ImageNet's, as all published models have, unless noted."""
         return (self.mean, self.std) if self.mean else (IMAGENET_MEAN, IMAGENET_STD)
 
+    @property
+    def normalization_of_rgb(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The same, for readers who have photos as RGB.
+
+        Raises:
+            ValueError: the model sees BGR.
+        """
+        if self.bgr:
+            raise InputError(
+                'the checkpoint was trained on photos in the order BGR, but what is written gets '
+                'RGB: train with to_rgb=True in data_preprocessor, or convert it for mmpretrain'
+            )
+        return self.normalization
+
     def resized_side(self, img_size: int) -> int:
         """Shorter side in pixels of a photo whose centre of ``img_size`` pixels is seen."""
         if self.centre == img_size and self.short_side:
