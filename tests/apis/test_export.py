@@ -260,7 +260,7 @@ class TestRefusals:
     def test_a_folder_that_cannot_be_written_is_one_line(self, tmp_path):
         (tmp_path / 'file').touch()
         with pytest.raises(
-            OSError, match='nothing can be written there .*another folder'
+            OSError, match=r'nothing can be written there .*another folder'
         ) as caught:
             check_options(tmp_path / 'file/m.pt', Options(to='torchscript'))
         assert '\n' not in str(caught.value)
