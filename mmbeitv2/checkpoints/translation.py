@@ -74,14 +74,14 @@ def open_checkpoint(
         img_size: side in pixels, or ``(height, width)``, of the images that positions were learned
             for, where the file does not note it; square unless given.
         wanted: what the weights are for, see :func:`mmbeitv2.checkpoints.catalogue.check_kind`;
-            published weights of another kind are not downloaded.
+            published weights of another kind are not downloaded, unless a part of them is taken.
         ema: see :func:`mmbeitv2.checkpoints.reading.read_weights`.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file holds code, or tensors of no known naming.
     """
-    if wanted is not None:
+    if wanted is not None and not prefix:
         check_kind(source, wanted)
     state, metadata = read_weights(source, trust, ema=ema)
     checkpoint = translate(with_prefix(state, prefix) or state, str(source), metadata)

@@ -4,6 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from mmbeitv2.launch import preflight
+from mmbeitv2.launch.initial_weights import TOKENIZER_CONFIG
 
 
 def classification(data_root, **dataset):
@@ -79,7 +80,7 @@ def test_missing_tokenizer_names_both_ways_to_get_one(tmp_path):
         preflight.check(pretraining(str(tmp_path / 'tokenizer.pth')))
     message = str(error.value)
     assert str(tmp_path / 'tokenizer.pth') in message
-    assert f'tools/train.py {preflight.TOKENIZER_CONFIG}' in message
+    assert f'tools/train.py {TOKENIZER_CONFIG}' in message
     assert '--cfg-options tokenizer_checkpoint=vqkd-b16-clip' in message
 
 
