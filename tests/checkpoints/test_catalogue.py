@@ -159,6 +159,13 @@ class TestFile:
             assert part in message
         assert not list(kept.glob('*.pth'))
 
+    def test_a_folder_that_cannot_be_written_is_one_line(self, one, kept):
+        # As of another user: there, but nobody may lock a file in it.
+        (kept / f'.{one}.lock').mkdir(parents=True)
+        with pytest.raises(OSError, match=r'cannot write .*checkpoints: .*TORCH_HOME') as error:
+            file_of(catalogue()['small'])
+        assert '\n' not in str(error.value)
+
     def test_a_proxy_is_asked(self, one, server, weights, monkeypatch):
         address = catalogue()['small'].addresses[0].replace('127.0.0.1', 'nowhere.invalid')
         entry = catalogue()['small'].__class__(
