@@ -94,8 +94,7 @@ def translate(
     state: dict[str, Tensor], source: str, metadata: dict[str, str] | None = None
 ) -> Checkpoint:
     """Bring tensors of any known project under our names, see :func:`open_checkpoint`."""
-    for wrapper in WRAPPERS:
-        state = {name.removeprefix(wrapper): value for name, value in state.items()}
+    state = unwrapped(state)
     naming = recognise(state, source)
     state = {n: v for n, v in state.items() if n not in naming.unread and not n.endswith(INDEX)}
     state = merge_qkv(rename_to_ours(state, naming.rules))
@@ -105,6 +104,13 @@ def translate(
         fill(state)
     filled = [name for name in state if name not in before]
     return Checkpoint(source, naming.project, kind, state, filled)
+
+
+def unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by the names that they have within the wrappers of a whole model."""
+    for wrapper in WRAPPERS:
+        state = {name.removeprefix(wrapper): value for name, value in state.items()}
+    return state
 
 
 def find_naming(state: dict[str, Tensor]) -> Naming | None:
