@@ -126,7 +126,7 @@ def weights_in(
 
 
 def read_training_checkpoint(
-    source: str | Path, device: torch.device | str = 'cpu'
+    source: str | Path, device: torch.device | str = 'cpu', mapped: bool = False
 ) -> TrainingCheckpoint:
     """All that a training checkpoint holds, of which nothing can run.
 
@@ -134,6 +134,7 @@ def read_training_checkpoint(
         source: see :func:`mmbeitv2.checkpoints.sources.local_file`; a file that a run of this
             project wrote, or of weights alone.
         device: where its tensors are wanted.
+        mapped: leave the tensors in the file, for those who want what is noted beside them.
 
     Returns:
         Its content: ``state_dict``, and of a run ``meta``, ``optimizer``, ``param_schedulers`` and
@@ -150,7 +151,8 @@ def read_training_checkpoint(
             moved = {name: value.to(device) for name, value in state.items()}
             content: object = dict(state_dict=moved)
         else:
-            content = _read_pytorch(path, source, device=device)
+            mmap = mapped and zipfile.is_zipfile(path)
+            content = _read_pytorch(path, source, device=device, mmap=mmap)
     if not isinstance(content, dict):
         raise InputError(f'{source} holds a {type(content).__name__}, expected a dictionary.')
     checkpoint = TrainingCheckpoint(content)
