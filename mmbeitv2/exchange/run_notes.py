@@ -20,6 +20,8 @@ RECORD = 'run.json'
 TIMESTAMP_LENGTH = len('20261126_082135')
 # The paper's test: the centre of 224 pixels of a photo whose shorter side has 256.
 CENTRE_OF_SHORT_SIDE = 224 / 256
+# mmcv's, and the one that stands for it in segmentation; this project's crops read RGB.
+BGR_LOADERS = ('LoadImageFromFile', 'LoadSegmentationImage')
 OUR_CROP = 'LoadCenterCrop'
 DECIMALS = 6
 
@@ -68,7 +70,7 @@ class RunNotes:
         """
         if self.bgr:
             raise InputError(
-                'the checkpoint was trained on photos in the order BGR, but what is written gets '
+                'the checkpoint was trained on photos in the order BGR, but here they are '
                 'RGB: train with to_rgb=True in data_preprocessor, or convert it for mmpretrain'
             )
         return self.normalization
@@ -86,11 +88,9 @@ def read_run_notes(source: str | Path) -> RunNotes:
     Args:
         source: see :func:`mmbeitv2.checkpoints.sources.local_file`.
     """
-    content = read_training_checkpoint(source)
-    meta = content.get('meta')
+    meta = read_training_checkpoint(source, mapped=True).get('meta')
     if not isinstance(meta, Mapping):
         return RunNotes()
-    del content
     cfg = _config(meta, str(source))
     experiment = str(meta.get('experiment_name', ''))
     with local_file(source) as path:
@@ -143,8 +143,7 @@ def _normalization(cfg: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[flo
     unit = 1 if max(std) <= 1 else 255
     # Pretraining has no test.
     pipeline = _pipeline(cfg, 'test') or _pipeline(cfg, 'train')
-    # mmcv reads BGR, this project's crops RGB.
-    read_as_bgr = 'LoadImageFromFile' in [class_name(step['type']) for step in pipeline]
+    read_as_bgr = any(class_name(step['type']) in BGR_LOADERS for step in pipeline)
     swaps = bool(settings.get('to_rgb') or settings.get('bgr_to_rgb'))
     bgr = bool(pipeline) and read_as_bgr != swaps
     return _scaled(mean, unit), _scaled(std, unit), bgr
