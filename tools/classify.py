@@ -15,7 +15,7 @@ import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is lef
 from mmbeitv2.apis.prediction import Classified, classify
 from mmbeitv2.datasets.listing import listed_lines
 from mmbeitv2.errors import ExistingFileError, InputError
-from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.config import config_of_run
 from mmbeitv2.launch.photo_arguments import add_photo_arguments, print_unread, reading_options
 from mmbeitv2.launch.user_errors import one_line_errors
 
@@ -32,7 +32,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', type=Path, metavar='FILE', help='.csv or .json (default: print)')
     parser.add_argument('--picture', type=Path, metavar='FILE.png', help='photos with their class')
     parser.add_argument('--top', type=int, default=5, metavar='K', help='classes a photo')
-    parser.add_argument('--config', help='of the run (default: the one in the checkpoint)')
+    parser.add_argument(
+        '--config', help='of the run (default: the checkpoint’s, or the catalogue’s)'
+    )
     parser.add_argument('--classes', metavar='FILE', help='names of the classes, one a line')
     parser.add_argument('--overwrite', action='store_true', help='replace FILE')
     add_photo_arguments(parser)
@@ -83,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
     found = classify(
         args.checkpoint,
         args.photos,
-        config=None if args.config is None else load_config(args.config),
+        config=config_of_run(args.config, args.checkpoint),
         classes=args.classes and [text for _, text in listed_lines(args.classes)],
         progress=True,
         **options,

@@ -23,7 +23,7 @@ from mmbeitv2.exchange.deployment.formats import DEFAULT_OPSET, OPSETS, SUFFIXES
 from mmbeitv2.exchange.deployment.graphs import INPUTS
 from mmbeitv2.exchange.deployment.options import PRECISIONS, Options, check_options
 from mmbeitv2.exchange.deployment.sources import PARTS, open_deployable
-from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.config import config_of_run
 from mmbeitv2.launch.user_errors import one_line_errors
 
 # Photos that nothing was trained on.
@@ -66,7 +66,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--calibrate', metavar='FOLDER', help='photos that fix the ranges of int8 beforehand'
     )
     _add_checks(parser)
-    parser.add_argument('--config', help='of the run (default: the one in the checkpoint)')
+    parser.add_argument(
+        '--config', help='of the run (default: the checkpoint’s, or the catalogue’s)'
+    )
     parser.add_argument('--num-heads', type=int, help='where the checkpoint does not note them')
     parser.add_argument('--overwrite', action='store_true', help='replace FILE and those beside it')
     parser.add_argument(
@@ -135,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             MMLogger.get_instance('mmbeitv2', log_level='WARNING')
         options = options_of(args)
         check_options(args.out, options)
-        config = None if args.config is None else load_config(args.config)
+        config = config_of_run(args.config, args.checkpoint)
         model = open_deployable(
             args.checkpoint, args.part, config, num_heads=args.num_heads, trust=args.trust
         )

@@ -48,7 +48,12 @@ def run(args: argparse.Namespace, folder: Path) -> None:
         UserError: what the user can mend.
     """
     written = save_pretrained(
-        args.checkpoint, folder, args.layout, args.num_heads, overwrite=args.overwrite
+        args.checkpoint,
+        folder,
+        args.layout,
+        args.num_heads,
+        overwrite=args.overwrite,
+        repository=args.repository,
     )
     print(written)
     if not written.equal:

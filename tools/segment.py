@@ -20,7 +20,7 @@ import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is lef
 from mmbeitv2.apis.prediction import Segmenter
 from mmbeitv2.datasets.decoding import read_rgb
 from mmbeitv2.errors import ExistingFileError, InputError
-from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.config import config_of_run
 from mmbeitv2.launch.photo_arguments import add_photo_arguments, print_unread, reading_options
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.visualization.class_maps import as_palette_image, colours_of, lay_over
@@ -35,7 +35,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('photos', help='folder, photo or list')
     parser.add_argument('--out', type=Path, required=True, metavar='FOLDER')
     parser.add_argument('--share', type=float, default=0.5, help='of the colours in overlays')
-    parser.add_argument('--config', help='of the run (default: the one in the checkpoint)')
+    parser.add_argument(
+        '--config', help='of the run (default: the checkpoint’s, or the catalogue’s)'
+    )
     parser.add_argument('--overwrite', action='store_true', help='write into a folder with files')
     add_photo_arguments(parser)
     return parser.parse_args(argv)
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     options = reading_options(args)
     # A fine-tuned model is built from its config, which says both.
     del options['num_heads'], options['trust']
-    config = None if args.config is None else load_config(args.config)
+    config = config_of_run(args.config, args.checkpoint)
     segmenter = Segmenter(args.checkpoint, args.photos, config, progress=True, **options)
     classes = segmenter.fine_tuned.classes
     colours = colours_of(len(classes), segmenter.fine_tuned.palette)

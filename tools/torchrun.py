@@ -16,8 +16,10 @@ from torch.distributed import run
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-# Of mmbeitv2.engine.stop_hook and mmbeitv2.errors, which take seconds to import.
+# Of mmbeitv2.engine.stop_hook, mmbeitv2.launch.user_errors and mmbeitv2.errors, which take seconds
+# to import.
 NOTE_VARIABLE = 'MMBEITV2_STOPPED_NOTE'
+SAID_VARIABLE = 'MMBEITV2_SAID'
 STOPPED_EXIT_CODE, USER_ERROR = 75, 2
 
 
@@ -34,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         note = Path(folder, 'stopped')
         os.environ[NOTE_VARIABLE] = str(note)
+        os.environ[SAID_VARIABLE] = folder
         # Torch ends processes that are still saving after 30 s.
         os.environ.setdefault('TORCH_ELASTIC_SHUTDOWN_TIMEOUT', '120')
         try:

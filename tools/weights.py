@@ -34,11 +34,13 @@ USES = {
     ),
     'classifier': (
         'mmbeitv2 test mmbeitv2::{config} {name}',
+        'mmbeitv2 classify {name} PHOTOS',
         'mmbeitv2 embed {name} PHOTOS --out features.npz',
         'mmbeitv2 convert-checkpoint {name} DST --to timm',
     ),
     'segmentation': (
         'mmbeitv2 test mmbeitv2::{config} {name}',
+        'mmbeitv2 segment {name} PHOTOS --out FOLDER',
         'mmbeitv2 convert-checkpoint {name} DST --to mmbeitv2',
     ),
 }

@@ -1,6 +1,6 @@
 """Features of photos from any checkpoint: each model gets the views that it was trained with."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from mmbeitv2.checkpoints.translation import Checkpoint, open_checkpoint
 from mmbeitv2.engine.precision import Precision, choose_precision
 from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.building import build_backbone, build_pretrained, build_tokenizer
+from mmbeitv2.exchange.run_notes import RunNotes, read_run_notes
 from mmbeitv2.models.token_features import token_features
 from mmbeitv2.models.vit import VisionTransformer
 from mmbeitv2.models.vqkd import VQKDTokenizer
@@ -22,9 +23,10 @@ class PhotoEncoder:
     Args:
         vit: whose tokens are the features; in eval mode.
         tokenizer: whose codes are given too, None for no codes.
-        kind: of checkpoint that ``vit`` is of; a tokenizer's sees [−1, 1], all others ImageNet's
-            normalisation.
+        kind: of checkpoint that ``vit`` is of; a tokenizer's sees [−1, 1].
         precision: of the matrix products, see :func:`mmbeitv2.engine.precision.choose_precision`.
+        normalization: mean and standard deviation by which all others see photos, see
+            :func:`mmbeitv2.apis.for_backbone`; ImageNet's unless given.
     """
 
     def __init__(
@@ -33,11 +35,13 @@ class PhotoEncoder:
         tokenizer: VQKDTokenizer | None,
         kind: str,
         precision: Precision,
+        normalization: Sequence[Sequence[float]] = (),
     ) -> None:
         self.vit = vit
         self.tokenizer = tokenizer
         self.kind = kind
         self.precision = precision
+        self.normalization = normalization
         self.size = min(vit.img_size)
 
     def __repr__(self) -> str:
@@ -92,8 +96,11 @@ class PhotoEncoder:
             )
         pixels = pixels.to(self.device, non_blocking=True)
         with self.precision.autocast(self.device.type):
-            views = for_tokenizer(pixels) if self.kind == 'tokenizer' else for_backbone(pixels)
-            features = token_features(self.vit, views, self.kind == 'tokenizer')
+            of_tokenizer = self.kind == 'tokenizer'
+            views = (
+                for_tokenizer(pixels) if of_tokenizer else for_backbone(pixels, *self.normalization)
+            )
+            features = token_features(self.vit, views, of_tokenizer)
         if self.tokenizer is not None:
             # Not under autocast, which changes some codes.
             features['codes'] = self.tokenizer.tokenize(for_tokenizer(pixels))
@@ -136,7 +143,11 @@ def load_encoder(
         codes = build_tokenizer(
             open_checkpoint(str(tokenizer), trust, wanted='tokenizer'), report=False
         )
-    encoder = PhotoEncoder(vit.eval().to(place), codes, opened.kind, chosen)
+    # Nothing of a file with code is read twice.
+    notes = RunNotes() if trust or opened.kind == 'tokenizer' else read_run_notes(checkpoint)
+    encoder = PhotoEncoder(
+        vit.eval().to(place), codes, opened.kind, chosen, notes.normalization_of_rgb
+    )
     if codes is not None:
         codes.eval().to(place)
     if size is not None:

@@ -30,12 +30,19 @@ def read_photos(
     return torch.stack([load.transform(dict(img_path=str(path)))['img'] for path in paths])
 
 
-def for_backbone(pixels: Tensor) -> Tensor:
-    """Pixels uint8 ``(B, 3, H, W)`` normalised by ImageNet's mean and standard deviation.
+def for_backbone(
+    pixels: Tensor,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+) -> Tensor:
+    """Pixels uint8 ``(B, 3, H, W)`` normalised: what :func:`mmbeitv2.apis.extract_features` takes.
 
-    It is what :func:`mmbeitv2.apis.extract_features` takes.
+    Args:
+        pixels: RGB.
+        mean: of red, green and blue on the scale [0, 1]; ImageNet's by default.
+        std: likewise.
     """
-    return (pixels / 255 - _channels(IMAGENET_MEAN, pixels)) / _channels(IMAGENET_STD, pixels)
+    return (pixels / 255 - _channels(mean, pixels)) / _channels(std, pixels)
 
 
 def for_tokenizer(pixels: Tensor) -> Tensor:

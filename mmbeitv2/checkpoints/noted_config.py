@@ -12,7 +12,8 @@ from mmbeitv2.errors import InputError
 # Registries whose components a noted config may name. mmengine would import any other dotted name,
 # which a stranger's file could choose.
 SCOPES = ('mmbeitv2', 'mmpretrain', 'mmcls', 'mmseg', 'mmcv', 'mmengine')
-NAME = re.compile(rf'(({"|".join(SCOPES)})\.)?\w+')
+# mmpretrain registers torchvision's transforms as ``torchvision/NAME``.
+NAME = re.compile(rf'(({"|".join(SCOPES)})\.)?(torchvision/)?\w+')
 
 
 def noted_config(meta: Mapping[str, Any], source: str) -> Config | None:

@@ -1,6 +1,8 @@
 """The files of published weights: where they lie here, downloaded once, the same ever after."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging import DEBUG
 from pathlib import Path
 
@@ -62,12 +64,8 @@ def file_of(entry: Published) -> Path:
     """
     path = file_here(entry)
     if path is None:
-        try:
-            kept_in().mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unwritable(kept_in(), error) from error
         # Processes of a run that starts want it at once.
-        with FileLock(kept_in() / f'.{entry.file}.lock'):
+        with _lock(entry):
             path = file_here(entry) or _fetched(entry)
     _check(entry, path)
     return path
@@ -80,6 +78,23 @@ def recorded_hash(entry: Published) -> str | None:
     except OSError:
         return None
     return words[0] if words else None
+
+
+@contextmanager
+def _lock(entry: Published) -> Iterator[None]:
+    lock = FileLock(kept_in() / f'.{entry.file}.lock')
+    try:
+        kept_in().mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise UnreadableFileError(
+            f'cannot write {kept_in()}: {error.strerror or error}; choose another folder for '
+            'downloads with the environment variable TORCH_HOME.'
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _fetched(entry: Published) -> Path:
@@ -160,10 +175,3 @@ def _write_record(entry: Published, digest: str) -> None:
     except UserError as error:
         # Somebody else's folder: the file in it can be used all the same.
         print_log(f'the SHA-256 of {entry.name} is not recorded: {error}', logger='current')
-
-
-def _unwritable(folder: Path, error: OSError) -> UnreadableFileError:
-    return UnreadableFileError(
-        f'cannot write {folder}: {error.strerror or error}; choose another folder for downloads '
-        'with the environment variable TORCH_HOME.'
-    )

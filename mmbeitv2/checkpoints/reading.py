@@ -85,6 +85,27 @@ def read_weights(
     if not isinstance(content, dict):
         raise InputError(f'{source} holds a {type(content).__name__}, expected a dictionary.')
     metadata = content.get(METADATA_KEY, {})
+    weights = weights_in(content, source, keys, ema)
+    return weights, metadata if isinstance(metadata, dict) else {}
+
+
+def weights_in(
+    content: dict[str, Any],
+    source: str | Path,
+    keys: Sequence[str] = WEIGHT_KEYS,
+    ema: bool = False,
+) -> dict[str, Tensor]:
+    """Weights among all that a checkpoint file holds.
+
+    Args:
+        content: of the file.
+        source: of it, for messages.
+        keys: see :func:`read_weights`.
+        ema: likewise.
+
+    Raises:
+        ValueError: there are none, or a part of a model, or no average where one is asked for.
+    """
     check_whole(content, source)
     key = chosen_key(content, keys, ema, source)
     content = content if key is None else content[key]
@@ -101,11 +122,11 @@ def read_weights(
             raise InputError(
                 f'{source}: {name} is {kind}, allowed: dense tensors; save it again as such.'
             )
-    return weights, metadata if isinstance(metadata, dict) else {}
+    return weights
 
 
 def read_training_checkpoint(
-    source: str | Path, device: torch.device | str = 'cpu'
+    source: str | Path, device: torch.device | str = 'cpu', mapped: bool = False
 ) -> TrainingCheckpoint:
     """All that a training checkpoint holds, of which nothing can run.
 
@@ -113,6 +134,7 @@ def read_training_checkpoint(
         source: see :func:`mmbeitv2.checkpoints.sources.local_file`; a file that a run of this
             project wrote, or of weights alone.
         device: where its tensors are wanted.
+        mapped: leave the tensors in the file, for those who want what is noted beside them.
 
     Returns:
         Its content: ``state_dict``, and of a run ``meta``, ``optimizer``, ``param_schedulers`` and
@@ -129,7 +151,8 @@ def read_training_checkpoint(
             moved = {name: value.to(device) for name, value in state.items()}
             content: object = dict(state_dict=moved)
         else:
-            content = _read_pytorch(path, source, device=device)
+            mmap = mapped and zipfile.is_zipfile(path)
+            content = _read_pytorch(path, source, device=device, mmap=mmap)
     if not isinstance(content, dict):
         raise InputError(f'{source} holds a {type(content).__name__}, expected a dictionary.')
     checkpoint = TrainingCheckpoint(content)

@@ -74,14 +74,14 @@ def open_checkpoint(
         img_size: side in pixels, or ``(height, width)``, of the images that positions were learned
             for, where the file does not note it; square unless given.
         wanted: what the weights are for, see :func:`mmbeitv2.checkpoints.catalogue.check_kind`;
-            published weights of another kind are not downloaded.
+            published weights of another kind are not downloaded, unless a part of them is taken.
         ema: see :func:`mmbeitv2.checkpoints.reading.read_weights`.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file holds code, or tensors of no known naming.
     """
-    if wanted is not None:
+    if wanted is not None and not prefix:
         check_kind(source, wanted)
     state, metadata = read_weights(source, trust, ema=ema)
     checkpoint = translate(with_prefix(state, prefix) or state, str(source), metadata)
@@ -94,8 +94,7 @@ def translate(
     state: dict[str, Tensor], source: str, metadata: dict[str, str] | None = None
 ) -> Checkpoint:
     """Bring tensors of any known project under our names, see :func:`open_checkpoint`."""
-    for wrapper in WRAPPERS:
-        state = {name.removeprefix(wrapper): value for name, value in state.items()}
+    state = unwrapped(state)
     naming = recognise(state, source)
     state = {n: v for n, v in state.items() if n not in naming.unread and not n.endswith(INDEX)}
     state = merge_qkv(rename_to_ours(state, naming.rules))
@@ -105,6 +104,13 @@ def translate(
         fill(state)
     filled = [name for name in state if name not in before]
     return Checkpoint(source, naming.project, kind, state, filled)
+
+
+def unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by the names that they have within the wrappers of a whole model."""
+    for wrapper in WRAPPERS:
+        state = {name.removeprefix(wrapper): value for name, value in state.items()}
+    return state
 
 
 def find_naming(state: dict[str, Tensor]) -> Naming | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from mmbeitv2.checkpoints.catalogue import published
 from mmbeitv2.checkpoints.downloads import sha256
 from mmbeitv2.checkpoints.naming import with_prefix
 from mmbeitv2.checkpoints.sources import local_file
@@ -98,6 +99,7 @@ def convert(
     trust: bool = False,
     img_size: int | tuple[int, int] | None = None,
     ema: bool = False,
+    address: str = '',
 ) -> Conversion:
     """Write a checkpoint for another project, then read and run what was written.
 
@@ -113,6 +115,7 @@ def convert(
         img_size: side in pixels, or ``(height, width)``, that the source was trained with, where it
             does not note it; square unless given.
         ema: take the moving average of the weights, where the source holds one beside them.
+        address: by which the card's readers load what is written; its path where empty.
 
     Raises:
         FileNotFoundError: no source.
@@ -132,7 +135,7 @@ def convert(
     # Nothing of a file with code is read twice.
     notes = RunNotes() if trust else read_run_notes(source)
     state = exported.kept | exported.noted
-    written = Written(destination, checkpoint.kind, state, num_heads, notes)
+    written = Written(destination, checkpoint.kind, state, num_heads, notes, address)
     metadata = _metadata(source, checkpoint)
     _write(written, project, exported, metadata)
     found = None
@@ -168,6 +171,8 @@ def _metadata(source: str | Path, checkpoint: Checkpoint) -> dict[str, str]:
             'kind': checkpoint.kind,
             'converted_by': f'mmbeitv2 {__version__}',
         }
+    if (entry := published(source)) is not None:
+        metadata |= dict(licence=entry.licence, publisher=entry.publisher)
     if AGGREGATION_LAYER in checkpoint.state:
         metadata['layer'] = str(int(checkpoint.state[AGGREGATION_LAYER]))
     return metadata

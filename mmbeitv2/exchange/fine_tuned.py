@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.dataset import Compose
+from mmengine.registry import DATASETS, DefaultScope
 from mmengine.registry import MODELS as ROOT_MODELS
-from mmengine.registry import DefaultScope
 from torch import nn
 
+from mmbeitv2.checkpoints.catalogue import check_kind
 from mmbeitv2.checkpoints.loading import load_exactly
 from mmbeitv2.checkpoints.noted_config import noted_config
-from mmbeitv2.checkpoints.reading import read_training_checkpoint
+from mmbeitv2.checkpoints.reading import read_training_checkpoint, weights_in
 from mmbeitv2.checkpoints.translation import Checkpoint, translate
 from mmbeitv2.errors import InputError, NotInstalledError
 from mmbeitv2.registry import class_name
@@ -53,32 +54,39 @@ def load_fine_tuned(
     """Model of a fine-tuned checkpoint.
 
     Args:
-        checkpoint: that a run wrote, which holds its config and the names of its classes.
+        checkpoint: that a run wrote, which holds its config and the names of its classes; or of
+            another project, with ``config``.
         kind: ``'classifier'`` or ``'segmentation'``.
         config: of the run; the one in the checkpoint unless given.
-        classes: names; those in the checkpoint, or numbers, unless given.
+        classes: names; unless given those in the checkpoint, else those that the config's data set
+            has by itself, else numbers.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: a checkpoint of another kind, without config, or not of this config.
         ImportError: mmsegmentation is missing.
     """
+    check_kind(checkpoint, kind)
     content = read_training_checkpoint(checkpoint)
-    weights = content.get('state_dict', content)
-    opened = translate(dict(weights), str(checkpoint))
+    opened = translate(weights_in(content, checkpoint), str(checkpoint))
     if opened.kind != kind:
         raise InputError(
             f'{opened} holds no {"segmenter" if kind == "segmentation" else kind}: {CURES[kind]}'
         )
     meta = content.get('meta') or {}
     cfg = config if config is not None else noted_config(meta, str(checkpoint))
-    if cfg is None or not {'model', 'test_dataloader'} <= cfg.keys():
+    if cfg is None:
         raise InputError(
             f'{checkpoint} does not hold the config of its run: give that with --config'
         )
+    if not {'model', 'test_dataloader'} <= cfg.keys():
+        raise InputError(
+            f'the config of {checkpoint} has no model or no test_dataloader, which say how photos '
+            'are seen: give one with both by --config'
+        )
     model, pipeline = _build(cfg, kind, opened)
-    noted = meta.get('dataset_meta') or {}
     number = _num_classes(model)
+    noted = meta.get('dataset_meta') or _declared(cfg, kind, number)
     names = list(classes or noted.get('classes') or map(str, range(number)))
     if len(names) != number:
         raise InputError(
@@ -113,6 +121,14 @@ def _build(
             ) from error
     load_exactly(model, opened, report=False)
     return model.eval(), pipeline
+
+
+def _declared(cfg: Config, kind: str, number: int) -> dict[str, Any]:
+    """What a data set of a host says of its classes, as ImageNet and ADE20K do; empty without."""
+    dataset = cfg.test_dataloader.dataset
+    with DATASETS.switch_scope_and_registry(SCOPES[kind]) as registry:
+        declared = getattr(registry.get(dataset['type']), 'METAINFO', {})
+    return dict(declared) if len(declared.get('classes') or ()) == number else {}
 
 
 def _import_components(scope: str) -> None:

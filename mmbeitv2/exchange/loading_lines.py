@@ -42,6 +42,7 @@ class Written:
         state: tensors by our names, as the project stores them.
         num_heads: heads, where the tensors do not show them; None where they do, or are width / 64.
         notes: of the run.
+        address: under which its readers will find it; the path where empty.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Written:
     state: dict[str, Tensor]
     num_heads: int | None
     notes: RunNotes
+    address: str = ''
 
     @property
     def vit(self) -> dict[str, Any]:
@@ -62,8 +64,8 @@ class Written:
 
     @property
     def name(self) -> str:
-        """The path as a literal of Python."""
-        return repr(str(self.path))
+        """The address as a literal of Python."""
+        return repr(self.address or str(self.path))
 
 
 def loading_lines(written: Written, project: str) -> str:

@@ -9,6 +9,8 @@ from mmbeitv2.exchange.run_notes import RunNotes
 PACKAGES = ('mmbeitv2', 'torch', 'mmengine', 'mmpretrain', 'mmsegmentation', 'timm')
 MOST_CLASSES = 20
 TASKS = dict(classifier='image-classification')
+# What the hub calls them.
+LICENCES = {'MIT': 'mit', 'Apache-2.0': 'apache-2.0'}
 
 
 def model_card(written: Written, project: str, metadata: dict[str, str]) -> str:
@@ -21,11 +23,11 @@ def model_card(written: Written, project: str, metadata: dict[str, str]) -> str:
     """
     origin = metadata['source']
     parts = [
-        _front_matter(written, project),
-        f'# {written.path.stem}\n\n'
+        _front_matter(written, project, metadata),
+        f'# {written.address.rpartition("/")[2] or written.path.stem}\n\n'
         f'BEiT v2, {written.kind}, for {project}. Converted by {metadata["converted_by"]} from '
         f'`{origin}` ({metadata["source_project"]}; SHA-256 `{metadata["source_sha256"]}`). '
-        'Licence: that of the source, which the file does not note.\n',
+        f'Licence: {_licence(metadata)}.\n',
         f'## Loading\n\n```python\n{loading_lines(written, project)}```\n',
     ]
     if written.kind in ('classifier', 'pretraining', 'backbone') and written.sees_photos:
@@ -36,11 +38,19 @@ def model_card(written: Written, project: str, metadata: dict[str, str]) -> str:
     return '\n'.join(parts)
 
 
-def _front_matter(written: Written, project: str) -> str:
+def _licence(metadata: dict[str, str]) -> str:
+    if 'licence' not in metadata:
+        return 'that of the source, which the file does not note'
+    return f'{metadata["licence"]}, by {metadata["publisher"]}'
+
+
+def _front_matter(written: Written, project: str, metadata: dict[str, str]) -> str:
     library = project if project in ('timm', 'transformers') else 'mmbeitv2'
     lines = [f'library_name: {library}', 'tags:', '- beit']
+    if metadata.get('licence') in LICENCES:
+        lines.insert(0, f'license: {LICENCES[metadata["licence"]]}')
     if written.kind in TASKS:
-        lines.insert(1, f'pipeline_tag: {TASKS[written.kind]}')
+        lines.insert(0, f'pipeline_tag: {TASKS[written.kind]}')
     return '\n'.join(['---', *lines, '---', ''])
 
 

@@ -20,6 +20,8 @@ RECORD = 'run.json'
 TIMESTAMP_LENGTH = len('20261126_082135')
 # The paper's test: the centre of 224 pixels of a photo whose shorter side has 256.
 CENTRE_OF_SHORT_SIDE = 224 / 256
+# mmcv's, and the one that stands for it in segmentation; this project's crops read RGB.
+BGR_LOADERS = ('LoadImageFromFile', 'LoadSegmentationImage')
 OUR_CROP = 'LoadCenterCrop'
 DECIMALS = 6
 
@@ -59,6 +61,20 @@ class RunNotes:
         """Mean and standard deviation; ImageNet's, as all published models have, unless noted."""
         return (self.mean, self.std) if self.mean else (IMAGENET_MEAN, IMAGENET_STD)
 
+    @property
+    def normalization_of_rgb(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The same, for readers who have photos as RGB.
+
+        Raises:
+            ValueError: the model sees BGR.
+        """
+        if self.bgr:
+            raise InputError(
+                'the checkpoint was trained on photos in the order BGR, but here they are '
+                'RGB: train with to_rgb=True in data_preprocessor, or convert it for mmpretrain'
+            )
+        return self.normalization
+
     def resized_side(self, img_size: int) -> int:
         """Shorter side in pixels of a photo whose centre of ``img_size`` pixels is seen."""
         if self.centre == img_size and self.short_side:
@@ -72,11 +88,9 @@ def read_run_notes(source: str | Path) -> RunNotes:
     Args:
         source: see :func:`mmbeitv2.checkpoints.sources.local_file`.
     """
-    content = read_training_checkpoint(source)
-    meta = content.get('meta')
+    meta = read_training_checkpoint(source, mapped=True).get('meta')
     if not isinstance(meta, Mapping):
         return RunNotes()
-    del content
     cfg = _config(meta, str(source))
     experiment = str(meta.get('experiment_name', ''))
     with local_file(source) as path:
@@ -127,10 +141,12 @@ def _normalization(cfg: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[flo
         return (), (), False
     # Pretraining has them on the scale [0, 1], the hosts' preprocessors on [0, 255].
     unit = 1 if max(std) <= 1 else 255
-    loaders = [class_name(transform['type']) for transform in _test_pipeline(cfg)]
-    swaps = settings.get('to_rgb') or settings.get('bgr_to_rgb') or False
-    # mmcv reads BGR, this project's crops RGB.
-    return _scaled(mean, unit), _scaled(std, unit), ('LoadImageFromFile' in loaders) != swaps
+    # Pretraining has no test.
+    pipeline = _pipeline(cfg, 'test') or _pipeline(cfg, 'train')
+    read_as_bgr = any(class_name(step['type']) in BGR_LOADERS for step in pipeline)
+    swaps = bool(settings.get('to_rgb') or settings.get('bgr_to_rgb'))
+    bgr = bool(pipeline) and read_as_bgr != swaps
+    return _scaled(mean, unit), _scaled(std, unit), bgr
 
 
 def _scaled(values: list[float], unit: int) -> tuple[float, ...]:
@@ -138,15 +154,15 @@ def _scaled(values: list[float], unit: int) -> tuple[float, ...]:
 
 
 def _centre(cfg: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    for transform in _test_pipeline(cfg):
+    for transform in _pipeline(cfg, 'test'):
         if class_name(transform['type']) == OUR_CROP:
             size = transform['size']
             return size, transform.get('short_side') or size
     return None, None
 
 
-def _test_pipeline(cfg: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return _get(cfg, 'test_dataloader', 'dataset', 'pipeline') or []
+def _pipeline(cfg: Mapping[str, Any], phase: str) -> list[dict[str, Any]]:
+    return _get(cfg, f'{phase}_dataloader', 'dataset', 'pipeline') or []
 
 
 def _get(node: Any, *keys: str) -> Any:

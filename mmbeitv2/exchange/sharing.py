@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from mmbeitv2.checkpoints.atomic import write_atomically
+from mmbeitv2.checkpoints.hub import HUB_SCHEME
 from mmbeitv2.checkpoints.naming import with_prefix
 from mmbeitv2.checkpoints.translation import Checkpoint, tokenizer_prefix
 from mmbeitv2.errors import ExistingFileError, InputError, MissingFileError
@@ -22,6 +23,7 @@ def save_pretrained(
     layout: str = 'transformers',
     num_heads: int | None = None,
     overwrite: bool = False,
+    repository: str = '',
 ) -> Conversion:
     """Write a checkpoint as a folder: weights without code, configuration and card.
 
@@ -31,6 +33,8 @@ def save_pretrained(
         layout: one of ``LAYOUTS``.
         num_heads: heads, where the source does not note them; width / 64 unless given.
         overwrite: replace files of that name.
+        repository: ``OWNER/NAME`` of the hub, from which the card says to load it; from ``folder``
+            where empty.
 
     Returns:
         What was written, and how it compares with the source.
@@ -44,13 +48,16 @@ def save_pretrained(
     if layout not in LAYOUTS:
         raise InputError(f'layout is {layout!r}, allowed: {", ".join(LAYOUTS)}')
     if layout == 'transformers':
-        return convert(source, folder, layout, num_heads, overwrite)
+        return convert(source, folder, layout, num_heads, overwrite, address=repository)
     for name in (CARD, CONFIG):
         if (folder / name).exists() and not overwrite:
             raise ExistingFileError(
                 f'{folder / name} is there already: choose another folder or --overwrite'
             )
-    written = convert(source, folder / WEIGHTS, 'safetensors', num_heads, overwrite)
+    address = f'{HUB_SCHEME}{repository}' if repository else str(folder)
+    written = convert(
+        source, folder / WEIGHTS, 'safetensors', num_heads, overwrite, address=address
+    )
     # A repository's card has one name.
     card_path(folder / WEIGHTS, 'safetensors').replace(folder / CARD)
     config = dict(library_name='mmbeitv2', **_architecture(written.source, num_heads))

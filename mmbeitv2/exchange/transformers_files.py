@@ -6,7 +6,6 @@ from PIL.Image import Resampling
 from torch import Tensor
 
 from mmbeitv2.checkpoints.naming import with_prefix
-from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.architecture import vit_architecture
 from mmbeitv2.exchange.building import FC_NORM
 from mmbeitv2.exchange.run_notes import RunNotes
@@ -65,12 +64,7 @@ def preprocessor_config(img_size: int, notes: RunNotes) -> dict[str, Any]:
     Raises:
         ValueError: the model sees BGR.
     """
-    if notes.bgr:
-        raise InputError(
-            'the checkpoint was trained on photos in the order BGR, but transformers gives RGB: '
-            'train with to_rgb=True in data_preprocessor, or convert it for mmpretrain'
-        )
-    mean, std = notes.normalization
+    mean, std = notes.normalization_of_rgb
     return dict(
         image_processor_type='CLIPImageProcessor',
         do_convert_rgb=True,

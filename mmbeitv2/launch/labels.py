@@ -4,15 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 from timm.data import ImageNetInfo
 
-from mmbeitv2.checkpoints.sources import is_missing, local_file
+from mmbeitv2.checkpoints.reading import read_training_checkpoint
+from mmbeitv2.checkpoints.sources import is_missing
 from mmbeitv2.datasets.labels import named
 from mmbeitv2.datasets.listing import class_folders, listed_samples
-from mmbeitv2.errors import InputError
+from mmbeitv2.errors import InputError, UserError
 from mmbeitv2.launch.photos import OWN, PhotoFolder
 from mmbeitv2.registry import class_name
 
@@ -169,12 +169,10 @@ def _classes_of_checkpoint(checkpoint: str | None) -> list[str] | None:
     if not checkpoint or '://' in checkpoint or is_missing(checkpoint):
         return None
     try:
-        with local_file(checkpoint) as path:
-            content = torch.load(str(path), map_location='cpu', weights_only=True, mmap=True)
-    # A file of another kind: it is read and judged when its weights are loaded.
-    except Exception:
+        meta = read_training_checkpoint(checkpoint, mapped=True).get('meta')
+    # It is judged when its weights are loaded.
+    except UserError:
         return None
-    meta = content.get('meta') if isinstance(content, Mapping) else None
     dataset_meta = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
     classes = (dataset_meta or {}).get('classes')
     if not classes:

@@ -1,17 +1,19 @@
 """Checks of a config that need no model: missing files are reported before anything is built."""
 
-import re
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from mmbeitv2.checkpoints.catalogue import check_kind, nearest_names
-from mmbeitv2.checkpoints.sources import is_missing, is_named, local_file
 from mmbeitv2.datasets.places import PACKED, kind_of
 from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.launch.channels import check_channels
+from mmbeitv2.launch.initial_weights import (
+    check_initial_weights,
+    check_load_from,
+    is_remote,
+)
 from mmbeitv2.launch.labels import settle_labels
 from mmbeitv2.launch.masks import check_masks
 from mmbeitv2.launch.model_parts import check_num_codes
@@ -21,12 +23,6 @@ from mmbeitv2.registry import class_name, type_name
 
 # EMAHook copies the model, CodebookInitHook encodes images before training.
 WHOLE_MODEL_HOOKS = ('EMAHook', 'CodebookInitHook')
-TOKENIZER_VARIABLE = 'tokenizer_checkpoint'
-TOKENIZER_KEY = 'model.target_generator.init_cfg.checkpoint'
-# What a model is, by a part that only such models have; a classifier else.
-KIND_BY_PART = dict(decode_head='segmentation', target_generator='pretraining', decoder='tokenizer')
-TOKENIZER_NAME = 'vqkd-b16-clip'
-TOKENIZER_CONFIG = 'configs/vqkd/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e.py'
 
 
 def check(cfg: Config, phases: Sequence[str] = ('train', 'val')) -> None:
@@ -46,11 +42,11 @@ def check(cfg: Config, phases: Sequence[str] = ('train', 'val')) -> None:
             or the machine lacks the precision.
     """
     if 'train' in phases:
-        _check_initial_weights(cfg)
+        check_initial_weights(cfg)
         _check_sharding(cfg)
     check_precision(cfg, phases)
     check_num_codes(cfg, phases)
-    _check_load_from(cfg)
+    check_load_from(cfg)
     check_data(cfg, phases)
     check_masks(cfg, phases)
     check_channels(cfg, phases)
@@ -75,10 +71,6 @@ def check_data(cfg: Config, phases: Sequence[str]) -> None:
         if (photos := photo_folder(dataset, 'train_dataloader')) and photos.with_label
     ]
     settle_labels(cfg, labelled, training[0] if len(training) == 1 else None)
-
-
-def _is_remote(path: str) -> bool:
-    return re.match(r'[\w.+-]+:/', path) is not None
 
 
 def _datasets(node: Any) -> Iterator[MutableMapping[str, Any]]:
@@ -115,7 +107,7 @@ def _check_dataset(dataset: Mapping[str, Any], dataloader: str) -> None:
         for one in root:
             _check_dataset({**dataset, 'data_root': one}, dataloader)
         return
-    if dataset.get('download') or _is_remote(root):
+    if dataset.get('download') or is_remote(root):
         return
     prefix = dataset.get('data_prefix') or ''
     prefixes = dict(prefix) if isinstance(prefix, Mapping) else {'data_prefix': prefix}
@@ -129,7 +121,7 @@ def _check_dataset(dataset: Mapping[str, Any], dataloader: str) -> None:
     for key, path in paths.items():
         # Patterns and files, which the check of photos looks up.
         packed = key != 'ann_file' and (kind_of(path) != 'folder' or path.endswith(PACKED))
-        if not path or _is_remote(path) or (packed and type_name(dataset['type']) == OWN):
+        if not path or is_remote(path) or (packed and type_name(dataset['type']) == OWN):
             continue
         file = Path(path).expanduser()
         if file.is_file() and key != 'ann_file':
@@ -189,65 +181,3 @@ def _check_class_count(cfg: Config, dataset: Mapping[str, Any], dataloader: str)
 
 def _option(dataset: Mapping[str, Any], key: str) -> str:
     return 'dataset.data_root' if dataset.get('data_root') else f'dataset.{key}'
-
-
-def _check_initial_weights(cfg: Config) -> None:
-    for key, checkpoint in _pretrained(cfg.get('model'), 'model'):
-        tokenizer = key == TOKENIZER_KEY
-        option = TOKENIZER_VARIABLE if tokenizer and TOKENIZER_VARIABLE in cfg else key
-        check_kind(checkpoint, 'tokenizer' if tokenizer else 'backbone')
-        if is_missing(checkpoint):
-            near = nearest_names(checkpoint)
-            names = f'; published weights with a name like it: {", ".join(near)}' if near else ''
-            if tokenizer:
-                raise MissingFileError(
-                    f'the tokenizer {option}={checkpoint!r} does not exist. Either train it: '
-                    f'`python tools/train.py {TOKENIZER_CONFIG}`; or take a published one: '
-                    f'`--cfg-options {option}={TOKENIZER_NAME}`, or {option}=PATH of a VQ-KD '
-                    f'tokenizer of the official BEiT v2 release or of mmpretrain{names}'
-                )
-            raise MissingFileError(
-                f'{key} is {checkpoint!r}, which does not exist; set it with '
-                f'`--cfg-options {key}=PATH`, or train that model first{names}'
-            )
-        if is_named(checkpoint):
-            _fetch(checkpoint, option, tokenizer)
-
-
-def _fetch(checkpoint: str, option: str, tokenizer: bool) -> None:
-    """Download named weights now: without a network the run ends before anything is built."""
-    try:
-        with local_file(checkpoint):
-            return
-    except MissingFileError as error:
-        other = f'train one by `python tools/train.py {TOKENIZER_CONFIG}` and ' * tokenizer
-        raise MissingFileError(
-            f'{error}; or {other}give another file: `--cfg-options {option}=PATH`'
-        ) from error
-
-
-def _check_load_from(cfg: Config) -> None:
-    load_from = cfg.get('load_from')
-    if load_from and is_named(load_from):
-        model = cfg.get('model') or {}
-        kinds = (kind for part, kind in KIND_BY_PART.items() if part in model)
-        check_kind(load_from, next(kinds, 'classifier'))
-        with local_file(load_from):
-            return
-    if load_from and not _is_remote(load_from) and not Path(load_from).expanduser().is_file():
-        raise MissingFileError(
-            f'the checkpoint {load_from!r} to load or resume from does not exist; '
-            'plain `--resume` takes the newest one of the work directory'
-        )
-
-
-def _pretrained(node: Any, key: str) -> Iterator[tuple[str, str]]:
-    """Yield the dotted key and the value of each ``init_cfg`` checkpoint below ``node``."""
-    if isinstance(node, Mapping):
-        if key.endswith('init_cfg') and isinstance(node.get('checkpoint'), str):
-            yield f'{key}.checkpoint', node['checkpoint']
-        for name, child in node.items():
-            yield from _pretrained(child, f'{key}.{name}')
-    elif isinstance(node, list | tuple):
-        for index, child in enumerate(node):
-            yield from _pretrained(child, f'{key}.{index}')

@@ -21,8 +21,9 @@ from mmengine.runner import Runner
 from mmbeitv2.checkpoints.host_reading import checked_source, refuse_code_in_checkpoints
 from mmbeitv2.checkpoints.loading import load_exactly
 from mmbeitv2.checkpoints.reading import check_training_checkpoint, read_weights
-from mmbeitv2.checkpoints.translation import find_naming, translate
+from mmbeitv2.checkpoints.translation import find_naming, translate, unwrapped
 from mmbeitv2.engine import PlainCheckpointHook, SoundWeightsHook, VariedCodesHook
+from mmbeitv2.engine.sound_weights_hook import check_whole
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch.launchers import VARIABLES, check_launcher
 from mmbeitv2.launch.options import ConfigOptions
@@ -114,6 +115,7 @@ def load_weights(runner: Runner, checkpoint: str) -> None:
         ValueError: a tensor is missing, has another shape or no place; names the file.
     """
     state, metadata = read_weights(checked_source(checkpoint))
+    state = unwrapped(state)
     naming = find_naming(state)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if isinstance(model, BaseTTAModel):
@@ -123,16 +125,11 @@ def load_weights(runner: Runner, checkpoint: str) -> None:
     if naming is not None and naming.signature not in model.state_dict():
         load_exactly(model, translate(state, checkpoint, metadata))
         return
-    try:
-        runner.load_checkpoint(checkpoint, strict=True)
-    except InputError as error:
-        raise InputError(f'{checkpoint}: {error}') from error
-    except RuntimeError as error:
-        first = ' '.join(str(error).split())
-        raise InputError(
-            f'{checkpoint} is a checkpoint of another architecture: {first}. Evaluate it with the '
-            'config that it was trained with.'
-        ) from error
+    # Not by the runner, whose hooks take what they keep of training, before they have begun.
+    check_whole(model, dict(state_dict=state), f'{checkpoint}: this checkpoint')
+    # Notes beside the weights alone may be missing: older files have less.
+    model.load_state_dict(state, strict=False)
+    runner.logger.info(f'{len(state)} tensors loaded from {checkpoint}')
 
 
 def leave_processes() -> None:

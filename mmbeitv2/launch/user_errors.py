@@ -1,11 +1,14 @@
 """How the command-line tools end at what the user can mend: one line, exit code 2."""
 
 import errno
+import hashlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from mmengine.logging import MMLogger
 
@@ -14,6 +17,8 @@ from mmbeitv2.errors import UserError
 EXIT_CODE = 2
 # Of writes, wherever in a run they were: full, over the quota, read-only.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# A folder that tools/torchrun.py gives the processes of a machine: what one has said lies there.
+SAID_VARIABLE = 'MMBEITV2_SAID'
 
 
 @contextmanager
@@ -21,7 +26,8 @@ def one_line_errors(interrupted: str = 'interrupted') -> Iterator[None]:
     """End the process at a ``UserError`` with its message alone, as argparse does.
 
     A traceback would bury what the user can change. It goes into the run's log file where there is
-    one. All other errors pass: they are bugs, or a library's.
+    one. Of the processes of a run that end at the same error the first alone prints it. All other
+    errors pass: they are bugs, or a library's.
 
     Args:
         interrupted: what Ctrl-C prints, for tools that go on where they were stopped.
@@ -34,16 +40,13 @@ def one_line_errors(interrupted: str = 'interrupted') -> Iterator[None]:
         yield
     except UserError as error:
         _write_to_log_files(error)
-        print(f'error: {message_of(error)}', file=sys.stderr)
+        _say(f'error: {message_of(error)}')
         raise SystemExit(EXIT_CODE) from error
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
         _write_to_log_files(error)
-        print(
-            f'error: cannot write {error.filename or "to the disk"}: {error.strerror}',
-            file=sys.stderr,
-        )
+        _say(f'error: cannot write {error.filename or "to the disk"}: {error.strerror}')
         raise SystemExit(EXIT_CODE) from error
     except KeyboardInterrupt:
         print(f'\n{interrupted}', file=sys.stderr)
@@ -63,6 +66,16 @@ def message_of(error: UserError) -> str:
         return text
     kind = type(error)
     return text.rpartition(f'{kind.__module__}.{kind.__qualname__}: ')[2].strip()
+
+
+def _say(message: str) -> None:
+    folder = os.environ.get(SAID_VARIABLE)
+    if folder is not None and Path(folder).is_dir():
+        try:
+            Path(folder, hashlib.sha256(message.encode()).hexdigest()).touch(exist_ok=False)
+        except FileExistsError:
+            return
+    print(message, file=sys.stderr)
 
 
 def _write_to_log_files(error: Exception) -> None:

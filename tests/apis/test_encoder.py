@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.config import Config
 from torch.testing import assert_close
 
 from mmbeitv2.apis import (
@@ -50,6 +51,31 @@ def test_the_mean_of_a_classifier_is_what_its_head_sees(
     (expected,) = classifier_backbone(for_backbone(pixels))
     assert_close(found['mean'], expected)
     assert 'codes' not in found
+
+
+def test_photos_are_normalised_as_the_run_noted(pretrained_checkpoint, photos):
+    mean, std = (0.45, 0.44, 0.43), (0.25, 0.24, 0.26)
+    content = torch.load(pretrained_checkpoint, weights_only=True)
+    # As our own pretraining notes it.
+    pipeline = [
+        dict(type='torchvision/RandomHorizontalFlip', p=0.5),
+        dict(type='mmbeitv2.LoadRandomCrop'),
+    ]
+    cfg = dict(
+        data_preprocessor=dict(mean=mean, std=std),
+        train_dataloader=dict(dataset=dict(pipeline=pipeline)),
+    )
+    meta = dict(cfg=Config(cfg).pretty_text)
+    torch.save({**content, 'meta': meta}, pretrained_checkpoint)
+    found = encoder_of(pretrained_checkpoint).from_photo(photos / 'b.png')
+    model = load_pretrained(str(pretrained_checkpoint), num_heads=4)
+    views = for_backbone(read_photos([photos / 'b.png'], 64), mean, std)
+    assert_close(found['cls'], extract_features(model, views)['cls_token'][0])
+
+
+def test_photos_of_segmentation_are_turned_round_by_its_preprocessor(segmenter):
+    found = encoder_of(segmenter[1]).normalization
+    assert found == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def test_codes_of_another_tokenizer_and_another_size(

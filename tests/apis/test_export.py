@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from photo_files import write_photo
 
 from mmbeitv2.apis import Segmenter, classify, load_encoder, load_tokenizer, read_photos, tokenize
@@ -58,9 +59,11 @@ def paths_of(folder):
 @can_export
 @needs_onnx
 class TestONNX:
-    def test_codes_are_the_tokenizer_s(self, tokenizer_checkpoint, pictures, export):
+    def test_codes_are_the_tokenizer_s(self, tokenizer_checkpoint, pictures, export, tmp_path):
         import onnxruntime
 
+        (tmp_path / 'out').mkdir()
+        (tmp_path / 'out/run_onnx.py').write_text('# mine')
         path, note = export(tokenizer_checkpoint, 'onnx', 'codes.onnx', opset=18)
         session = onnxruntime.InferenceSession(str(path))
         (entry,) = session.get_inputs()
@@ -79,6 +82,8 @@ class TestONNX:
             [0.5] * 3,
             'tokenizer',
         )
+        # The example of an earlier export, which its reader has changed, stays.
+        assert path.with_name('run_onnx.py').read_text() == '# mine'
 
     def test_the_example_gives_the_scores_of_classify_without_torch(
         self, classifier, pictures, export
@@ -190,6 +195,24 @@ class TestNormalization:
         assert found.mean == pytest.approx((0.485, 0.456, 0.406), abs=1e-5)
         assert found.std == pytest.approx((0.229, 0.224, 0.225), abs=1e-5)
 
+    def test_of_pretraining_it_is_what_the_run_noted(self, pretrained_checkpoint):
+        def opened(settings):
+            cfg = dict(
+                data_preprocessor=dict(mean=[0.5, 0.4, 0.3], std=[0.25, 0.2, 0.3], **settings),
+                train_dataloader=dict(
+                    dataset=dict(pipeline=[dict(type='mmbeitv2.LoadRandomCrop')])
+                ),
+            )
+            content = torch.load(pretrained_checkpoint, weights_only=True)
+            meta = dict(cfg=Config(cfg).pretty_text)
+            torch.save({**content, 'meta': meta}, pretrained_checkpoint)
+            return open_deployable(pretrained_checkpoint)
+
+        assert open_deployable(pretrained_checkpoint).normalization.mean == (0.485, 0.456, 0.406)
+        assert opened({}).normalization == ((0.5, 0.4, 0.3), (0.25, 0.2, 0.3))
+        with pytest.raises(UserError, match='in the order BGR'):
+            opened(dict(bgr_to_rgb=True))
+
     def test_swapped_channels_are_refused(self, classifier):
         fine_tuned = load_fine_tuned(classifier[1], 'classifier')
         fine_tuned.model.data_preprocessor.to_rgb = True
@@ -234,7 +257,19 @@ class TestRefusals:
             check_options(Path(name), Options(**options))
         assert '\n' not in str(caught.value)
 
+<<<<<<< HEAD
     @pytest.mark.needs_torch('2.7', 'exports')
+=======
+    def test_a_folder_that_cannot_be_written_is_one_line(self, tmp_path):
+        (tmp_path / 'file').touch()
+        with pytest.raises(
+            OSError, match=r'nothing can be written there .*another folder'
+        ) as caught:
+            check_options(tmp_path / 'file/m.pt', Options(to='torchscript'))
+        assert '\n' not in str(caught.value)
+        assert isinstance(caught.value, UserError)
+
+>>>>>>> rev-weights
     def test_a_missing_package_names_the_command(self, monkeypatch):
         monkeypatch.setitem(sys.modules, 'onnxscript', None)
         with pytest.raises(ImportError, match=r"onnxscript.*: pip install 'mmbeitv2\[export\]'"):

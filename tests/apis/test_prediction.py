@@ -2,19 +2,27 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import DefaultScope
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
 from mmpretrain import ImageClassificationInferencer
 from mmseg.apis import inference_model, init_model
 from photo_files import write_photo
 from PIL import Image
 
 from mmbeitv2.apis import Segmenter, classify
+from mmbeitv2.checkpoints.catalogue import catalogue
+from mmbeitv2.checkpoints.published_files import MIRROR
+from mmbeitv2.checkpoints.translation import open_checkpoint, translate
 from mmbeitv2.errors import UserError
+from mmbeitv2.exchange.exporting import export
+from mmbeitv2.exchange.writing import write_file
+from mmbeitv2.launch.config import load_config
 
 
 def rewrite(checkpoint, **changes):
@@ -115,14 +123,56 @@ def test_a_checkpoint_of_another_kind_is_one_line(
 
 
 def test_a_checkpoint_without_config_needs_one(classifier, photos):
-    from mmengine.config import Config
-
     config, checkpoint = classifier
     rewrite(checkpoint, cfg=None, dataset_meta=None)
     with pytest.raises(ValueError, match='does not hold the config of its run'):
         classify(checkpoint, photos)
     found = classify(checkpoint, photos, Config.fromfile(config))
     assert found.classes == list('01234567')
+
+
+@pytest.mark.parametrize('project', ['official', 'mmpretrain', 'timm', 'safetensors'])
+def test_a_file_of_another_project_gives_the_same_scores(classifier, photos, project, tmp_path):
+    config, checkpoint = classifier
+    file = tmp_path / ('file.safetensors' if project == 'safetensors' else 'file.pth')
+    exported = export(open_checkpoint(checkpoint), project)
+    write_file(file, project, exported.state, {})
+    ours = classify(checkpoint, photos, precision='float32')
+    theirs = classify(file, photos, Config.fromfile(config), precision='float32')
+    np.testing.assert_allclose(theirs.scores, ours.scores, atol=1e-6)
+
+
+def test_published_weights_bring_the_catalogues_config(photos, tmp_path, tool, monkeypatch):
+    name = 'beitv2-b16-300e-in1k'
+    # A small model in the place of ViT-B/16.
+    entry = replace(catalogue()[name], config='demo/finetune_demo.py')
+    monkeypatch.setitem(catalogue(), name, entry)
+    monkeypatch.setenv(MIRROR, str(tmp_path))
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    monkeypatch.setattr(torch.hub, '_hub_dir', None)
+    config = load_config('mmbeitv2::demo/finetune_demo.py')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        state = MODELS.build(config.model).state_dict()
+    exported = export(translate(state, 'model'), 'official')
+    write_file(tmp_path / entry.file, 'official', exported.state, {})
+    out = tmp_path / 'out.csv'
+    code, printed, error = tool('classify', name, photos, '--out', out)
+    assert (code, error.count('error:')) == (0, 0)
+    assert '5 photos in' in printed
+    code, _, error = tool('segment', name, photos, '--out', tmp_path / 'maps')
+    assert code == 2
+    assert f'{name} holds weights of kind classifier, but a segmentation is wanted' in error
+
+
+def test_classes_that_a_data_set_has_by_itself_are_named(classifier, photos, tmp_path):
+    cfg = Config.fromfile(classifier[0])
+    cfg.model.head.num_classes = 10
+    cfg.test_dataloader.dataset.type = 'CIFAR10'
+    state = torch.load(classifier[1], weights_only=True)['state_dict']
+    state['head.fc.weight'], state['head.fc.bias'] = torch.zeros(10, 32), torch.zeros(10)
+    torch.save(state, tmp_path / 'weights.pth')
+    found = classify(tmp_path / 'weights.pth', photos, cfg)
+    assert found.classes[:3] == ['airplane', 'automobile', 'bird']
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,13 @@ class TestFile:
             assert part in message
         assert not list(kept.glob('*.pth'))
 
+    def test_a_folder_that_cannot_be_written_is_one_line(self, one, kept):
+        # As of another user: there, but nobody may lock a file in it.
+        (kept / f'.{one}.lock').mkdir(parents=True)
+        with pytest.raises(OSError, match=r'cannot write .*checkpoints: .*TORCH_HOME') as error:
+            file_of(catalogue()['small'])
+        assert '\n' not in str(error.value)
+
     def test_a_proxy_is_asked(self, one, server, weights, monkeypatch):
         address = catalogue()['small'].addresses[0].replace('127.0.0.1', 'nowhere.invalid')
         entry = catalogue()['small'].__class__(
@@ -281,6 +288,42 @@ class TestRefusals:
         with pytest.raises(InputError, match=r'a segmentation is wanted.*ade20k'):
             preflight.check(cfg, phases=('test',))
         assert not kept.exists()
+
+    @pytest.mark.parametrize(
+        'component',
+        [
+            dict(type='mmbeitv2.VQKD', decoder={}, init_cfg=dict(checkpoint='vqkd-b16-clip')),
+            dict(
+                type='mmbeitv2.BEiTViT',
+                init_cfg=dict(checkpoint='vqkd-b16-clip', prefix='encoder.'),
+            ),
+        ],
+    )
+    def test_a_tokenizer_is_the_right_kind_for(self, component, kept):
+        kept.mkdir(parents=True)
+        entry = catalogue()['vqkd-b16-clip']
+        # It has digits of a SHA-256 in its name, which this one does not have: it was asked for.
+        (kept / entry.file).write_bytes(b'x')
+        with pytest.raises(InputError, match='is not the published vqkd-b16-clip'):
+            preflight.check(Config({'model': component}))
+
+    def test_components_that_mmengine_loads_by_their_own_names_are_refused(self, kept):
+        backbone = dict(type='BEiTViT', init_cfg=dict(type='Pretrained', checkpoint=''))
+        for scope, name, refused in (
+            ('mmpretrain', 'beitv2-b16-300e', True),
+            ('mmpretrain', 'beitv2-b16-1600e-in1k-timm', True),
+            ('mmbeitv2', 'beitv2-b16-300e', False),
+            ('mmpretrain', 'beitv2-b16-300e-in1k-mmpretrain', False),
+        ):
+            backbone['init_cfg']['checkpoint'] = name
+            kept.mkdir(parents=True, exist_ok=True)
+            (kept / catalogue()[name].file).write_bytes(b'x')
+            cfg = Config({'default_scope': scope, 'model': dict(backbone=backbone)})
+            message = (
+                'other names than those of BEiTViT' if refused else 'kept as|not the published'
+            )
+            with pytest.raises(InputError, match=message):
+                preflight.check(cfg)
 
     def test_what_starts_a_backbone(self):
         for name in ('beitv2-b16-300e', 'beitv2-b16-300e-in1k', 'beitv2-b16-1600e-ade20k'):

@@ -257,6 +257,25 @@ class TestCard:
         assert preprocessor['mean'] == [127.5, 102.0, 76.5]
         assert 'BGR, the centre of 64' in (tmp_path / 'out.pth.md').read_text()
 
+    def test_says_rgb_of_pretraining_whose_preprocessor_turns_bgr_round(
+        self, beitv2, randomize, tmp_path
+    ):
+        # As mmpretrain's own config of BEiT v2 has it, without a test.
+        cfg = dict(
+            data_preprocessor=dict(
+                mean=[255 * v for v in MEAN], std=[255 * v for v in STD], to_rgb=True
+            ),
+            train_dataloader=dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile')])),
+        )
+        content = dict(
+            state_dict=randomize(beitv2).state_dict(), meta=dict(cfg=Config(cfg).pretty_text)
+        )
+        torch.save(content, tmp_path / 'pretraining.pth')
+        convert(tmp_path / 'pretraining.pth', tmp_path / 'out.pth', 'timm')
+        card = (tmp_path / 'out.pth.md').read_text()
+        assert 'RGB, the centre' in card
+        assert 'mean (0.5, 0.4, 0.3)' in card
+
     def test_config_that_is_no_data_does_not_keep_weights_from_being_converted(self, run, tmp_path):
         checkpoint = run()
         content = torch.load(checkpoint, weights_only=True)

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import tempfile
 from pathlib import Path
 
 import huggingface_hub.constants as constants
@@ -44,9 +45,12 @@ def file(classifier, tmp_path):
 @pytest.mark.parametrize('layout', ['transformers', 'mmbeitv2'])
 def test_a_classifier_comes_back(layout, hub, file, tmp_path, images, fine_tuning_backbone):
     path, model = file
-    assert save_pretrained(path, tmp_path / 'folder', layout, num_heads=4).equal
-    push_to_hub(tmp_path / 'folder', 'someone/classifier')
-    uploaded = hub.repositories['someone/classifier']['main']
+    name = 'someone/classifier'
+    assert save_pretrained(path, tmp_path / 'folder', layout, num_heads=4, repository=name).equal
+    push_to_hub(tmp_path / 'folder', name)
+    uploaded = hub.repositories[name]['main']
+    prefix = 'hf-hub:' * (layout == 'mmbeitv2')
+    assert f"('{prefix}{name}'" in uploaded['README.md'].decode()
     assert uploaded.keys() >= {'README.md', 'config.json', 'model.safetensors'}
     with torch.no_grad():
         expected = model[0](images)[0]
@@ -62,6 +66,11 @@ def test_a_tokenizer_comes_back_by_the_command(hub, vqkd, images, tmp_path, caps
     line = [str(tmp_path / 'vqkd.pth'), 'someone/vqkd', '--layout', 'mmbeitv2', '--num-heads', '4']
     tool['main'](line)
     assert f'{hub.address}/someone/vqkd' in capsys.readouterr().out
+    # Its card names the repository, not the folder of this machine that was uploaded.
+    card = hub.repositories['someone/vqkd']['main']['README.md'].decode()
+    assert "model = load_tokenizer('hf-hub:someone/vqkd', num_heads=4)" in card
+    assert '# vqkd\n' in card
+    assert str(Path(tempfile.gettempdir())) not in card
     config = json.loads(hub.repositories['someone/vqkd']['main']['config.json'])
     assert (config['kind'], config['quantizer']['num_codes']) == ('tokenizer', 64)
     found = tokenize(load_tokenizer('hf-hub:someone/vqkd', num_heads=4), images)
@@ -132,6 +141,9 @@ class TestEveryFamily:
         written = save_pretrained(name, tmp_path / 'folder', 'mmbeitv2', heads)
         assert written.source.kind == entry.kind
         assert written.equal
+        card = (tmp_path / 'folder/README.md').read_text()
+        assert f'Licence: {entry.licence}, by {entry.publisher}.' in card
+        assert ('license: mit' in card) == (entry.licence == 'MIT')
         push_to_hub(tmp_path / 'folder', 'someone/model')
         back = export(open_checkpoint('hf-hub:someone/model'), project).state
         assert back.keys() == published.keys()

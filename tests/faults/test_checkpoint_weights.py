@@ -224,6 +224,21 @@ def test_weights_of_another_kind_of_model_are_refused(vqkd, beitv2, tool, tmp_pa
         runner.train()
 
 
+@pytest.mark.parametrize('wrapper', ['', 'module.', '_orig_mod.'])
+@pytest.mark.parametrize('key', ['state_dict', 'model', 'model_ema'])
+def test_own_weights_are_evaluated_under_whatever_key_and_wrapper(
+    wrapper, key, vqkd, vqkd_config, tool, tmp_path
+):
+    state = {f'{wrapper}{name}': value for name, value in vqkd.state_dict().items()}
+    torch.save({key: state}, tmp_path / 'file.pth')
+    other = VQKD(**vqkd_config)
+    # The average of a run is of no use to its evaluation, and has not begun.
+    hook = dict(type='mmbeitv2.EMAHook', momentum=0.1)
+    launching.load_weights(tool(other, hooks=[hook]), str(tmp_path / 'file.pth'))
+    given = vqkd.state_dict()
+    assert all(torch.equal(value, given[name]) for name, value in other.state_dict().items())
+
+
 def test_own_weights_load_and_resume(vqkd, tool, tmp_path):
     tool(vqkd).train()
     trained = {name: value.clone() for name, value in vqkd.state_dict().items()}

@@ -4,6 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from mmbeitv2.launch import preflight
+from mmbeitv2.launch.initial_weights import TOKENIZER_CONFIG
 
 
 def classification(data_root, **dataset):
@@ -79,7 +80,7 @@ def test_missing_tokenizer_names_both_ways_to_get_one(tmp_path):
         preflight.check(pretraining(str(tmp_path / 'tokenizer.pth')))
     message = str(error.value)
     assert str(tmp_path / 'tokenizer.pth') in message
-    assert f'tools/train.py {preflight.TOKENIZER_CONFIG}' in message
+    assert f'tools/train.py {TOKENIZER_CONFIG}' in message
     assert '--cfg-options tokenizer_checkpoint=vqkd-b16-clip' in message
 
 
@@ -110,6 +111,20 @@ def test_evaluation_needs_no_initial_weights():
 def test_missing_checkpoint_to_resume_from_is_found():
     with pytest.raises(FileNotFoundError, match=r"'nowhere\.pth' to load or resume from"):
         preflight.check(Config({'load_from': 'nowhere.pth', 'resume': True}))
+
+
+def test_the_folder_of_a_run_is_tested_but_not_resumed_from(tmp_path):
+    (tmp_path / 'epoch_1.pth').touch()
+    (tmp_path / 'last_checkpoint').write_text('epoch_1.pth')
+    cfg = Config({'load_from': str(tmp_path)})
+    preflight.check(cfg, phases=('test',))
+    with pytest.raises(FileNotFoundError, match='to load or resume from does not exist'):
+        preflight.check(Config({**cfg, 'resume': True}))
+
+
+def test_a_misspelt_name_of_published_weights_to_test_is_told_the_nearest():
+    with pytest.raises(FileNotFoundError, match=r'a name like it: beitv2-b16-300e-in1k,'):
+        preflight.check(Config({'load_from': 'beitv2-b16-300e-in1'}), phases=('test',))
 
 
 class TestClassFolders:

@@ -48,7 +48,7 @@ def deploy(
     Args:
         model: from :func:`mmbeitv2.exchange.deployment.sources.open_deployable`.
         path: of the file to write. ``FILE.json``, ``FILE.txt`` and, of ONNX, the example
-            ``run_onnx.py`` are written beside it.
+            ``run_onnx.py``, unless there is one, are written beside it.
         photos: folder, photo or list, on which the file is compared with the model.
         options: see there.
         report: gets the table, also of a file that is refused for it.
@@ -68,7 +68,6 @@ def deploy(
         calibration = Photos(options.calibrate, CALIBRATED, options.input).pixels(size)
     note = describe(model, size, options)
     graph = PhotoGraph(model.body, *model.normalization, kind=options.input).eval()
-    path.parent.mkdir(parents=True, exist_ok=True)
     with partial_file(path) as partial:
         _write(model, graph, partial, size, options, json.dumps(note), calibration)
         run, note['runtime'] = open_runtime(partial, options.to, model.body.outputs)
@@ -81,7 +80,10 @@ def deploy(
     write_atomically(text, f'{deployed}\n'.encode())
     if options.to == 'onnx':
         example = Path(__file__).with_name('run_onnx.py')
-        write_atomically(path.with_name(example.name), example.read_bytes())
+        own = path.with_name(example.name)
+        # It is there to be changed.
+        if options.overwrite or not own.exists():
+            write_atomically(own, example.read_bytes())
     return deployed
 
 

@@ -1,9 +1,10 @@
 """How a model is exported, and what of that is refused before any work."""
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmbeitv2.errors import ExistingFileError, InputError
+from mmbeitv2.errors import ExistingFileError, InputError, UnreadableFileError
 from mmbeitv2.exchange.deployment.checks import BATCHES, LEAST
 from mmbeitv2.exchange.deployment.formats import SUFFIXES, check_format
 from mmbeitv2.exchange.deployment.sources import Deployable
@@ -66,6 +67,7 @@ def check_options(path: Path, options: Options) -> None:
         ValueError: an option that the format does not have, or out of range.
         FileExistsError: there is such a file.
         ImportError: a package is missing.
+        OSError: the folder cannot be written.
     """
     to = options.to
     check_format(to, options.opset, options.free_size)
@@ -91,6 +93,15 @@ def check_options(path: Path, options: Options) -> None:
         raise ExistingFileError(
             f'{" and ".join(present)} exists: choose another --out, or --overwrite'
         )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UnreadableFileError(
+            f'--out is {path}, but nothing can be written there ({error.strerror or error}): '
+            'choose another folder'
+        ) from error
 
 
 def chosen_size(model: Deployable, options: Options) -> tuple[int, int]:

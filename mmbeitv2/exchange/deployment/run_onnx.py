@@ -10,6 +10,8 @@ from PIL import Image
 
 def main() -> None:
     """Print the shape of every output, and the best class where there are classes."""
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     model, *photos = sys.argv[1:]
     with open(f'{model}.json', encoding='utf-8') as file:
         note = json.load(file)

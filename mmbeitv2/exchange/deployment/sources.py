@@ -9,7 +9,6 @@ from mmengine.config import Config
 from mmbeitv2.checkpoints.downloads import sha256
 from mmbeitv2.checkpoints.sources import local_file
 from mmbeitv2.checkpoints.translation import Checkpoint, open_checkpoint
-from mmbeitv2.datasets.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
 from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.building import build_backbone, build_pretrained, build_tokenizer
 from mmbeitv2.exchange.deployment.graphs import (
@@ -20,12 +19,12 @@ from mmbeitv2.exchange.deployment.graphs import (
 )
 from mmbeitv2.exchange.deployment.normalization import Normalization, measure_normalization
 from mmbeitv2.exchange.fine_tuned import FineTuned, load_fine_tuned
+from mmbeitv2.exchange.run_notes import RunNotes, read_run_notes
 from mmbeitv2.models.cls_head import LinearClsHead
 from mmbeitv2.models.vit import VisionTransformer
 
 PARTS = ('tokenizer', 'backbone', 'classifier', 'segmentation')
 TOKENIZER_VIEW = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-IMAGENET_VIEW = Normalization(IMAGENET_MEAN, IMAGENET_STD)
 # What each kind of checkpoint is exported as, unless the user says otherwise.
 DEFAULT_PARTS = dict(pretraining='backbone') | {part: part for part in PARTS}
 
@@ -98,7 +97,9 @@ def open_deployable(
     elif part == 'tokenizer':
         found = _tokenizer(opened, num_heads, origin)
     else:
-        found = _backbone(opened, num_heads, origin)
+        # Nothing of a file with code is read twice.
+        notes = RunNotes() if trust else read_run_notes(source)
+        found = _backbone(opened, num_heads, origin, notes)
     if found.vit.in_chans != 3:
         raise InputError(
             f'{opened} takes images of {found.vit.in_chans} channels, but photos are exported of 3 '
@@ -113,7 +114,9 @@ def _tokenizer(opened: Checkpoint, num_heads: int | None, origin: dict[str, str]
     return Deployable('tokenizer', body, vit, TOKENIZER_VIEW, vit.img_size, origin)
 
 
-def _backbone(opened: Checkpoint, num_heads: int | None, origin: dict[str, str]) -> Deployable:
+def _backbone(
+    opened: Checkpoint, num_heads: int | None, origin: dict[str, str], notes: RunNotes
+) -> Deployable:
     of_tokenizer = opened.kind == 'tokenizer'
     vit: VisionTransformer
     if of_tokenizer:
@@ -122,7 +125,7 @@ def _backbone(opened: Checkpoint, num_heads: int | None, origin: dict[str, str])
         vit = build_pretrained(opened, num_heads, with_tokenizer=False, report=False).backbone
     else:
         vit = build_backbone(opened, num_heads, report=False)
-    view = TOKENIZER_VIEW if of_tokenizer else IMAGENET_VIEW
+    view = TOKENIZER_VIEW if of_tokenizer else Normalization(*notes.normalization_of_rgb)
     body = BackboneGraph(vit, of_tokenizer)
     return Deployable('backbone', body, vit.eval(), view, vit.img_size, origin)
 
