@@ -257,9 +257,6 @@ class TestRefusals:
             check_options(Path(name), Options(**options))
         assert '\n' not in str(caught.value)
 
-<<<<<<< HEAD
-    @pytest.mark.needs_torch('2.7', 'exports')
-=======
     def test_a_folder_that_cannot_be_written_is_one_line(self, tmp_path):
         (tmp_path / 'file').touch()
         with pytest.raises(
@@ -269,7 +266,7 @@ class TestRefusals:
         assert '\n' not in str(caught.value)
         assert isinstance(caught.value, UserError)
 
->>>>>>> rev-weights
+    @pytest.mark.needs_torch('2.7', 'exports')
     def test_a_missing_package_names_the_command(self, monkeypatch):
         monkeypatch.setitem(sys.modules, 'onnxscript', None)
         with pytest.raises(ImportError, match=r"onnxscript.*: pip install 'mmbeitv2\[export\]'"):
