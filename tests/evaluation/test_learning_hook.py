@@ -102,7 +102,8 @@ def everything(model):
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-def check_unnoticed(train, kind, **options):
+def noticed(train, kind, **options):
+    """What differs between training with and without looks."""
     ends = []
     for hooks in ([], [HOOK]):
         draws = _Draws()
@@ -110,19 +111,19 @@ def check_unnoticed(train, kind, **options):
         ends.append((everything(runner.model), draws.seen))
     (plain, drawn), (watched, drawn_too) = ends
     assert plain.keys() == watched.keys()
-    assert [name for name in plain if not torch.equal(plain[name], watched[name])] == []
-    assert drawn == drawn_too
     assert len(read_learning(runner.work_dir)) == 3
+    differing = [name for name in plain if not torch.equal(plain[name], watched[name])]
+    return differing + ['generators or modes'] * (drawn != drawn_too)
 
 
 @pytest.mark.parametrize('kind', ['pretraining', 'tokenizer'])
 def test_training_does_not_notice(train, kind):
-    check_unnoticed(train, kind)
+    assert noticed(train, kind) == []
 
 
 def test_nor_under_autocast_with_accumulated_gradients(train):
     wrapper = dict(OURS, precision='bfloat16', accumulative_counts=3)
-    check_unnoticed(train, 'pretraining', override=dict(optim_wrapper=wrapper))
+    assert noticed(train, 'pretraining', override=dict(optim_wrapper=wrapper)) == []
 
 
 @pytest.mark.slow
@@ -131,7 +132,7 @@ def test_nor_with_compiled_layers_and_seeded_steps(train):
         compile=dict(type='mmbeitv2.CompileHook', device='any', backend='eager'),
         step_seed=dict(type='mmbeitv2.StepSeedHook'),
     )
-    check_unnoticed(train, 'tokenizer', default_hooks=hooks)
+    assert noticed(train, 'tokenizer', default_hooks=hooks) == []
 
 
 class TestRecords:
