@@ -5,11 +5,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 import numpy as np
 import torch
 from torch import Tensor
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.apis import extract_features, for_backbone, load_pretrained, read_photos
 from mmbeitv2.errors import InputError
 from mmbeitv2.evaluation.few_shot import Episode, draw_episodes, few_shot_accuracy

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 import torch
 from ablation_figures import figures_of
 from ablation_record import Run
@@ -22,7 +24,6 @@ from demo_runs import DemoJob, last_checkpoint, run_together, training_job
 from mmengine.config import DictAction
 from torch import Tensor, nn
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.engine import choose_precision
 from mmbeitv2.errors import MissingFileError
 from mmbeitv2.launch.config import load_config

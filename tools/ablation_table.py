@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from ablation_record import Record
 from demo_claims import CLAIMS, FIRST, MEASURES, SMALLEST_DIFFERENCE, pairs_of, planned_pairs
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.evaluation.paired import (
     Difference,
     deviation_of,

@@ -14,9 +14,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from mmengine.logging import MMLogger
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.apis import load_tokenizer, survey_codebook
 from mmbeitv2.datasets.photo_folder import FOLDERS, find_photos, labels_of
 from mmbeitv2.errors import ExistingFileError, InputError

@@ -10,11 +10,12 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.datasets import SampleIndex
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch import preflight

@@ -19,10 +19,11 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from PIL import Image
 from tqdm import tqdm
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.datasets.decoding import check_value_range, read_rgb, reason_of
 from mmbeitv2.datasets.listing import LeftOut, listed_samples, readable_extensions, walk_images
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, UserError

@@ -13,10 +13,11 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.datasets.segmentation_check import CheckedPair, absent_error, unlabelled_error
 from mmbeitv2.launch import preflight
 from mmbeitv2.launch.config import load_config

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from mmbeitv2.apis.prediction import Classified, classify
 from mmbeitv2.datasets.listing import listed_lines
 from mmbeitv2.errors import ExistingFileError, InputError

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from textwrap import indent
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from mmbeitv2.exchange.conversion import convert
 from mmbeitv2.exchange.exporting import TARGETS
 from mmbeitv2.launch.user_errors import one_line_errors

@@ -16,6 +16,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from ablation_record import Record, Run, read_record, write_record
 from ablation_runs import Place, make_run
 from ablation_table import BEGIN, END, table
@@ -24,7 +26,6 @@ from demo_runs import ROOT
 from list_experiments import update
 from mmengine.logging import MMLogger
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch.jobs import end_cleanly
 

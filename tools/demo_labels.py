@@ -7,11 +7,12 @@ those of more.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from demo_runs import ROOT, DemoJob, evaluation_job
 from labelled_photos import shown_by
 from mmengine.config import Config
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.errors import MissingFileError
 from mmbeitv2.evaluation.labelled import draw_labelled
 from mmbeitv2.launch.config import load_config

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 import torch
 from mmengine.config import Config
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.engine import choose_precision
 from mmbeitv2.errors import MissingFileError
 from mmbeitv2.launch import jobs as runs

@@ -11,7 +11,8 @@ Stopped or killed, the same command goes on; what is made so far lies beside FIL
 import argparse
 from collections.abc import Sequence
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from mmbeitv2.apis.embedding import OPTIONAL, Embedded, embed
 from mmbeitv2.launch.photo_arguments import add_photo_arguments, print_unread, reading_options
 from mmbeitv2.launch.user_errors import one_line_errors

@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from demo_runs import (
     MIXED_PRECISION,
     ROOT,
@@ -21,7 +23,6 @@ from demo_runs import (
 from example_options import LICENCE, ORIGIN, SHOTS, STAGES, parse_args
 from fashion_mnist import make_photos
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.errors import ExistingFileError
 from mmbeitv2.launch.jobs import Job, ToolJob, end_cleanly
 

@@ -11,12 +11,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 import numpy as np
 from example_options import LICENCE, ORIGIN
 from fashion_mnist import MANIFEST
 from quickstart_report import facts
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.apis import load_tokenizer
 from mmbeitv2.errors import MissingFileError
 from mmbeitv2.launch.user_errors import one_line_errors

@@ -14,9 +14,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from mmengine.logging import MMLogger
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.errors import MissingFileError
 from mmbeitv2.exchange.deployment.deploying import deploy
 from mmbeitv2.exchange.deployment.formats import DEFAULT_OPSET, OPSETS, SUFFIXES

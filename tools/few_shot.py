@@ -23,6 +23,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 import torch
 import torch.nn.functional as F
 from labelled_photos import find_photos, some_of_each
@@ -31,7 +33,6 @@ from mmengine.logging import MMLogger
 from torch import Tensor
 from tqdm import tqdm
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.apis import (
     extract_features,
     for_backbone,

@@ -16,13 +16,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 import numpy as np
 import PIL
 import torch
 from demo_data.make import make_demo_data
 from mmengine.runner import Runner
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.user_errors import EXIT_CODE
 

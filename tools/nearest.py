@@ -14,9 +14,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 import numpy as np
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.apis.embedding import digest_of, embed
 from mmbeitv2.apis.encoder import load_encoder
 from mmbeitv2.apis.nearest import Neighbour, nearest

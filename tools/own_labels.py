@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from mmbeitv2.datasets.photo_folder import FOLDERS, find_photos, labels_of
 from mmbeitv2.datasets.survey import Survey
 from mmbeitv2.errors import InputError

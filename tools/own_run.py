@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 import torch
 from own_labels import labelled_photos, link_labelled
 from own_start import Sources, sources
 from own_teachers import offline, teacher_config
 from tqdm import tqdm
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.checkpoints.atomic import free_bytes, write_atomically
 from mmbeitv2.commands import environment, tools_folder
 from mmbeitv2.datasets.survey import Survey, hold_out, survey

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 import torch
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.checkpoints.atomic import partial_file
 from mmbeitv2.checkpoints.naming import with_prefix
 from mmbeitv2.checkpoints.translation import (

@@ -5,7 +5,8 @@ import os
 from functools import cache
 from typing import Any
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from mmbeitv2.checkpoints.hub import why_silent
 from mmbeitv2.checkpoints.sources import is_missing
 from mmbeitv2.errors import InputError, MissingFileError

@@ -12,9 +12,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from tqdm import tqdm
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
 from mmbeitv2.datasets.lmdb_files import import_lmdb
 from mmbeitv2.errors import ExistingFileError, InputError, MissingFileError, UnreadableFileError

@@ -19,6 +19,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 import torch
 from smaller_photos import (
     PART,
@@ -31,7 +33,6 @@ from smaller_photos import (
 )
 from tqdm import tqdm
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.datasets import LoadRandomCrop
 from mmbeitv2.datasets.decoding import check_value_range
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError

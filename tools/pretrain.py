@@ -13,10 +13,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from own_run import run
 from own_teachers import TEACHERS
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.datasets.photo_folder import FOLDERS
 from mmbeitv2.launch.jobs import end_cleanly
 from mmbeitv2.launch.plan import SIZES

@@ -18,13 +18,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 import few_shot
 import torch
 import torch.nn.functional as F
 from labelled_photos import find_photos
 from torch import Tensor
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.apis import embed, read_photos
 from mmbeitv2.datasets.photo_list import list_photos
 from mmbeitv2.errors import ExistingFileError, InputError

@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.sharing import LAYOUTS, push_to_hub, save_pretrained
 from mmbeitv2.launch.user_errors import one_line_errors

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from demo_labels import EPOCHS, few_label_jobs
 from demo_runs import (
     MIXED_PRECISION,
@@ -29,7 +31,6 @@ from demo_runs import (
 from quickstart_options import STAGES, parse_args
 from stage_times import StageTimes
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.launch.jobs import end_cleanly
 
 # Runs on what was pretrained and on random weights, as many at once as there are cores.

@@ -4,6 +4,8 @@ import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,6 @@ from mmengine.config import Config
 from PIL import Image
 from torch import Tensor
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.apis import load_tokenizer
 from mmbeitv2.errors import InputError
 from mmbeitv2.evaluation.code_meaning import colour_codes, told_by_code

@@ -15,6 +15,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -27,7 +29,6 @@ from quickstart_codes import (
     segmentation_photos,
 )
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.apis import load_pretrained, load_tokenizer
 from mmbeitv2.checkpoints.host_reading import refuse_code_in_checkpoints
 from mmbeitv2.errors import MissingFileError

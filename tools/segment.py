@@ -13,10 +13,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 import numpy as np
 from PIL import Image
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.apis.prediction import Segmenter
 from mmbeitv2.datasets.decoding import read_rgb
 from mmbeitv2.errors import ExistingFileError, InputError

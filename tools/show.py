@@ -11,9 +11,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from mmengine.logging import MMLogger
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.apis import load_pretrained, show_model
 from mmbeitv2.datasets.photo_folder import find_photos
 from mmbeitv2.errors import ExistingFileError

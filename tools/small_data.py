@@ -16,6 +16,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from list_experiments import update
 from mmengine.logging import MMLogger
 from small_data_study.cells import all_cells, remaining
@@ -25,7 +27,6 @@ from small_data_study.settings import ROOT, Settings
 from small_data_study.table import BEGIN, END, tables
 from small_data_study.work import results_of, with_tokenizers
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.launch.jobs import end_cleanly
 
 RECORD = Path('docs/small_data.jsonl')

@@ -7,9 +7,10 @@ from multiprocessing import parent_process
 from pathlib import Path
 from threading import Thread
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from PIL import Image
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.datasets.decoding import open_image, reason_of, to_rgb
 from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
 from mmbeitv2.datasets.random_crop import reduce_decoding

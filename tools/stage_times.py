@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 import numpy as np
 import torch
 from PIL import Image
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.checkpoints.atomic import write_atomically
 
 REFERENCE = Path(__file__).with_name('quickstart_times.json')

@@ -3,9 +3,10 @@
 import argparse
 from collections.abc import Sequence
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from mmengine.config import Config
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.engine.workers import end_workers
 from mmbeitv2.launch import preflight
 from mmbeitv2.launch.batch import num_processes, settle_total_batch

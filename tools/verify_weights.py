@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 import timm
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.checkpoints.catalogue import Published, catalogue, named
 from mmbeitv2.engine.workers import end_workers
 from mmbeitv2.errors import InputError

@@ -9,7 +9,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from mmbeitv2.checkpoints.catalogue import Published, catalogue, named
 from mmbeitv2.checkpoints.published_files import (
     MIRROR,

@@ -11,9 +11,10 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT)]
 
+import mmbeitv2.launch.console  # noqa: E402, F401  what the hosts print is left out
+
 from repository_files import source_of as linkcode_resolve  # noqa: E402, F401
 
-import mmbeitv2.launch.console  # noqa: E402, F401  what the hosts print is left out
 from mmbeitv2.version import __version__  # noqa: E402
 
 project = 'mmbeitv2'

@@ -1,6 +1,8 @@
-"""Importing this first keeps a tool's console free of what the hosts' imports say to nobody.
+"""What a tool imports first, before torch and the hosts: how threads wait, and a quiet console.
 
-Three messages are left out, each by its exact words, of optional parts that nothing here uses:
+How threads wait is said in :mod:`mmbeitv2.launch.threads`. Of what the hosts' imports say to
+nobody, three messages are left out, each by its exact words, of optional parts that nothing here
+uses:
 
 - ``Could not import OneDL``: mmpretrain and mmsegmentation mean it for debugging, but mmengine's
   ``print_log`` prints whatever the level is where it gets no logger.
@@ -17,6 +19,8 @@ import importlib.util
 import io
 import warnings
 from collections.abc import Iterator, Sequence
+
+from mmbeitv2.launch.threads import wait_asleep
 
 LEFT_OUT = ('Could not import OneDL',)
 # What warns whatever the filters say, and how its warning begins.
@@ -76,4 +80,5 @@ def import_quietly() -> None:
                 importlib.import_module(module)
 
 
+wait_asleep()
 import_quietly()

@@ -14,6 +14,8 @@ import time
 from collections.abc import Sequence
 from statistics import median
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -22,7 +24,6 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.engine.disk_space import training_bytes
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.user_errors import one_line_errors
