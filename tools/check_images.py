@@ -27,6 +27,7 @@ from mmbeitv2.datasets.decoding import check_value_range, read_rgb, reason_of
 from mmbeitv2.datasets.listing import LeftOut, listed_samples, readable_extensions, walk_images
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, UserError
 from mmbeitv2.launch.loaders import cores_of_process
+from mmbeitv2.launch.photo_arguments import add_value_range
 from mmbeitv2.launch.user_errors import one_line_errors
 
 BAD, PROGRESS = 'bad.tsv', 'progress.json'
@@ -48,13 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--out', type=Path, help='folder of the result (default: work_dirs/check_images/FOLDER)'
     )
-    parser.add_argument(
-        '--value-range',
-        type=float,
-        nargs=2,
-        metavar=('BLACK', 'WHITE'),
-        help='of float and 32-bit images, as in the config',
-    )
+    add_value_range(parser)
     parser.add_argument(
         '--workers', type=int, default=cores_of_process('none'), help='processes (default: cores)'
     )

@@ -19,6 +19,7 @@ from own_teachers import TEACHERS
 import mmbeitv2.launch.console  # noqa: F401  first: what the hosts print is left out
 from mmbeitv2.datasets.photo_folder import FOLDERS
 from mmbeitv2.launch.jobs import end_cleanly
+from mmbeitv2.launch.photo_arguments import add_value_range
 from mmbeitv2.launch.plan import SIZES
 
 
@@ -57,13 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     choices.add_argument('--size', choices=list(SIZES), help='of the model')
     choices.add_argument('--image-size', type=int, help='in pixels, a multiple of 16')
     choices.add_argument('--codes', type=int, help='of the tokenizer')
-    choices.add_argument(
-        '--value-range',
-        type=float,
-        nargs=2,
-        metavar=('BLACK', 'WHITE'),
-        help='of photos of float or 32-bit numbers',
-    )
+    add_value_range(choices)
     choices.add_argument('--seed', type=int, default=0)
     parser.add_argument('--plan', action='store_true', help='print the plan, and end')
     args = parser.parse_args(argv)
