@@ -12,6 +12,7 @@ from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.building import build_pretrained, build_tokenizer
 from mmbeitv2.exchange.run_notes import RunNotes, read_run_notes
 from mmbeitv2.models import BEiTV2, VQKDTokenizer
+from mmbeitv2.models.token_features import token_features
 from mmbeitv2.torch_releases import aminmax
 
 MARGIN = 1e-2
@@ -143,10 +144,8 @@ def extract_features(model: BEiTV2, images: Tensor) -> dict[str, Tensor]:
             f'{formula}',
             stacklevel=2,
         )
-    backbone = model.backbone
-    x, grid = backbone.embed(images.to(backbone.cls_token))
-    x = backbone.norm(backbone.layers(x, grid, backbone.shared_bias(grid)))
-    return dict(cls_token=x[:, 0], patch_tokens=x[:, 1:])
+    features = token_features(model.backbone, images.to(model.backbone.cls_token))
+    return dict(cls_token=features['cls'], patch_tokens=features['patches'])
 
 
 def _normalised(model: BEiTV2) -> tuple[tuple[float, float], str]:

@@ -86,6 +86,19 @@ def same_result(name: str, ours: torch.Tensor, theirs: torch.Tensor, tolerance: 
     return difference
 
 
+def same_losses(steps: Mapping[str, Callable[[], torch.Tensor]], tolerance: float) -> None:
+    """Run each step once and say by how much the losses differ.
+
+    Raises:
+        SystemExit: as :func:`same_result`.
+    """
+    losses = {name: step() for name, step in steps.items()}
+    difference = max(
+        same_result('the loss', losses['ours'], loss, tolerance) for loss in losses.values()
+    )
+    print(f'losses of the first step differ by {difference:.1e} of their value')
+
+
 def compare(steps: Mapping[str, Step], args: argparse.Namespace) -> dict:
     """Time and memory of every implementation, and their ratios to ours.
 
