@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmbeitv2.datasets.channels import RGB, RGBView, read_channels
 from mmbeitv2.datasets.listing import listed_samples, photo_path
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
-from mmbeitv2.launch.photos import photo_folder
+from mmbeitv2.launch.photo_folders import photo_folder
 from mmbeitv2.registry import class_name
 
 LOADING = ('LoadRandomCrop', 'LoadCenterCrop')
