@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmbeitv2.apis import extract_features, for_backbone, load_pretrained, read_photos
+from mmbeitv2.apis import extract_features, for_model, load_pretrained, read_photos
 from mmbeitv2.errors import InputError
 from mmbeitv2.evaluation.few_shot import Episode, draw_episodes, few_shot_accuracy
 from mmbeitv2.models import BEiTV2
@@ -111,7 +111,7 @@ def features_of(model: BEiTV2, photos: Sequence[Path]) -> dict[str, Tensor]:
     size, found = model.backbone.img_size[0], defaultdict(list)
     for start in range(0, len(photos), BATCH):
         pixels = read_photos(photos[start : start + BATCH], size)
-        features = extract_features(model, for_backbone(pixels))
+        features = extract_features(model, for_model(model, pixels))
         found['cls'].append(features['cls_token'])
         found['avg'].append(features['patch_tokens'].mean(1))
     return {name: torch.cat(values) for name, values in found.items()}

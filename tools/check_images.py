@@ -1,6 +1,7 @@
-"""Read every image of a folder once, as training does, and list those that cannot be read.
+"""Read every image once, as training does, and list those that cannot be read.
 
     python tools/check_images.py data/own/train
+    python tools/check_images.py 'data/own/{000..099}.tar'
 
 Files with an image's extension that are damaged, empty, pipes, links to nothing or not to be read
 are named in ``bad.tsv`` (path and reason) in the folder of ``--out``. A check that was stopped goes
@@ -15,7 +16,6 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -25,21 +25,37 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmbeitv2.datasets.decoding import check_value_range, read_rgb, reason_of
-from mmbeitv2.datasets.listing import LeftOut, listed_samples, readable_extensions, walk_images
+from mmbeitv2.datasets.listing import (
+    LeftOut,
+    listed_samples,
+    photo_path,
+    readable_extensions,
+    walk_images,
+)
+from mmbeitv2.datasets.photo_sources import find_sources
+from mmbeitv2.datasets.places import kind_of
+from mmbeitv2.datasets.survey import in_processes
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, UserError
 from mmbeitv2.launch.loaders import cores_of_process
+from mmbeitv2.launch.photo_arguments import add_value_range
 from mmbeitv2.launch.user_errors import one_line_errors
 
 BAD, PROGRESS = 'bad.tsv', 'progress.json'
 SECONDS_BETWEEN_NOTES = 2
 NAMED = 10
-CHUNK = 16
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('folder', type=Path, help='images at any depth')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'folder',
+        type=Path,
+        help='images at any depth; or a list with an image a line, tars or Parquet files by name '
+        'or pattern, a folder of save_to_disk, an LMDB file',
+    )
     parser.add_argument(
         '--list', type=Path, metavar='FILE', help='check the images that a list names instead'
     )
@@ -49,12 +65,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--out', type=Path, help='folder of the result (default: work_dirs/check_images/FOLDER)'
     )
+    add_value_range(parser)
     parser.add_argument(
-        '--value-range',
-        type=float,
-        nargs=2,
-        metavar=('BLACK', 'WHITE'),
-        help='of float and 32-bit images, as in the config',
+        '--image-column', metavar='NAME', help='of tables (default: their only one of image files)'
     )
     parser.add_argument(
         '--workers', type=int, default=cores_of_process('none'), help='processes (default: cores)'
@@ -70,6 +83,11 @@ def images_of(args: argparse.Namespace) -> list[str]:
     """
     if args.list is not None:
         return [name for name, _ in listed_samples(args.list, args.with_label)]
+    if not args.folder.is_dir() or kind_of(str(args.folder)) != 'folder':
+        found = find_sources(args.folder, args.image_column)
+        if found.left_out.names:
+            print(f'{args.folder}: {found.left_out}')
+        return [photo_path(found.folder or '', name) for name in found.names]
     left_out = LeftOut()
     extensions = readable_extensions()
     names = list(walk_images(args.folder, extensions, left_out, unusual=True))
@@ -84,7 +102,7 @@ def reason_against(
     name: str, folder: Path, value_range: Sequence[float] | None
 ) -> tuple[str, str | None]:
     """Path of an image and why it cannot be used, None for a good one."""
-    path = folder / name
+    path = photo_path(folder, name)
     try:
         with warnings.catch_warnings():
             # Of files that are large or odd, but readable.
@@ -165,14 +183,7 @@ def check_all(args: argparse.Namespace, names: Sequence[str], progress: Progress
 def read_all(args: argparse.Namespace, names: Sequence[str]) -> Iterator[tuple[str, str | None]]:
     """Read images in several processes; results come in the order of the names."""
     read = partial(reason_against, folder=args.folder, value_range=args.value_range)
-    if args.workers == 1:
-        yield from map(read, names)
-        return
-    with ProcessPoolExecutor(args.workers) as pool:
-        # In parts, since the pool would take all names at once, and end only after them.
-        part = CHUNK * args.workers * 16
-        for begin in range(0, len(names), part):
-            yield from pool.map(read, names[begin : begin + part], chunksize=CHUNK)
+    return in_processes(read, names, args.workers)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -181,7 +192,7 @@ def check(args: argparse.Namespace) -> None:
     Raises:
         UserError: an argument that cannot be used, or images that cannot be read.
     """
-    if not args.folder.is_dir():
+    if args.list is not None and not args.folder.is_dir():
         raise MissingFileError(f'{args.folder} is no folder: give the one with the images')
     if not 1 <= args.workers <= 1024:
         raise InputError(f'--workers is {args.workers}, but must be from 1 to 1024')

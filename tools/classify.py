@@ -103,7 +103,8 @@ def run(args: argparse.Namespace) -> None:
         from mmbeitv2.visualization.photo_grid import draw_photos
 
         titles = ['{} {:.0%}'.format(*found.best(row, 1)[0]) for row in range(len(found.names))]
-        draw_photos([found.folder / name for name in found.names], titles, args.picture)
+        paths = [found.folder / name for name in found.names]
+        draw_photos(paths, titles, args.picture, found.value_range)
     print_unread(found.unread, len(found.names) + len(found.unread))
 
 

@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from mmbeitv2.apis import (
     extract_features,
-    for_backbone,
+    for_model,
     for_tokenizer,
     load_pretrained,
     read_photos,
@@ -43,7 +43,9 @@ from mmbeitv2.apis import (
 from mmbeitv2.errors import InputError
 from mmbeitv2.evaluation.few_shot import Accuracy, draw_episodes, few_shot_accuracy
 from mmbeitv2.evaluation.labelled import ProbeAccuracy, draws_of, probe_accuracy
+from mmbeitv2.exchange.run_notes import noted_value_range
 from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.photo_arguments import NOTED, add_value_range
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.models import BEiTV2
 from mmbeitv2.models.teachers.view import build_teacher
@@ -97,13 +99,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--teacher', metavar='CONFIG', help='of VQ-KD, whose teacher is compared')
     parser.add_argument('--json', type=Path, help='write the accuracies of every draw here too')
-    parser.add_argument(
-        '--value-range',
-        type=float,
-        nargs=2,
-        metavar=('BLACK', 'WHITE'),
-        help='of photos of float or 32-bit numbers',
-    )
+    add_value_range(parser, NOTED)
     return parser.parse_args(argv)
 
 
@@ -116,6 +112,8 @@ def networks(args: argparse.Namespace) -> dict[str, BEiTV2]:
     else:
         model = load_config(args.config).model
         random = MODELS.build({**model, 'target_generator': None})
+        # The same photos for both.
+        random.data_preprocessor = pretrained.data_preprocessor
     random.init_weights()
     return {PRETRAINED: pretrained.eval(), RANDOM: random.eval()}
 
@@ -144,7 +142,7 @@ def _features(
     pixels: Tensor, models: Mapping[str, BEiTV2], teacher: torch.nn.Module | None
 ) -> Iterator[tuple[str, Tensor]]:
     for name, model in models.items():
-        features = extract_features(model, for_backbone(pixels))
+        features = extract_features(model, for_model(model, pixels))
         yield f'{name}, [CLS]', features['cls_token']
         yield f'{name}, mean of patches', features['patch_tokens'].mean(1)
     yield COLOURS, F.adaptive_avg_pool2d(pixels.float(), COLOUR_GRID).flatten(1)
@@ -186,7 +184,7 @@ def ask(args: argparse.Namespace) -> dict[str, Answer]:
         raise InputError('more folders than one, and --train-photos, need --train FOLDER.')
     folder = args.folders[0]
     photos = find_photos(folder, args.groups)
-    features = features_of(photos.paths, networks(args), teacher_of(args), args.value_range)
+    features = features_of(photos.paths, networks(args), teacher_of(args), value_range_of(args))
     results = {OTHER_PHOTOS: evaluate(features, photos.classes, args.shots, args.draws)}
     print(table(f'{folder}, {OTHER_PHOTOS}', results[OTHER_PHOTOS]))
     if photos.groups is None:
@@ -228,7 +226,7 @@ def ask_others(args: argparse.Namespace) -> dict[str, Answer]:
     labels = [[names.index(name) for name in photos.classes] for photos in sets]
     drawn = draws_of(labels[0], args.shots, args.draws, training.groups)
     paths = [path for photos in sets for path in photos.paths]
-    features = features_of(paths, networks(args), teacher_of(args), args.value_range)
+    features = features_of(paths, networks(args), teacher_of(args), value_range_of(args))
     features = {k: v.split([len(s.paths) for s in sets]) for k, v in features.items()}
     results = {}
     for number, folder in enumerate(args.folders, 1):
@@ -248,6 +246,11 @@ def ask_others(args: argparse.Namespace) -> dict[str, Answer]:
 def teacher_of(args: argparse.Namespace) -> Config | None:
     """The config whose teacher is compared, if any."""
     return None if args.teacher is None else load_config(args.teacher)
+
+
+def value_range_of(args: argparse.Namespace) -> Sequence[float] | None:
+    """The range given, else the one that the checkpoint's run noted."""
+    return args.value_range or noted_value_range(args.checkpoint)
 
 
 def table(title: str, answer: Answer) -> str:

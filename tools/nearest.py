@@ -88,6 +88,7 @@ def feature_of(
         device=options['device'],
         precision=options['precision'],
         trust=options['trust'],
+        value_range=options['value_range'] or found.meta.get('value_range'),
     )
     if digest_of(encoder.vit) != found.meta['checkpoint']:
         raise InputError(
@@ -116,7 +117,8 @@ def run(args: argparse.Namespace) -> list[Neighbour]:
         from mmbeitv2.visualization.photo_grid import draw_photos
 
         paths = [Path(found.meta['folder']) / one.name for one in neighbours]
-        draw_photos(paths, [f'{one.cosine:.3f}' for one in neighbours], args.picture)
+        titles = [f'{one.cosine:.3f}' for one in neighbours]
+        draw_photos(paths, titles, args.picture, found.meta.get('value_range'))
     return neighbours
 
 

@@ -1,6 +1,7 @@
 """Labelled photos of one's own, to judge a model by."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
@@ -28,17 +29,26 @@ def labelled_photos(labels: str, survey: Survey) -> dict[str, list[Path]]:
         folder = Path(labels).expanduser()
         photos, source = find_photos(folder), FOLDERS
     else:
-        folder, source = survey.folder, labels
         names = [photo.name for photo in survey.photos]
+        folder, source = _one_folder(survey.folder, names, labels), labels
         # A table may name what cannot be read, but nothing that is not there.
         photos = [folder / name for name in (*names, *survey.unreadable)]
-    unread = {folder / name for name in survey.unreadable}
+    unread = {folder / name for name in survey.unreadable if folder == survey.folder}
     by_class: dict[str, list[Path]] = {}
     for path, name in zip(photos, labels_of(photos, folder, source)):
         if name is not None and path not in unread:
             by_class.setdefault(name, []).append(path)
     _check(by_class, labels)
     return by_class
+
+
+def _one_folder(folder: Path | None, names: Sequence[str], labels: str) -> Path:
+    if folder is None or any(os.path.isabs(name) for name in names):
+        raise InputError(
+            f'--labels {labels} needs photos that lie in one folder: for photos in tars, tables or '
+            'several folders give another folder, of class folders'
+        )
+    return folder
 
 
 def _check(by_class: dict[str, list[Path]], labels: str) -> None:

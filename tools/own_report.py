@@ -18,8 +18,10 @@ import numpy as np
 from quickstart_report import facts
 
 from mmbeitv2.apis import load_tokenizer
+from mmbeitv2.datasets.listing import listed_lines, photo_path
 from mmbeitv2.errors import MissingFileError
 from mmbeitv2.evaluation.learning_record import read_learning
+from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.reports.few_shot import CLS, COLOURS, RANDOM_CLS, TEACHER, mean_interval
 from mmbeitv2.reports.html import Section, render_report
@@ -168,8 +170,9 @@ def sections(run: Path, out: Path, answers: dict[str, Any] | None) -> Iterator[S
     tokenizer = load_tokenizer(str(run / 'pretraining'))
     config = json.loads((run / 'plan.json').read_text())
     asked = json.loads((run / ASKED).read_text())
-    names = (run / 'held_out.txt').read_text(encoding='utf-8').splitlines()
-    photos = [Path(asked['photos'], name) for name in style.evenly_spaced(names, CODED_PHOTOS)]
+    names = [name for _, name in listed_lines(run / 'held_out.txt')]
+    folder = load_config(run / 'pretraining.py').val_dataloader.dataset.data_root
+    photos = [photo_path(folder, name) for name in style.evenly_spaced(names, CODED_PHOTOS)]
     coded = codes.encode_images(tokenizer, style.read_images(photos, asked['value_range']))
     codes.code_mosaic(coded, out / 'code_mosaic.png')
     yield Section(
@@ -219,10 +222,10 @@ def times(run: Path) -> str:
 def facts_of(run: Path) -> dict[str, str]:
     """How it was made, and where what is in the page."""
     asked = json.loads((run / ASKED).read_text())
-    found = facts(run)
+    found, photos = facts(run), asked['photos']
     del found['seeds'], found['all figures per seed']
     return found | {
-        'photos': asked['photos'],
+        'photos': photos if isinstance(photos, str) else ', '.join(photos),
         'seed': str(asked['seed']),
         'time': times(run),
         'plan': 'plan.json, tokenizer.py and pretraining.py beside this page',

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from mmbeitv2.checkpoints.atomic import free_bytes, write_atomically
 from mmbeitv2.commands import environment, tools_folder
+from mmbeitv2.datasets.photo_sources import load_tables
 from mmbeitv2.datasets.survey import Survey, hold_out, survey
 from mmbeitv2.engine import choose_precision
 from mmbeitv2.errors import ExistingFileError, UnreadableFileError
@@ -47,10 +48,13 @@ WEIGHTS_OF_TEACHER = re.compile(r'weights .*of the .*teacher')
 def asked_for(args: Namespace) -> dict[str, Any]:
     """What must be the same when a run goes on."""
     kept = {name: value for name, value in vars(args).items() if name not in ('out', 'plan')}
-    return {
-        name: str(value.expanduser().resolve()) if isinstance(value, Path) else value
-        for name, value in kept.items()
-    }
+    return {name: _noted(value) for name, value in kept.items()}
+
+
+def _noted(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_noted(one) for one in value]
+    return str(value.expanduser().resolve()) if isinstance(value, Path) else value
 
 
 def check_out(out: Path, asked: dict[str, Any]) -> bool:
@@ -102,8 +106,9 @@ def settle(args: Namespace, machine: Machine) -> Plan:
         machine.cores,
         args.value_range,
         lambda photos, total: tqdm(photos, total=total, **bar),
+        args.image_column,
     )
-    print(f'{args.photos}: {found}', flush=True)
+    print(f'{found.shown}: {found}', flush=True)
     check_photos(found)
     labelled = None if args.labels is None else labelled_photos(args.labels, found)
     given = sources(args.tokenizer, args.start, args.out)
@@ -140,7 +145,8 @@ def write_lists(
     lists = ((args.out / f'{name}.txt').resolve() for name in ('train', 'held_out'))
     value_range = None if args.value_range is None else tuple(args.value_range)
     labelled = None if args.labels is None else (args.out / LABELLED).resolve()
-    return Data(args.photos.expanduser().resolve(), *lists, value_range, labelled)
+    folder = (args.out if found.folder is None else found.folder).resolve()
+    return Data(folder, *lists, value_range, labelled, found.shown)
 
 
 def write_configs(
@@ -315,6 +321,7 @@ def run(args: Namespace) -> None:
     if check_out(args.out, asked):
         plan = Plan.from_json(json.loads((args.out / PLAN).read_text()))
         print(f'{args.out}: going on')
+        load_tables(args.photos)
     else:
         args.out.mkdir(parents=True, exist_ok=True)
         write_atomically(args.out / ASKED, json.dumps(asked, indent=1).encode())

@@ -37,6 +37,7 @@ from mmbeitv2.datasets import LoadRandomCrop
 from mmbeitv2.datasets.decoding import check_value_range
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
 from mmbeitv2.launch.loaders import cores_of_process
+from mmbeitv2.launch.photo_arguments import add_value_range
 from mmbeitv2.launch.user_errors import one_line_errors
 
 RECORD = 'prepared.json'
@@ -59,13 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='256 to 512 serve for training at 224 (default: 320)',
     )
     parser.add_argument('--quality', type=int, default=90, help='of JPEG, 1 to 100 (default: 90)')
-    parser.add_argument(
-        '--value-range',
-        type=float,
-        nargs=2,
-        metavar=('BLACK', 'WHITE'),
-        help='of float, 32-bit and 16-bit images, as in the config',
-    )
+    add_value_range(parser)
     parser.add_argument(
         '--workers', type=int, default=cores_of_process('none'), help='processes (default: cores)'
     )

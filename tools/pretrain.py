@@ -1,4 +1,4 @@
-"""From a folder of photos to a backbone: tokenizer, pretraining, what it is worth, and a report.
+"""From photos to a backbone: tokenizer, pretraining, what it is worth, and a report.
 
     python tools/pretrain.py PHOTOS --out RUN
 
@@ -20,6 +20,7 @@ from own_teachers import TEACHERS
 
 from mmbeitv2.datasets.photo_folder import FOLDERS
 from mmbeitv2.launch.jobs import end_cleanly
+from mmbeitv2.launch.photo_arguments import add_value_range
 from mmbeitv2.launch.plan import SIZES
 
 
@@ -28,7 +29,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('photos', type=Path, help='folder with photos at any depth')
+    parser.add_argument(
+        'photos',
+        type=Path,
+        nargs='+',
+        metavar='PHOTOS',
+        help='folder with photos at any depth, list with a photo a line, tars, Parquet files, '
+        'folder of save_to_disk, LMDB file; or several of them, but one list',
+    )
     parser.add_argument('--out', type=Path, required=True, metavar='RUN', help='folder to write')
     parser.add_argument('--hours', type=float, help='for everything (default: usual lengths)')
     parser.add_argument(
@@ -58,16 +66,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     choices.add_argument('--size', choices=list(SIZES), help='of the model')
     choices.add_argument('--image-size', type=int, help='in pixels, a multiple of 16')
     choices.add_argument('--codes', type=int, help='of the tokenizer')
+    add_value_range(choices)
     choices.add_argument(
-        '--value-range',
-        type=float,
-        nargs=2,
-        metavar=('BLACK', 'WHITE'),
-        help='of photos of float or 32-bit numbers',
+        '--image-column', metavar='NAME', help='of tables (default: their only one of image files)'
     )
     choices.add_argument('--seed', type=int, default=0)
     parser.add_argument('--plan', action='store_true', help='print the plan, and end')
     args = parser.parse_args(argv)
+    if len(args.photos) == 1:
+        (args.photos,) = args.photos
     if args.hours is not None and not args.hours > 0:
         parser.error(f'--hours is {args.hours}, allowed: above 0')
     if args.tokenizer is not None and args.teacher is not None:

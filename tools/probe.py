@@ -65,9 +65,10 @@ def embedded(args: argparse.Namespace, photos: str | Path) -> Embeddings:
 def mean_colours(args: argparse.Namespace, found: Embeddings) -> Tensor:
     """What few-shot compares with, of the same photos."""
     paths = [args.folder / name for name in found.paths]
+    size, value_range = found.meta['size'], found.meta.get('value_range')
     parts = []
     for start in range(0, len(paths), few_shot.BATCH):
-        pixels = read_photos(paths[start : start + few_shot.BATCH], found.meta['size'])
+        pixels = read_photos(paths[start : start + few_shot.BATCH], size, value_range)
         parts.append(F.adaptive_avg_pool2d(pixels.float(), few_shot.COLOUR_GRID).flatten(1))
     return torch.cat(parts)
 

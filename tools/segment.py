@@ -11,6 +11,7 @@ import argparse
 import csv
 import json
 from collections.abc import Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
@@ -18,7 +19,7 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 import numpy as np
 from PIL import Image
 
-from mmbeitv2.apis.prediction import Segmenter
+from mmbeitv2.apis.prediction import SegmentedPhoto, Segmenter
 from mmbeitv2.datasets.decoding import read_rgb
 from mmbeitv2.errors import ExistingFileError, InputError
 from mmbeitv2.launch.config import config_of_run
@@ -59,6 +60,9 @@ def run(args: argparse.Namespace) -> None:
     segmenter = Segmenter(args.checkpoint, args.photos, config, progress=True, **options)
     classes = segmenter.fine_tuned.classes
     colours = colours_of(len(classes), segmenter.fine_tuned.palette)
+    # Photos that cannot be used at all end here, before a folder that a second try would refuse.
+    photos = iter(segmenter)
+    first = list(islice(photos, 1))
     args.out.mkdir(parents=True, exist_ok=True)
     named = [dict(name=name, colour=colour.tolist()) for name, colour in zip(classes, colours)]
     (args.out / 'classes.json').write_text(json.dumps(named, ensure_ascii=False, indent=1))
@@ -66,27 +70,31 @@ def run(args: argparse.Namespace) -> None:
     with (args.out / 'shares.csv').open('w', encoding='utf-8', newline='') as file:
         table = csv.writer(file)
         table.writerow(['photo', *classes])
-        for photo in segmenter:
-            write_pictures(args.out, segmenter.photos.folder, photo, colours, args.share)
-            pixels = np.bincount(photo.labels.ravel(), minlength=len(classes))
-            table.writerow([photo.name, *(f'{n / photo.labels.size:.4f}' for n in pixels)])
+        for photo in chain(first, photos):
+            write_pictures(args, segmenter, photo, colours)
+            counts = np.bincount(photo.labels.ravel(), minlength=len(classes))
+            table.writerow([photo.name, *(f'{n / photo.labels.size:.4f}' for n in counts)])
             count += 1
     print(f'{count} photos in {args.out}')
     print_unread(segmenter.unread, count + len(segmenter.unread))
 
 
-def write_pictures(out: Path, folder: Path, photo, colours: np.ndarray, share: float) -> None:
+def write_pictures(
+    args: argparse.Namespace, segmenter: Segmenter, photo: SegmentedPhoto, colours: np.ndarray
+) -> None:
     """Map and overlay of one photo, under its whole name: a.jpg and a.png may lie side by side."""
     # A list may name photos by absolute paths, or above its own folder.
     name = Path(*(part for part in Path(photo.name).parts if part not in ('/', '..')))
     for kind, suffix in (('maps', '.png'), ('overlays', '.jpg')):
-        path = out / kind / name.with_name(f'{name.name}{suffix}')
+        path = args.out / kind / name.with_name(f'{name.name}{suffix}')
         path.parent.mkdir(parents=True, exist_ok=True)
         if kind == 'maps':
             as_palette_image(photo.labels, colours).save(path)
         else:
-            pixels = np.asarray(read_rgb(folder / photo.name))
-            Image.fromarray(lay_over(pixels, photo.labels, colours, share)).save(path, quality=90)
+            file = segmenter.photos.folder / photo.name
+            pixels = read_rgb(file, value_range=segmenter.fine_tuned.value_range)
+            overlay = lay_over(np.asarray(pixels), photo.labels, colours, args.share)
+            Image.fromarray(overlay).save(path, quality=90)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

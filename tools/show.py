@@ -18,6 +18,8 @@ from mmengine.logging import MMLogger
 from mmbeitv2.apis import load_pretrained, show_model
 from mmbeitv2.datasets.photo_folder import find_photos
 from mmbeitv2.errors import ExistingFileError
+from mmbeitv2.exchange.run_notes import noted_value_range
+from mmbeitv2.launch.photo_arguments import NOTED, add_value_range
 from mmbeitv2.launch.user_errors import one_line_errors
 
 
@@ -40,6 +42,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--num-heads', type=int, metavar='N', help="of the tokenizer's encoder, if not width / 64"
     )
+    add_value_range(parser, NOTED)
     return parser.parse_args(argv)
 
 
@@ -57,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         figures = show_model(
             *(model, args.photos, args.out, args.count, args.neighbours),
             *(args.layer, args.photo, args.seed),
+            args.value_range or noted_value_range(args.checkpoint),
         )
         for path in figures:
             print(path)

@@ -6,7 +6,7 @@ from mmbeitv2.apis.encoder import PhotoEncoder, load_encoder
 from mmbeitv2.apis.inference import extract_features, load_pretrained, load_tokenizer, tokenize
 from mmbeitv2.apis.nearest import nearest
 from mmbeitv2.apis.own_pretraining import OwnRun, pretrain
-from mmbeitv2.apis.photos import for_backbone, for_tokenizer, read_photos
+from mmbeitv2.apis.photos import for_backbone, for_model, for_tokenizer, read_photos
 from mmbeitv2.apis.prediction import Segmenter, classify
 from mmbeitv2.apis.showing import show_model
 
@@ -18,6 +18,7 @@ __all__ = [
     'embed',
     'extract_features',
     'for_backbone',
+    'for_model',
     'for_tokenizer',
     'load_encoder',
     'load_pretrained',

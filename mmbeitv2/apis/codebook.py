@@ -1,6 +1,7 @@
 """Survey a tokenizer's codebook over one's own photos."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -31,6 +32,7 @@ def survey_codebook(
     labels: str | None = None,
     shown: int = 1000,
     batch_size: int = 64,
+    value_range: Sequence[float] | None = None,
 ) -> CodebookSurvey:
     """Find out what each code of a tokenizer stands for in the photos of a folder.
 
@@ -46,6 +48,7 @@ def survey_codebook(
             :func:`mmbeitv2.datasets.photo_folder.labels_of`; None for no labels.
         shown: photos to show; more where codes are so many that the first examples need them.
         batch_size: photos coded at a time.
+        value_range: black and white of photos of float or 32-bit numbers, see ``LoadImage``.
 
     Returns:
         What :func:`mmbeitv2.reports.atlas.write_atlas` makes a page of.
@@ -55,32 +58,21 @@ def survey_codebook(
         ValueError: no photos, or a codebook of more than 65536 codes.
         OSError: a file that is no photo.
     """
-    num_codes = tokenizer.quantize.num_codes
-    if num_codes > MOST_CODES:
-        raise InputError(f'the tokenizer has {num_codes} codes, allowed are {MOST_CODES} at most.')
-    for name, value in dict(shown=shown, batch_size=batch_size).items():
-        if value < 1:
-            raise InputError(f'{name} is {value}, allowed: 1 photo or more.')
+    _check(tokenizer, shown, batch_size)
     photos = find_photos(folder)
     named: list[str | None] = [None] * len(photos)
     named = named if labels is None else labels_of(photos, folder, labels)
     classes = sorted({label for label in named if label is not None})
-    numbers = {label: number for number, label in enumerate(classes)}
-    numbered = torch.tensor([UNLABELLED if label is None else numbers[label] for label in named])
-    census = CodeCensus(num_codes, len(classes), CANDIDATES)
     # The whole photo would be squeezed to a square; its centre keeps its proportions.
     side = min(tokenizer.encoder.img_size)
     tokenizer.to(get_device())
-    for start, pixels in _batches(photos, side, batch_size, 'coding photos'):
-        codes, similarity = _encode(tokenizer, pixels)
-        rows, columns = codes.shape[1:]
-        colours = F.adaptive_avg_pool2d(pixels.float(), (rows, columns))
-        census.add(codes, similarity, colours, numbered[start : start + len(pixels)])
+    batches_of = partial(_batches, side=side, size=batch_size, value_range=value_range)
+    census = _counted(tokenizer, batches_of(photos, what='coding photos'), named, classes)
     chosen = choose_photos(census.best_photo, shown, EXAMPLES)
     rest = sorted(set(range(len(photos))) - set(chosen))
     chosen += evenly_spaced(rest, max(0, shown - len(chosen)))
     files = [photos[i] for i in chosen]
-    batches = _batches(files, side, batch_size, 'coding photos shown')
+    batches = batches_of(files, what='coding photos shown')
     grids = torch.cat([_encode(tokenizer, pixels)[0] for _, pixels in batches])
     return CodebookSurvey(
         codebook=tokenizer.quantize.codebook.cpu(),
@@ -93,16 +85,48 @@ def survey_codebook(
         codes=grids,
         exemplars=_exemplars(census, chosen),
         classes=classes,
+        value_range=value_range,
     )
 
 
+def _check(tokenizer: VQKDTokenizer, shown: int, batch_size: int) -> None:
+    num_codes = tokenizer.quantize.num_codes
+    if num_codes > MOST_CODES:
+        raise InputError(f'the tokenizer has {num_codes} codes, allowed are {MOST_CODES} at most.')
+    for name, value in dict(shown=shown, batch_size=batch_size).items():
+        if value < 1:
+            raise InputError(f'{name} is {value}, allowed: 1 photo or more.')
+
+
+def _counted(
+    tokenizer: VQKDTokenizer,
+    batches: Iterator[tuple[int, Tensor]],
+    labels: Sequence[str | None],
+    classes: Sequence[str],
+) -> CodeCensus:
+    """Census of the codes of all photos, and of the classes that they are found in."""
+    numbers = {label: number for number, label in enumerate(classes)}
+    numbered = torch.tensor([UNLABELLED if label is None else numbers[label] for label in labels])
+    census = CodeCensus(tokenizer.quantize.num_codes, len(classes), CANDIDATES)
+    for start, pixels in batches:
+        codes, similarity = _encode(tokenizer, pixels)
+        rows, columns = codes.shape[1:]
+        colours = F.adaptive_avg_pool2d(pixels.float(), (rows, columns))
+        census.add(codes, similarity, colours, numbered[start : start + len(pixels)])
+    return census
+
+
 def _batches(
-    photos: Sequence[Path], side: int, size: int, what: str
+    photos: Sequence[Path],
+    side: int,
+    size: int,
+    value_range: Sequence[float] | None,
+    what: str,
 ) -> Iterator[tuple[int, Tensor]]:
     """Number of the first photo of each batch, and pixels uint8 ``(B, 3, side, side)``."""
     with tqdm(total=len(photos), desc=what, unit='photo', leave=False) as progress:
         for start in range(0, len(photos), size):
-            pixels = read_photos(photos[start : start + size], side)
+            pixels = read_photos(photos[start : start + size], side, value_range)
             yield start, pixels
             progress.update(len(pixels))
 

@@ -57,6 +57,7 @@ def embed(
     max_unreadable: float = 0.01,
     overwrite: bool = False,
     trust: bool = False,
+    value_range: Sequence[float] | None = None,
     progress: bool = False,
 ) -> Embedded:
     """Write one file with the features of all photos: ``paths``, ``cls``, ``mean``.
@@ -80,6 +81,7 @@ def embed(
         max_unreadable: share of photos that may be unreadable; they are left out and named.
         overwrite: replace a file of another run.
         trust: open a checkpoint that holds Python objects beside weights, which can run any code.
+        value_range: see :func:`mmbeitv2.apis.load_encoder`.
         progress: show a bar with the rate.
 
     Raises:
@@ -88,30 +90,26 @@ def embed(
     out = Path(out)
     _check_arguments(out, with_, batch_size, workers, max_unreadable)
     found = list_photos(photos)
-    encoder = load_encoder(checkpoint, tokenizer, size, num_heads, device, precision, trust)
-    names = [*ALWAYS, *(name for name in OPTIONAL if name in with_)]
-    if 'codes' in names and encoder.tokenizer is None:
+    encoder = load_encoder(
+        checkpoint, tokenizer, size, num_heads, device, precision, trust, value_range
+    )
+    if 'codes' in with_ and encoder.tokenizer is None:
         raise InputError(
             f'{checkpoint} holds no tokenizer, whose codes are asked for: give one with --tokenizer'
         )
+    names = [*ALWAYS, *(name for name in OPTIONAL if name in with_)]
     meta = describe(encoder, found, names)
     if out.exists() and not overwrite:
         return _finished(out, meta, len(found.names))
     _check_space(out, _bytes_a_photo(encoder, names) * len(found.names))
     parts = EmbeddingParts(out, meta, overwrite)
     total = len(range(0, len(found.names), PHOTOS))
-    done = [number for number in range(total) if _is_done(parts, number, found, encoder.size)]
+    load = encoder.loading()
+    done = [number for number in range(total) if _is_done(parts, number, found, load)]
     resumed = sum(len(parts.positions(n)) + len(parts.unread(n)) for n in done)
     unread = [bad for number in done for bad in parts.unread(number)]
-    with tqdm(
-        total=len(found.names),
-        initial=resumed,
-        unit=' photos',
-        disable=not progress,
-        # A file or a pipe keeps every line that a terminal would overwrite.
-        mininterval=1 if sys.stderr.isatty() else 30,
-    ) as bar:
-        left = [number for number in range(total) if number not in set(done)]
+    left = [number for number in range(total) if number not in set(done)]
+    with _bar(len(found.names), resumed, progress) as bar:
         for number, part in _parts(encoder, found, names, left, (batch_size, workers), bar):
             unread += part[2]
             check_unread(found.names, unread, max_unreadable)
@@ -119,12 +117,23 @@ def embed(
     return _finish(out, parts, found, names, meta, resumed)
 
 
-def _is_done(parts: EmbeddingParts, number: int, photos: PhotoList, size: int) -> bool:
+def _bar(total: int, resumed: int, progress: bool) -> tqdm:
+    return tqdm(
+        total=total,
+        initial=resumed,
+        unit=' photos',
+        disable=not progress,
+        # A file or a pipe keeps every line that a terminal would overwrite.
+        mininterval=1 if sys.stderr.isatty() else 30,
+    )
+
+
+def _is_done(parts: EmbeddingParts, number: int, photos: PhotoList, load: LoadCenterCrop) -> bool:
     """Whether a part is there, and none of its unreadable photos has been restored since."""
     if not parts.file(number).is_file():
         return False
     unread = [index for index, _ in parts.unread(number)]
-    batches = read_batches(photos.paths, LoadCenterCrop(size), [unread]) if unread else ()
+    batches = read_batches(photos.paths, load, [unread]) if unread else ()
     return not any(batch.positions for batch in batches)
 
 
@@ -147,6 +156,8 @@ def describe(encoder: PhotoEncoder, photos: PhotoList, names: Sequence[str]) -> 
         size=encoder.size,
         features=list(names),
         precision=str(encoder.precision.dtype).removeprefix('torch.'),
+        # Files of earlier versions, without it, are still their own.
+        **({} if encoder.value_range is None else dict(value_range=list(encoder.value_range))),
     )
 
 
@@ -174,7 +185,7 @@ def _parts(
         for number, end in zip(numbers, ends)
         for start in range(number * PHOTOS, end, batch_size)
     ]
-    read = iter(read_batches(photos.paths, LoadCenterCrop(encoder.size), batches, workers))
+    read = iter(read_batches(photos.paths, encoder.loading(), batches, workers))
     for number, end in zip(numbers, ends):
         positions: list[int] = []
         unread: list[tuple[int, str]] = []

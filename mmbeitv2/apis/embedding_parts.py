@@ -33,7 +33,8 @@ class EmbeddingParts:
         note = self.folder / 'run.json'
         text = json.dumps(meta, sort_keys=True)
         if note.is_file() and note.read_text(encoding='utf-8') != text:
-            if not overwrite:
+            # Of a run that ended at its first photos nothing is lost.
+            if not overwrite and any(self.folder.glob('*.npz')):
                 raise ExistingFileError(
                     f'{self.folder} holds the beginning of another run '
                     f'({differing(json.loads(note.read_text(encoding="utf-8")), meta)}): finish '

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from mmbeitv2.apis.photos import for_backbone, for_tokenizer, read_photos
 from mmbeitv2.checkpoints.translation import Checkpoint, open_checkpoint
+from mmbeitv2.datasets import LoadCenterCrop
+from mmbeitv2.datasets.decoding import check_value_range
 from mmbeitv2.engine.precision import Precision, choose_precision
 from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.building import build_backbone, build_pretrained, build_tokenizer
@@ -27,6 +29,7 @@ class PhotoEncoder:
         precision: of the matrix products, see :func:`mmbeitv2.engine.precision.choose_precision`.
         normalization: mean and standard deviation by which all others see photos, see
             :func:`mmbeitv2.apis.for_backbone`; ImageNet's unless given.
+        value_range: black and white of photos of float or 32-bit numbers, see ``LoadImage``.
     """
 
     def __init__(
@@ -36,12 +39,14 @@ class PhotoEncoder:
         kind: str,
         precision: Precision,
         normalization: Sequence[Sequence[float]] = (),
+        value_range: Sequence[float] | None = None,
     ) -> None:
         self.vit = vit
         self.tokenizer = tokenizer
         self.kind = kind
         self.precision = precision
         self.normalization = normalization
+        self.value_range = check_value_range(value_range)
         self.size = min(vit.img_size)
 
     def __repr__(self) -> str:
@@ -62,6 +67,10 @@ class PhotoEncoder:
             parts['codes'] = self.tokenizer.encoder.patch_size
         return {name: (self.size // patch, self.size // patch) for name, patch in parts.items()}
 
+    def loading(self) -> LoadCenterCrop:
+        """The transform that reads a photo as this encoder sees it."""
+        return LoadCenterCrop(self.size, value_range=self.value_range)
+
     def from_photo(self, path: str | Path) -> dict[str, Tensor]:
         """Features of the centre of one photo, as :meth:`from_pixels` without the batch."""
         return {name: value[0] for name, value in self.from_photos([path]).items()}
@@ -72,7 +81,7 @@ class PhotoEncoder:
         Raises:
             OSError: a photo that cannot be read, by its name.
         """
-        return self.from_pixels(read_photos(paths, self.size))
+        return self.from_pixels(read_photos(paths, self.size, self.value_range))
 
     @torch.no_grad()
     def from_pixels(self, pixels: Tensor) -> dict[str, Tensor]:
@@ -118,6 +127,7 @@ def load_encoder(
     device: str | None = None,
     precision: str = 'auto',
     trust: bool = False,
+    value_range: Sequence[float] | None = None,
 ) -> PhotoEncoder:
     """Model of a checkpoint that turns photos into features.
 
@@ -130,6 +140,8 @@ def load_encoder(
         device: such as ``'cuda'``; the CPU unless given.
         precision: of the matrix products, on that device.
         trust: open a file that holds Python objects beside weights, which can run any code.
+        value_range: black and white of photos of float or 32-bit numbers; those that the
+            checkpoint's run noted unless given.
 
     Raises:
         FileNotFoundError: no such file.
@@ -144,9 +156,14 @@ def load_encoder(
             open_checkpoint(str(tokenizer), trust, wanted='tokenizer'), report=False
         )
     # Nothing of a file with code is read twice.
-    notes = RunNotes() if trust or opened.kind == 'tokenizer' else read_run_notes(checkpoint)
+    notes = RunNotes() if trust else read_run_notes(checkpoint)
     encoder = PhotoEncoder(
-        vit.eval().to(place), codes, opened.kind, chosen, notes.normalization_of_rgb
+        vit.eval().to(place),
+        codes,
+        opened.kind,
+        chosen,
+        notes.normalization_of_rgb,
+        notes.value_range if value_range is None else value_range,
     )
     if codes is not None:
         codes.eval().to(place)

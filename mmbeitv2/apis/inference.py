@@ -2,23 +2,20 @@
 
 import math
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmbeitv2.checkpoints.translation import open_checkpoint
-from mmbeitv2.datasets.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
 from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.building import build_pretrained, build_tokenizer
+from mmbeitv2.exchange.run_notes import RunNotes, read_run_notes
 from mmbeitv2.models import BEiTV2, VQKDTokenizer
+from mmbeitv2.models.token_features import token_features
 from mmbeitv2.torch_releases import aminmax
 
 MARGIN = 1e-2
-# What black and white become in the channels where they become most.
-NORMALISED = (
-    min(-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD)),
-    max((1 - mean) / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD)),
-)
 
 
 def load_tokenizer(
@@ -75,14 +72,23 @@ def load_pretrained(
 
     Returns:
         The model; sizes are read off the tensors. The layer whose patches are aggregated is shown
-        by this project's files alone; for others it is three before the last, as in the paper.
+        by this project's files alone; for others it is three before the last, as in the paper. Its
+        ``data_preprocessor`` normalises as the run that wrote the file noted; by ImageNet's mean
+        and standard deviation where nothing is noted.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a checkpoint, or code beside the weights.
+        ValueError: not such a checkpoint, or code beside the weights; or one that sees BGR.
     """
     opened = open_checkpoint(checkpoint, trust, img_size=img_size, wanted='pretraining', ema=ema)
-    model = build_pretrained(opened, num_heads, with_tokenizer=tokenizer is None)
+    # Nothing of a file with code is read twice.
+    notes = RunNotes() if trust else read_run_notes(checkpoint)
+    model = build_pretrained(
+        opened,
+        num_heads,
+        with_tokenizer=tokenizer is None,
+        normalization=notes.normalization_of_rgb if notes.mean else (),
+    )
     if tokenizer is not None:
         model.set_tokenizer(load_tokenizer(tokenizer, num_heads, trust))
     return model
@@ -119,7 +125,8 @@ def extract_features(model: BEiTV2, images: Tensor) -> dict[str, Tensor]:
 
     Args:
         model: result of :func:`load_pretrained`.
-        images: float ``(B, 3, H, W)``, RGB normalised by the ImageNet mean and standard deviation.
+        images: float ``(B, 3, H, W)``, RGB normalised by the mean and standard deviation of the
+            model's ``data_preprocessor``: what :func:`mmbeitv2.apis.for_model` makes of pixels.
 
     Returns:
         ``cls_token`` float32 ``(B, C)`` and ``patch_tokens`` float32 ``(B, N, C)``, after the final
@@ -129,23 +136,28 @@ def extract_features(model: BEiTV2, images: Tensor) -> dict[str, Tensor]:
         ValueError: values that no such image has or that are no numbers, another shape or type.
     """
     channels = model.backbone.in_chans
-    low, high = _checked_range(
-        images,
-        # The means of other channels are the user's own.
-        NORMALISED if channels == 3 else (-math.inf, math.inf),
-        f'RGB in [0, 1] normalised: (images − {IMAGENET_MEAN}) / {IMAGENET_STD}',
-        channels,
-    )
-    if low >= 0 and high <= 1:
+    allowed, formula = _normalised(model)
+    low, high = _checked_range(images, allowed, f'RGB in [0, 1] normalised: {formula}', channels)
+    if low >= 0 and high <= 1 and allowed[0] < 0:
         warnings.warn(
             f'the images reach from {low:.3g} to {high:.3g}, as if they were not normalised: give '
-            f'(images − {IMAGENET_MEAN}) / {IMAGENET_STD}',
+            f'{formula}',
             stacklevel=2,
         )
-    backbone = model.backbone
-    x, grid = backbone.embed(images.to(backbone.cls_token))
-    x = backbone.norm(backbone.layers(x, grid, backbone.shared_bias(grid)))
-    return dict(cls_token=x[:, 0], patch_tokens=x[:, 1:])
+    features = token_features(model.backbone, images.to(model.backbone.cls_token))
+    return dict(cls_token=features['cls'], patch_tokens=features['patches'])
+
+
+def _normalised(model: BEiTV2) -> tuple[tuple[float, float], str]:
+    """What black and white become where they become most, and by which formula."""
+    preprocessor: Any = model.data_preprocessor
+    if model.backbone.in_chans != 3:
+        # Numbers of other channels have no range of their own.
+        return (-math.inf, math.inf), '(images − mean) / std'
+    mean, std = preprocessor.mean.flatten(), preprocessor.std.flatten()
+    shown = (tuple(round(value, 4) for value in values.tolist()) for values in (mean, std))
+    low, high = (-mean / std).min().item(), ((1 - mean) / std).max().item()
+    return (low, high), '(images − {}) / {}'.format(*shown)
 
 
 def _checked_range(

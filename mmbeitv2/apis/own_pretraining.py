@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmbeitv2.apis.encoder import PhotoEncoder, load_encoder
 from mmbeitv2.commands import environment, tools_folder
-from mmbeitv2.errors import InputError, MissingFileError
+from mmbeitv2.datasets.photo_sources import Source, check_sources, source_paths
+from mmbeitv2.errors import InputError
 
 # How the command begins its last line: what a user can mend, and that it was stopped.
 ERROR, INTERRUPTED = 'error: ', 'interrupted: '
@@ -54,7 +56,7 @@ class OwnRun:
 
 
 def pretrain(
-    photos: str | Path,
+    photos: Source,
     out: str | Path,
     hours: float | None = None,
     labels: str | Path | None = None,
@@ -65,6 +67,7 @@ def pretrain(
     image_size: int | None = None,
     codes: int | None = None,
     value_range: tuple[float, float] | None = None,
+    image_column: str | None = None,
     seed: int = 0,
 ) -> OwnRun:
     """Train a tokenizer and a backbone on one's own photos, and judge them.
@@ -74,7 +77,8 @@ def pretrain(
     interrupted, and trains nothing again that is finished.
 
     Args:
-        photos: folder with photos at any depth.
+        photos: folder, list, tars, tables or LMDB file, or several of them, see
+            :func:`mmbeitv2.datasets.photo_sources.find_sources`.
         out: folder to write.
         hours: for everything; usual lengths otherwise.
         labels: to judge by alone: a CSV file whose lines are PHOTO,CLASS, photos relative to
@@ -87,6 +91,7 @@ def pretrain(
         image_size: in pixels, a multiple of 16.
         codes: of the tokenizer.
         value_range: black and white of photos of float or 32-bit numbers.
+        image_column: of tables; None for their only column of image files.
         seed: of everything random.
 
     Returns:
@@ -95,13 +100,10 @@ def pretrain(
     Raises:
         ValueError: photos, labels, weights or wishes that cannot be used; the message is the
             command's own.
-        FileNotFoundError: no such folder of photos.
+        FileNotFoundError: no such photos.
         KeyboardInterrupt: the run was stopped; the same call goes on.
         RuntimeError: a stage has failed; its log is named.
     """
-    photos, out = Path(photos).expanduser(), Path(out).expanduser()
-    if not photos.is_dir():
-        raise MissingFileError(f'{photos} is no folder: give the one with the photos')
     chosen = dict(
         hours=hours,
         labels=labels,
@@ -111,16 +113,22 @@ def pretrain(
         size=size,
         image_size=image_size,
         codes=codes,
+        value_range=value_range,
+        image_column=image_column,
         seed=seed,
     )
-    arguments = [str(photos), '--out', str(out)]
+    out = Path(out).expanduser()
+    check_sources(photos)
+    _run([*source_paths(photos), '--out', str(out), *_options(chosen)])
+    return OwnRun(out)
+
+
+def _options(chosen: Mapping[str, Any]) -> Iterator[str]:
+    """The command line's options of what is given."""
     for name, value in chosen.items():
         if value is not None:
-            arguments += [f'--{OPTIONS.get(name, name).replace("_", "-")}', str(value)]
-    if value_range is not None:
-        arguments += ['--value-range', *map(str, value_range)]
-    _run(arguments)
-    return OwnRun(out)
+            yield f'--{OPTIONS.get(name, name).replace("_", "-")}'
+            yield from map(str, value if isinstance(value, tuple | list) else (value,))
 
 
 def _run(arguments: list[str]) -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmbeitv2.datasets import LoadCenterCrop
 from mmbeitv2.datasets.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
+from mmbeitv2.models import BEiTV2
 
 
 def read_photos(
@@ -35,7 +37,9 @@ def for_backbone(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
 ) -> Tensor:
-    """Pixels uint8 ``(B, 3, H, W)`` normalised: what :func:`mmbeitv2.apis.extract_features` takes.
+    """Pixels uint8 ``(B, 3, H, W)`` normalised by a mean and a standard deviation of one's choice.
+
+    :func:`for_model` takes those of a model's own training.
 
     Args:
         pixels: RGB.
@@ -43,6 +47,21 @@ def for_backbone(
         std: likewise.
     """
     return (pixels / 255 - _channels(mean, pixels)) / _channels(std, pixels)
+
+
+def for_model(model: BEiTV2, pixels: Tensor) -> Tensor:
+    """Pixels as a pretraining model was trained to see them, on its device.
+
+    Args:
+        model: result of :func:`mmbeitv2.apis.load_pretrained`, whose data preprocessor normalises.
+        pixels: uint8 RGB ``(B, 3, H, W)``, as :func:`read_photos` gives them.
+
+    Returns:
+        float32 ``(B, 3, H, W)``, which :func:`mmbeitv2.apis.extract_features` takes.
+    """
+    preprocessor: Any = model.data_preprocessor
+    views: list[Tensor] = preprocessor.views(pixels.to(model.backbone.cls_token.device))
+    return views[0]
 
 
 def for_tokenizer(pixels: Tensor) -> Tensor:

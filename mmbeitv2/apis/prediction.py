@@ -26,6 +26,7 @@ class Classified(NamedTuple):
         classes: names of the K classes.
         scores: float32 ``(N, K)``, each row of sum 1.
         unread: name and reason of photos that could not be read.
+        value_range: by which photos of float or 32-bit numbers were read.
     """
 
     names: list[str]
@@ -33,6 +34,7 @@ class Classified(NamedTuple):
     classes: list[str]
     scores: np.ndarray
     unread: list[tuple[str, str]]
+    value_range: tuple[float, float] | None = None
 
     def best(self, row: int, count: int) -> list[tuple[str, float]]:
         """The classes of the highest scores of a photo, and these."""
@@ -54,6 +56,7 @@ class Segmenter:
         checkpoint: see :func:`mmbeitv2.exchange.fine_tuned.load_fine_tuned`.
         photos: see :func:`mmbeitv2.datasets.photo_list.list_photos`.
         config: of the run; the one in the checkpoint unless given.
+        value_range: see :func:`classify`.
         **options: of :func:`classify`, from ``batch_size`` on.
 
     Raises:
@@ -65,11 +68,14 @@ class Segmenter:
         checkpoint: str | Path,
         photos: str | Path,
         config: Config | None = None,
+        value_range: Sequence[float] | None = None,
         **options: Any,
     ) -> None:
         self.photos = list_photos(photos)
         self.options = options
-        self.fine_tuned = load_fine_tuned(checkpoint, 'segmentation', config)
+        self.fine_tuned = load_fine_tuned(
+            checkpoint, 'segmentation', config, value_range=value_range
+        )
         self.unread: list[tuple[str, str]] = []
 
     def __iter__(self) -> Iterator[SegmentedPhoto]:
@@ -89,6 +95,7 @@ def classify(
     device: str | None = None,
     precision: str = 'auto',
     max_unreadable: float = 0.01,
+    value_range: Sequence[float] | None = None,
     progress: bool = False,
 ) -> Classified:
     """Scores of all classes for each photo, read and normalised as in the run's test.
@@ -103,13 +110,15 @@ def classify(
         device: such as ``'cuda'``; the CPU unless given.
         precision: of the matrix products.
         max_unreadable: share of photos that may be unreadable; they are left out and named.
+        value_range: black and white of photos of float or 32-bit numbers; those of the config's
+            test unless given.
         progress: show a bar with the rate.
 
     Raises:
         UserError: what the user can mend; before any photo is read where it can be seen.
     """
     found = list_photos(photos)
-    fine_tuned = load_fine_tuned(checkpoint, 'classifier', config, classes)
+    fine_tuned = load_fine_tuned(checkpoint, 'classifier', config, classes, value_range)
     unread: list[tuple[str, str]] = []
     options: dict[str, Any] = dict(
         batch_size=batch_size,
@@ -123,7 +132,9 @@ def classify(
     scores = [sample.pred_score.float().cpu().numpy() for _, sample in predicted]
     names = [name for name, _ in predicted]
     table = np.stack(scores) if scores else np.zeros((0, len(fine_tuned.classes)), np.float32)
-    return Classified(names, found.folder, fine_tuned.classes, table, unread)
+    return Classified(
+        names, found.folder, fine_tuned.classes, table, unread, fine_tuned.value_range
+    )
 
 
 def _predict(

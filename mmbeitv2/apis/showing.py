@@ -1,8 +1,9 @@
 """Look at a pretrained model through one's own photos: four figures."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,13 +13,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mmbeitv2.apis.inference import extract_features
-from mmbeitv2.apis.photos import for_backbone, read_photos
+from mmbeitv2.apis.photos import for_model, read_photos
 from mmbeitv2.datasets import BlockMask
 from mmbeitv2.datasets.photo_folder import find_photos
 from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.models import BEiTV2
 from mmbeitv2.models.attention_maps import cls_attention
-from mmbeitv2.visualization.codes import CodedImages, encode_images
+from mmbeitv2.visualization.codes import encode_images
 from mmbeitv2.visualization.features import (
     draw_attention,
     draw_features,
@@ -44,6 +45,7 @@ def show_model(
     layer: int = -1,
     photo: str | Path | None = None,
     seed: int = 0,
+    value_range: Sequence[float] | None = None,
 ) -> list[Path]:
     """Draw what a pretrained model makes of the photos of a folder.
 
@@ -62,6 +64,7 @@ def show_model(
         layer: whose attention is drawn, see :func:`mmbeitv2.models.attention_maps.cls_attention`.
         photo: of the folder, drawn alone instead of ``count`` ones.
         seed: of the masks.
+        value_range: black and white of photos of float or 32-bit numbers, see ``LoadImage``.
 
     Returns:
         Paths of the figures.
@@ -74,18 +77,14 @@ def show_model(
     for name, value in dict(count=count, neighbours=neighbours).items():
         if value < 1:
             raise InputError(f'{name} is {value}, allowed: 1 or more, such as 6.')
-    photos = find_photos(folder)
-    if len(photos) < 2:
-        raise InputError(
-            f"'{folder}' has 1 photo, needed are 2 or more: neighbours and the patches that stand "
-            'for codes come from other photos.'
-        )
+    photos = _some_photos(folder)
     shown = _shown(photos, folder, count, photo)
     model.to(get_device())
-    size, out = model.backbone.img_size[0], Path(out)
-    pixels = read_photos([photos[i] for i in shown], size)
+    out = Path(out)
+    read = partial(read_photos, size=model.backbone.img_size[0], value_range=value_range)
+    pixels = read([photos[i] for i in shown])
     images = [_image(one) for one in pixels]
-    views = for_backbone(pixels).to(model.backbone.cls_token.device)
+    views = for_model(model, pixels)
     attention = cls_attention(model.backbone, views, layer).cpu()
     grid = attention.shape[-2:]
     features = extract_features(model, views)['patch_tokens'].cpu().unflatten(1, grid)
@@ -95,17 +94,25 @@ def show_model(
     ]
     if model.target_generator is not None:
         masks = _masks(len(images), grid, seed)
-        references = _references(photos, shown, model)
-        model.cpu()
+        others = evenly_spaced(sorted(set(range(len(photos))) - set(shown)), REFERENCES)
         figures.append(out / 'codes.png')
-        mask_predictions(model, images, masks, references, figures[-1])
-        model.to(get_device())
-    best, cosine = nearest_photos(_cls_tokens(model, photos, size), shown, neighbours)
+        _draw_codes(model, images, masks, read([photos[i] for i in others]), figures[-1])
+    best, cosine = nearest_photos(_cls_tokens(model, photos, read), shown, neighbours)
     found = [
-        list(zip(map(_image, read_photos([photos[i] for i in row], size)), values))
+        list(zip(map(_image, read([photos[i] for i in row])), values))
         for row, values in zip(best.tolist(), cosine.tolist())
     ]
     return [*figures, draw_neighbours(images, found, out / 'neighbours.png')]
+
+
+def _some_photos(folder: str | Path) -> list[Path]:
+    photos = find_photos(folder)
+    if len(photos) < 2:
+        raise InputError(
+            f"'{folder}' has 1 photo, needed are 2 or more: neighbours and the patches that stand "
+            'for codes come from other photos.'
+        )
+    return photos
 
 
 def _shown(
@@ -124,18 +131,24 @@ def _image(pixels: Tensor) -> Image.Image:
     return Image.fromarray(pixels.permute(1, 2, 0).numpy())
 
 
-def _references(photos: Sequence[Path], shown: Sequence[int], model: BEiTV2) -> CodedImages:
-    others = evenly_spaced(sorted(set(range(len(photos))) - set(shown)), REFERENCES)
-    pixels = read_photos([photos[i] for i in others], model.backbone.img_size[0])
-    return encode_images(model.target_generator.cpu(), [_image(one) for one in pixels])
+def _draw_codes(
+    model: BEiTV2, images: list[Image.Image], masks: Tensor, references: Tensor, path: Path
+) -> None:
+    """Masked images with the codes predicted, which patches of ``references`` stand for."""
+    model.cpu()
+    coded = encode_images(model.target_generator, [_image(one) for one in references])
+    mask_predictions(model, images, masks, coded, path)
+    model.to(get_device())
 
 
-def _cls_tokens(model: BEiTV2, photos: Sequence[Path], size: int) -> Tensor:
+def _cls_tokens(
+    model: BEiTV2, photos: Sequence[Path], read: Callable[[Sequence[Path]], Tensor]
+) -> Tensor:
     """[CLS] of all photos, float32 ``(N, C)`` on the CPU."""
-    device, tokens = model.backbone.cls_token.device, []
+    tokens = []
     starts = range(0, len(photos), BATCH)
     for start in tqdm(starts, desc='photos to compare', unit='batch', leave=False):
-        views = for_backbone(read_photos(photos[start : start + BATCH], size)).to(device)
+        views = for_model(model, read(photos[start : start + BATCH]))
         tokens.append(extract_features(model, views)['cls_token'].cpu())
     return torch.cat(tokens)
 

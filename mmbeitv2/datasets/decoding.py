@@ -140,9 +140,9 @@ def _scaled(
     if value_range is None:
         raise InputError(
             f"Image '{path}' holds {kind} numbers, from {lowest:g} to {highest:g}, "
-            'whose black and white nothing tells: declare them as value_range=(BLACK, WHITE) of '
-            'the transforms that load (value_range at the top of the own_data configs), or save '
-            'the images with 8 or 16 bits.'
+            'whose black and white nothing tells: declare them by --value-range BLACK WHITE of a '
+            'command, by value_range=(BLACK, WHITE) of the transforms that load (at the top of the '
+            'own_data configs), or save the images with 8 or 16 bits.'
         )
     if not np.isfinite([lowest, highest]).all():
         raise InputError(

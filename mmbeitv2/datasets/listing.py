@@ -54,6 +54,24 @@ class LeftOut:
         return f'{self.kinds.total()} left out ({kinds}): {", ".join(self.names)}{more}'
 
 
+def photo_path(folder: str | Path, name: str) -> str:
+    """Where a photo lies that a list names.
+
+    Args:
+        folder: of the list's relative names.
+        name: relative to it, absolute, or the address of a photo in a tar, an LMDB file or a table.
+    """
+    return name if '://' in name else os.path.join(folder, name)
+
+
+def in_address(name: str) -> str:
+    """A name as it may stand in the address of a photo that is found by other parts of it.
+
+    mmengine takes what stands before '://' for the storage, and a list of addresses has lines.
+    """
+    return ' '.join(name.replace('://', '/').splitlines())
+
+
 def is_hidden(name: str) -> bool:
     """Whether a file, or a folder on the way to it, begins with a dot, as notebooks' copies do."""
     return any(part.startswith('.') and part not in ('.', '..') for part in name.split('/'))

@@ -18,6 +18,7 @@ from .listing import (
     check_repeated,
     class_folders,
     listed_samples,
+    photo_path,
     readable_extensions,
     walk_images,
 )
@@ -37,7 +38,9 @@ class Photos(CustomDataset):
       them.
     - A label is the place of its class folder among those of ``classes_from``, the training data,
       whichever folders this split has; or among ``classes``. A folder of another name is an error.
-    - Lists may have blank lines, Windows line ends and a byte order mark. Labels are checked.
+    - Lists name files, relative to ``data_prefix``, or the addresses that tars, LMDB files and
+      tables give their photos. They may have blank lines, Windows line ends and a byte order mark.
+      Labels are checked.
     - Files are read in place, each photo by itself: tars (labels in ``.cls`` members, as WebDataset
       has them), LMDB files, and Parquet files or saved folders of Hugging Face datasets.
 
@@ -110,7 +113,7 @@ class Photos(CustomDataset):
             return self._of_places()
         samples = self._listed() if self.ann_file else self._found()
         # Not a Path: a million of them take seconds.
-        paths = [(os.path.join(self.img_prefix, name), label) for name, label in samples]
+        paths = [(photo_path(self.img_prefix, name), label) for name, label in samples]
         if not self.with_label:
             return [{'img_path': path} for path, _ in paths]
         return [{'img_path': path, 'gt_label': label} for path, label in paths]

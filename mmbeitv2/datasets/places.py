@@ -149,7 +149,7 @@ def _files(pattern: str) -> list[str]:
         if not found:
             raise MissingFileError(
                 f"'{name}' does not exist, or no file fits it (looked from {os.getcwd()}): correct "
-                'data_root and data_prefix of the dataset'
+                'the path (data_root and data_prefix of a dataset)'
             )
         files += found
     return files

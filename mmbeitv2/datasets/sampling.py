@@ -21,6 +21,12 @@ from mmbeitv2.registry import DATA_SAMPLERS, TRANSFORMS
 
 HELD_OUT_SEED = 0
 
+# Where a photo has no data set, as in mmpretrain's tools of photos.
+NO_DATASET = (
+    " A photo by itself, as mmpretrain's FeatureExtractor takes it, has none: for features of "
+    'pretraining use mmbeitv2.apis.load_encoder(CHECKPOINT).from_photo(PATH).'
+)
+
 
 class SampleIndex(int):
     """Index of a sample that also knows the seed and the epoch it is drawn for.
@@ -174,8 +180,8 @@ class SampleSeeded(BaseTransform):
             the default scope.
 
     Raises:
-        ValueError: When called with a ``sample_idx`` that does not come from ``EpochSampler`` or
-            ``EndlessSampler``.
+        ValueError: When called without a ``sample_idx``, or with one that does not come from
+            ``EpochSampler`` or ``EndlessSampler``.
     """
 
     def __init__(self, transforms: Sequence[dict[str, Any] | Callable[..., Any]]) -> None:
@@ -190,7 +196,7 @@ class SampleSeeded(BaseTransform):
                 "SampleSeeded needs. Set sampler=dict(type='mmbeitv2.EpochSampler') in the "
                 "dataloader ('mmbeitv2.EndlessSampler' in a run that counts iterations), and use "
                 'the dataset without wrappers that compute new indices '
-                '(ConcatDataset, RepeatDataset).'
+                '(ConcatDataset, RepeatDataset).' + ('' if 'sample_idx' in results else NO_DATASET)
             )
         with _seeded(sample):
             return self.transforms(results)

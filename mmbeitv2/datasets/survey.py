@@ -1,6 +1,5 @@
-"""What a folder of photos holds, before anything is trained on it."""
+"""What photos there are, of which kinds, before anything is trained on them."""
 
-import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,19 +15,26 @@ import torch.nn.functional as F
 
 from mmbeitv2.datasets.center_crop import LoadCenterCrop
 from mmbeitv2.datasets.decoding import open_image, reason_of
-from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
-from mmbeitv2.errors import InputError, MissingFileError, UserError
+from mmbeitv2.datasets.listing import LeftOut, photo_path
+from mmbeitv2.datasets.photo_sources import Source, find_sources
+from mmbeitv2.errors import UserError
 
 # Side of the centre that is compared, and rows of its differences of neighbouring cells.
 SIDE, ROWS = 72, 8
 CHUNK = 16
+NO_LINE = (
+    'its name holds a line break, or begins or ends with white space, which no line of a list can '
+    'hold: rename it'
+)
+
+Result = TypeVar('Result')
 
 
 class Photo(NamedTuple):
     """A file that can be read.
 
     Attributes:
-        name: path relative to the folder.
+        name: as in :class:`mmbeitv2.datasets.photo_sources.PhotoSources`.
         short_side: in pixels.
         mode: Pillow's name of its channels, such as ``'RGB'``, ``'L'``.
         look: 64 bits that photos of the same look share.
@@ -42,19 +48,21 @@ class Photo(NamedTuple):
 
 @dataclass
 class Survey:
-    """What was found in a folder.
+    """What was found.
 
     Args:
-        folder: that was looked at.
+        folder: what names are relative to; None where none is relative.
         photos: that can be read, in order of their names.
         unreadable: reason by name of the others.
         left_out: files that are no photos.
+        shown: what was looked at, for the reader.
     """
 
-    folder: Path
+    folder: Path | None
     photos: list[Photo]
     unreadable: dict[str, str] = field(default_factory=dict)
     left_out: LeftOut = field(default_factory=LeftOut)
+    shown: str = 'the source'
 
     @property
     def short_side(self) -> int:
@@ -81,36 +89,29 @@ class Survey:
 
 
 def survey(
-    folder: str | Path,
+    source: Source,
     workers: int = 1,
     value_range: Sequence[float] | None = None,
     progress: Callable[[Iterator[Any], int], Iterator[Any]] = lambda found, total: found,
+    image_column: str | None = None,
 ) -> Survey:
-    """Read every photo of a folder once, as training does.
+    """Read every photo once, as training does.
 
     Args:
-        folder: with photos at any depth.
+        source: see :func:`mmbeitv2.datasets.photo_sources.find_sources`.
         workers: processes that read.
         value_range: black and white of float and 32-bit images, see ``LoadImage``.
         progress: wraps the iterator over the photos, of which it is told the number, such as a bar.
+        image_column: of tables; None for their only column of image files.
 
     Raises:
-        UserError: no such folder, or none of its files is a photo.
+        UserError: no such source, a damaged one, or one without photos.
     """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise MissingFileError(f'{folder} is no folder: give the one with the photos')
-    left_out = LeftOut()
-    names = list(walk_images(folder, readable_extensions(), left_out))
-    if not names:
-        found = left_out if left_out.names else 'it is empty'
-        raise InputError(
-            f'{folder} has no photo; {found}. Give a folder with files that Pillow reads, such as '
-            '.jpg, .png, .webp or .tif'
-        )
-    result = Survey(folder, [], left_out=left_out)
-    look = partial(_look_at, folder=folder, value_range=value_range)
-    for name, found in progress(_in_processes(look, names, workers), len(names)):
+    sources = find_sources(source, image_column)
+    names = sources.names
+    result = Survey(sources.folder, [], left_out=sources.left_out, shown=sources.shown)
+    look = partial(_look_at, folder=sources.folder or Path(), value_range=value_range)
+    for name, found in progress(in_processes(look, names, workers), len(names)):
         if isinstance(found, Photo):
             result.photos.append(found)
         else:
@@ -142,9 +143,16 @@ def hold_out(photos: Sequence[Photo], count: int, seed: int = 0) -> tuple[list[s
     return [photo.name for photo in photos if photo.name not in kept], sorted(held_out)
 
 
-def _in_processes(
-    look: Callable[..., Any], names: Sequence[str], workers: int
-) -> Iterator[tuple[Any, ...]]:
+def in_processes(
+    look: Callable[[str], Result], names: Sequence[str], workers: int
+) -> Iterator[Result]:
+    """What a function makes of each photo, in order, by several processes.
+
+    Args:
+        look: a function that can be sent to another process, of a name.
+        names: of the photos.
+        workers: processes; 1 for this one.
+    """
     if workers == 1:
         yield from map(look, names)
         return
@@ -159,7 +167,9 @@ def _look_at(
     name: str, folder: Path, value_range: Sequence[float] | None
 ) -> tuple[str, Photo | str]:
     """Name of a file and what it is, or why it cannot be read."""
-    path = os.path.join(folder, name)
+    if [name] != name.strip().splitlines():
+        return name, NO_LINE
+    path = photo_path(folder, name)
     try:
         with warnings.catch_warnings():
             # Of files that are large or odd, but readable.

@@ -10,6 +10,8 @@ from mmengine.fileio import BaseStorageBackend, register_backend
 
 from mmbeitv2.errors import InputError, NotInstalledError, UnreadableFileError
 
+from .listing import in_address
+
 SAVED = 'dataset_info.json'
 SAVED_SPLITS = 'dataset_dict.json'
 OPEN_FILES = 64
@@ -118,7 +120,8 @@ class Table:
         raise InputError(
             f'{self} has {problem}; its columns are '
             f'{", ".join(f"{field.name} ({field.type})" for field in schema)}: set image_column of '
-            'the dataset to one of bytes, or of a struct with the field bytes'
+            'the dataset, --image-column of a command, to one of bytes, or of a struct with the '
+            'field bytes'
         )
 
     def _label_column(self, schema: Any, given: str | None) -> str:
@@ -176,7 +179,7 @@ class Table:
                 self._check_bytes(chunk.field('bytes') if nested else chunk)
                 names: Any = chunk.field('path') if named else None
                 for place in range(len(chunk)):
-                    name = ((names[place].as_py() if named else '') or '').replace('://', '/')
+                    name = in_address((names[place].as_py() if named else '') or '')
                     label = None if labels is None else labels[row].as_py()
                     yield f'arrow://{path}#{self.image_column}#{row}#{name}', label
                     row += 1

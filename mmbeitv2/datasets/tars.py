@@ -12,7 +12,7 @@ from mmengine.fileio import BaseStorageBackend, register_backend
 
 from mmbeitv2.errors import InputError, UnreadableFileError
 
-from .listing import LeftOut, is_hidden
+from .listing import LeftOut, in_address, is_hidden
 
 BLOCK = 512
 # Two blocks of zeros end a tar.
@@ -29,7 +29,7 @@ def check_tar(path: str) -> None:
     Raises:
         OSError: With the file and the cure.
     """
-    cure = 'Write or copy it once more, or leave it out of data_root and data_prefix'
+    cure = 'Write or copy it once more, or leave it out of the photos'
     try:
         with open(path, 'rb') as file:
             size = file.seek(0, os.SEEK_END)
@@ -77,9 +77,7 @@ def tar_photos(
                 f"'{name}' in '{path}' has no label: write it into a member {_key(name)}{LABEL}, "
                 'or set with_label=False for images without labels'
             )
-        # mmengine takes what stands before '://' for the storage.
-        shown = name.replace('://', '/')
-        yield f'tar://{path}#{shown}@{offset}+{size}', labels.get(_key(name))
+        yield f'tar://{path}#{in_address(name)}@{offset}+{size}', labels.get(_key(name))
 
 
 def _index(

@@ -25,6 +25,7 @@ class CodebookSurvey:
         exemplars: for each code the photo shown and the cell of the patches nearest to it, at most
             one from a photo, the nearest first.
         classes: in the order of the census's columns.
+        value_range: black and white of photos of float or 32-bit numbers.
     """
 
     codebook: Tensor
@@ -37,6 +38,7 @@ class CodebookSurvey:
     codes: Tensor
     exemplars: Sequence[Sequence[tuple[int, int]]]
     classes: Sequence[str]
+    value_range: Sequence[float] | None = None
 
     @property
     def used(self) -> Tensor:

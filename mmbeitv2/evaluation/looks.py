@@ -17,6 +17,7 @@ from mmbeitv2.evaluation.code_meaning import copied_right
 from mmbeitv2.models.attention_maps import cls_attention_to
 from mmbeitv2.models.beitv2 import BEiTV2, masked_positions
 from mmbeitv2.models.quantizer import l2_normalize
+from mmbeitv2.models.token_features import features_of_tokens
 from mmbeitv2.models.vit import VisionTransformer
 from mmbeitv2.models.vqkd import VQKD
 
@@ -45,11 +46,11 @@ def frozen_features(vit: VisionTransformer, images: Tensor) -> dict[str, Tensor]
     x = vit.layers(x, grid, shared, stop=vit.depth - 1)
     attention = cls_attention_to(vit.blocks[-1], x, grid, shared).flatten(2)
     x = vit.layers(x, grid, shared, start=vit.depth - 1)
-    norm = vit.norm or vit.fc_norm
-    x = x.float() if norm is None else norm(x).float()
+    # No classifier is looked at: an `fc_norm` is a tokenizer's.
+    features = features_of_tokens(vit, x, of_tokenizer=True)
     patches = attention / attention.sum(-1, keepdim=True)
     entropy = torch.special.entr(patches).sum(-1).mean(1)
-    return dict(cls=x[:, 0], mean=x[:, 1:].mean(1), attention=entropy)
+    return dict(cls=features['cls'], mean=features['mean'], attention=entropy)
 
 
 def look_at_pretraining(

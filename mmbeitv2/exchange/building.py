@@ -1,7 +1,8 @@
 """Build the model that a checkpoint belongs to, its sizes read off the tensors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from mmbeitv2.checkpoints.loading import load_exactly
 from mmbeitv2.checkpoints.naming import with_prefix
@@ -43,6 +44,7 @@ def build_pretrained(
     num_heads: int | None = None,
     with_tokenizer: bool = True,
     report: bool = True,
+    normalization: Sequence[Sequence[float]] = (),
 ) -> BEiTV2:
     """Pretraining model of a checkpoint, in eval mode.
 
@@ -51,6 +53,8 @@ def build_pretrained(
         num_heads: heads of the tokenizer's encoder; width / 64 unless given.
         with_tokenizer: take the tokenizer that the checkpoint holds, if it does.
         report: log what was loaded.
+        normalization: mean and standard deviation of every channel, on the scale [0, 1], of the
+            model's data preprocessor; ImageNet's unless given.
 
     Raises:
         ValueError: it is a checkpoint of another kind, or tensors do not fit.
@@ -63,7 +67,7 @@ def build_pretrained(
         )
     part = with_prefix(state, TOKENIZER_PART)
     with _named(checkpoint):
-        model = BEiTV2(**pretraining_architecture(state))
+        model = BEiTV2(**pretraining_architecture(state), **_preprocessor(normalization))
         if part and with_tokenizer:
             model.set_tokenizer(VQKDTokenizer(**tokenizer_architecture(part, num_heads)))
     load_exactly(model, checkpoint, report=report)
@@ -98,6 +102,14 @@ def build_backbone(
     )
     load_exactly(backbone, checkpoint, 'backbone.', report=report)
     return backbone.eval()
+
+
+def _preprocessor(normalization: Sequence[Sequence[float]]) -> dict[str, Any]:
+    if not normalization:
+        return {}
+    mean, std = normalization
+    kind = dict(type='mmbeitv2.BEiTV2DataPreprocessor', channels=len(mean))
+    return dict(data_preprocessor=dict(kind, mean=mean, std=std))
 
 
 @contextmanager

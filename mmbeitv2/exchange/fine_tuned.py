@@ -18,6 +18,7 @@ from mmbeitv2.checkpoints.loading import load_exactly
 from mmbeitv2.checkpoints.noted_config import noted_config
 from mmbeitv2.checkpoints.reading import read_training_checkpoint, weights_in
 from mmbeitv2.checkpoints.translation import Checkpoint, translate
+from mmbeitv2.datasets.decoding import check_value_range
 from mmbeitv2.errors import InputError, NotInstalledError
 from mmbeitv2.registry import class_name
 
@@ -37,12 +38,14 @@ class FineTuned(NamedTuple):
         pipeline: from ``dict(img_path=...)`` to what the model's ``test_step`` takes of a photo.
         classes: their names, in order of their numbers.
         palette: RGB of each class, None where the data set has none.
+        value_range: by which the pipeline reads photos of float or 32-bit numbers.
     """
 
     model: nn.Module
     pipeline: Callable[[dict[str, Any]], Any]
     classes: list[str]
     palette: list[list[int]] | None
+    value_range: tuple[float, float] | None = None
 
 
 def load_fine_tuned(
@@ -50,6 +53,7 @@ def load_fine_tuned(
     kind: str,
     config: Config | None = None,
     classes: Sequence[str] | None = None,
+    value_range: Sequence[float] | None = None,
 ) -> FineTuned:
     """Model of a fine-tuned checkpoint.
 
@@ -60,6 +64,8 @@ def load_fine_tuned(
         config: of the run; the one in the checkpoint unless given.
         classes: names; unless given those in the checkpoint, else those that the config's data set
             has by itself, else numbers.
+        value_range: black and white of photos of float or 32-bit numbers; those of the config's
+            test unless given.
 
     Raises:
         FileNotFoundError: no such file.
@@ -92,12 +98,28 @@ def load_fine_tuned(
         raise InputError(
             f'{len(names)} names of classes are given, but {checkpoint} has {number} classes'
         )
-    return FineTuned(model, pipeline, names, noted.get('palette'))
+    seen = _set_value_range(pipeline, value_range, str(checkpoint))
+    return FineTuned(model, pipeline, names, noted.get('palette'), seen)
 
 
-def _build(
-    cfg: Config, kind: str, opened: Checkpoint
-) -> tuple[nn.Module, Callable[[dict[str, Any]], Any]]:
+def _set_value_range(
+    pipeline: Compose, value_range: Sequence[float] | None, source: str
+) -> tuple[float, float] | None:
+    """Let the transforms that load read by a range, if one is given; the one that they read by."""
+    loading: list[Any] = [t for t in pipeline.transforms if hasattr(t, 'value_range')]
+    if value_range is not None:
+        if not loading:
+            names = ', '.join(type(transform).__name__ for transform in pipeline.transforms)
+            raise InputError(
+                f'no transform of the test of {source} ({names}) takes a value range: leave it '
+                'out, or give a config with mmbeitv2.LoadCenterCrop by --config'
+            )
+        for transform in loading:
+            transform.value_range = check_value_range(value_range)
+    return loading[0].value_range if loading else None
+
+
+def _build(cfg: Config, kind: str, opened: Checkpoint) -> tuple[nn.Module, Compose]:
     _import_components(SCOPES[kind])
     settings = dict(cfg.model)
     # mmengine's runner hands it to models without their own.

@@ -1,7 +1,7 @@
 """What a run noted in and beside its checkpoint that other projects want to be told."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from mmbeitv2.checkpoints.noted_config import noted_config
 from mmbeitv2.checkpoints.reading import read_training_checkpoint
 from mmbeitv2.checkpoints.sources import local_file
 from mmbeitv2.datasets.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
+from mmbeitv2.datasets.decoding import check_value_range
 from mmbeitv2.errors import InputError
 from mmbeitv2.registry import class_name
 
@@ -41,6 +42,7 @@ class RunNotes:
         bgr: whether the channels are blue, green and red, instead of RGB.
         centre: pixels, side of the centre that photos are tested on.
         short_side: pixels, shorter side of the photo that it is the centre of.
+        value_range: black and white of photos of float or 32-bit numbers.
         record: of ``run.json``: command, seed, processes, devices, versions, git state.
     """
 
@@ -54,6 +56,7 @@ class RunNotes:
     bgr: bool = False
     centre: int | None = None
     short_side: int | None = None
+    value_range: tuple[float, float] | None = None
     record: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -110,8 +113,19 @@ def read_run_notes(source: str | Path) -> RunNotes:
         bgr=bgr,
         centre=centre,
         short_side=short_side,
+        value_range=_value_range(cfg),
         record=record,
     )
+
+
+def noted_value_range(source: str | Path, trust: bool = False) -> tuple[float, float] | None:
+    """Black and white of float photos, as the run that wrote a checkpoint noted them, if it did.
+
+    Args:
+        source: see :func:`read_run_notes`.
+        trust: nothing of a file with code is read twice: None.
+    """
+    return None if trust else read_run_notes(source).value_range
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -140,13 +154,17 @@ def _normalization(cfg: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[flo
     if not mean or not std:
         return (), (), False
     # Pretraining has them on the scale [0, 1], the hosts' preprocessors on [0, 255].
-    unit = 1 if max(std) <= 1 else 255
-    # Pretraining has no test.
-    pipeline = _pipeline(cfg, 'test') or _pipeline(cfg, 'train')
+    unit = 1 if max(*mean, *std) <= 1 else 255
+    pipeline = _seen_by(cfg)
     read_as_bgr = any(class_name(step['type']) in BGR_LOADERS for step in pipeline)
     swaps = bool(settings.get('to_rgb') or settings.get('bgr_to_rgb'))
     bgr = bool(pipeline) and read_as_bgr != swaps
     return _scaled(mean, unit), _scaled(std, unit), bgr
+
+
+def _value_range(cfg: Mapping[str, Any]) -> tuple[float, float] | None:
+    ranges = (step.get('value_range') for step in _seen_by(cfg))
+    return next((check_value_range(found) for found in ranges if found is not None), None)
 
 
 def _scaled(values: list[float], unit: int) -> tuple[float, ...]:
@@ -159,6 +177,18 @@ def _centre(cfg: Mapping[str, Any]) -> tuple[int | None, int | None]:
             size = transform['size']
             return size, transform.get('short_side') or size
     return None, None
+
+
+def _seen_by(cfg: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Transforms of the test, or of training: pretraining need have no test."""
+    return list(_flat(_pipeline(cfg, 'test') or _pipeline(cfg, 'train')))
+
+
+def _flat(transforms: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Transforms, and those within them, such as of ``SampleSeeded``."""
+    for transform in transforms:
+        yield transform
+        yield from _flat(transform.get('transforms') or ())
 
 
 def _pipeline(cfg: Mapping[str, Any], phase: str) -> list[dict[str, Any]]:

@@ -6,9 +6,9 @@ from typing import Any
 from mmengine.config import Config
 
 from mmbeitv2.datasets.channels import RGB, RGBView, read_channels
-from mmbeitv2.datasets.listing import listed_samples
+from mmbeitv2.datasets.listing import listed_samples, photo_path
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
-from mmbeitv2.launch.photos import photo_folder
+from mmbeitv2.launch.photo_folders import photo_folder
 from mmbeitv2.registry import class_name
 
 LOADING = ('LoadRandomCrop', 'LoadCenterCrop')
@@ -107,7 +107,7 @@ def _check_first(cfg: Config, name: str, transform: Mapping[str, Any]) -> None:
     if first is not None:
         if photos.list is not None:
             first, _ = next(listed_samples(photos.list, photos.with_label))
-        path = first if photos.places else str(photos.folder / first)
+        path = first if photos.places else photo_path(photos.folder, first)
         options = {key: transform.get(key) for key in ('backend_args', 'value_range')}
         try:
             read_channels(path, transform.get('channels', RGB), **options)

@@ -13,7 +13,7 @@ from mmbeitv2.checkpoints.sources import is_missing
 from mmbeitv2.datasets.labels import named
 from mmbeitv2.datasets.listing import class_folders, listed_samples
 from mmbeitv2.errors import InputError, UserError
-from mmbeitv2.launch.photos import OWN, PhotoFolder
+from mmbeitv2.launch.photo_folders import OWN, PhotoFolder
 from mmbeitv2.registry import class_name
 
 # Metrics that tell by folder names themselves which of the classifier's classes they are.

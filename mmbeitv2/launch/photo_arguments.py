@@ -11,10 +11,28 @@ from mmbeitv2.engine.precision import PRECISIONS
 from mmbeitv2.launch.loaders import cores_of_process
 
 NAMED = 5
+# Which range is taken without --value-range by tools that read a checkpoint.
+NOTED = 'what the checkpoint’s run noted'
+
+
+def add_value_range(parser: argparse._ActionsContainer, default: str = '') -> None:
+    """Add what becomes black and white, the same option of every tool that reads photos.
+
+    Args:
+        parser: or a group of its options, extended in place.
+        default: which range is taken without the option, for the help.
+    """
+    parser.add_argument(
+        '--value-range',
+        type=float,
+        nargs=2,
+        metavar=('BLACK', 'WHITE'),
+        help='of photos of float or 32-bit numbers' + (f' (default: {default})' if default else ''),
+    )
 
 
 def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add batch, workers, device, precision and what is borne of unreadable photos.
+    """Add batch, workers, device, precision, and how photos are read and which may be unreadable.
 
     Args:
         parser: extended in place.
@@ -26,6 +44,7 @@ def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
         default=cores_of_process('none') - 1,
         help='processes that read photos (default: cores but one)',
     )
+    add_value_range(parser, NOTED)
     parser.add_argument('--device', help='such as cuda or cpu (default: what this machine has)')
     parser.add_argument(
         '--precision', choices=PRECISIONS, default='auto', help='of the matrix products'
@@ -58,6 +77,7 @@ def reading_options(args: argparse.Namespace) -> dict[str, Any]:
         num_heads=args.num_heads,
         max_unreadable=args.max_unreadable,
         trust=args.trust,
+        value_range=args.value_range,
     )
 
 

@@ -36,11 +36,12 @@ class Data(NamedTuple):
     """Where the photos are.
 
     Attributes:
-        folder: of the photos.
+        folder: of the photos; of the run, where lists name none relative to a folder.
         train: list of those to train on, in the run's folder.
         held_out: list of the others.
         value_range: black and white of float and 32-bit photos.
         labelled: folder of class folders, to judge by alone.
+        shown: where the photos are, for the reader.
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class Data(NamedTuple):
     held_out: Path
     value_range: tuple[float, float] | None = None
     labelled: Path | None = None
+    shown: str = ''
 
 
 def tokenizer_config(plan: Plan, data: Data, teacher: Mapping[str, Any], seed: int) -> str:
@@ -250,7 +252,8 @@ def _schedule(
 
 
 def _text(what: str, base: str, changes: Mapping[str, Any], data: Data) -> str:
-    title = f'{what} on the photos of {data.folder.name}, written by `mmbeitv2 pretrain`.'
-    lines = [f'"""{title}"""', '', f'_base_ = {base!r}', '']
+    photos = data.shown or str(data.folder)
+    title = f'# {what} on the photos of {photos!r}, written by `mmbeitv2 pretrain`.'
+    lines = [title, '', f'_base_ = {base!r}', '']
     lines += [f'{name} = {pformat(value, sort_dicts=False)}' for name, value in changes.items()]
     return '\n'.join(lines) + '\n'

@@ -48,18 +48,18 @@ def check_photos(survey: Survey) -> None:
     if len(survey.unreadable) > MOST_UNREADABLE * found:
         first, reason = next(iter(survey.unreadable.items()))
         raise InputError(
-            f'{len(survey.unreadable)} of {found} files of {survey.folder} cannot be read, '
+            f'{len(survey.unreadable)} of {found} files of {survey.shown} cannot be read, '
             f'allowed: {MOST_UNREADABLE:.0%}; the first is {first} ({reason}). Restore or '
             'remove them: `mmbeitv2 check-images` lists all'
         )
     if len(survey.photos) < FEWEST_PHOTOS:
         raise InputError(
-            f'{survey.folder} has {len(survey.photos)} photos, needed: {FEWEST_PHOTOS} or more. '
+            f'{survey.shown} has {len(survey.photos)} photos, needed: {FEWEST_PHOTOS} or more. '
             'With fewer, take features of published weights: `mmbeitv2 embed`'
         )
     if survey.different < FEWEST_PHOTOS:
         raise InputError(
-            f'{survey.folder} has {len(survey.photos)} photos, of which only {survey.different} '
+            f'{survey.shown} has {len(survey.photos)} photos, of which only {survey.different} '
             f'look different, needed: {FEWEST_PHOTOS} or more. Add others'
         )
 

@@ -17,7 +17,8 @@ from mmbeitv2.launch.initial_weights import (
 from mmbeitv2.launch.labels import settle_labels
 from mmbeitv2.launch.masks import check_masks
 from mmbeitv2.launch.model_parts import check_num_codes
-from mmbeitv2.launch.photos import OWN, check_photos, photo_folder
+from mmbeitv2.launch.photo_folders import OWN, photo_folder
+from mmbeitv2.launch.photos import check_photos
 from mmbeitv2.launch.precision import check_precision
 from mmbeitv2.registry import class_name, type_name
 

@@ -106,6 +106,24 @@ class BEiTV2(BaseSelfSupervisor):
             return self.predict(inputs, data_samples)
         return super().forward(inputs, data_samples, mode)
 
+    def extract_feat(self, inputs: Tensor) -> tuple[Any, ...]:
+        """Features of the backbone.
+
+        Args:
+            inputs: float ``(B, 3, H, W)``, the student's view.
+
+        Raises:
+            ValueError: both views of the data preprocessor.
+        """
+        if not isinstance(inputs, Tensor):
+            raise InputError(
+                "features are of the student's view alone, the first of the data preprocessor's: "
+                "give that. mmpretrain's FeatureExtractor gives both: for photos use "
+                'mmbeitv2.apis.load_encoder(CHECKPOINT).from_photo(PATH)'
+            )
+        features: tuple[Any, ...] = super().extract_feat(inputs)
+        return features
+
     def loss(self, inputs: list[Tensor], data_samples: list[DataSample]) -> dict[str, Tensor]:
         """Losses of the last layer and of the aggregation, with equal weights.
 

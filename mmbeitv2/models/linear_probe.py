@@ -121,10 +121,17 @@ class LinearProbeHead(BaseModule):
         }
 
     def predict(self, feats: tuple[Any, ...], data_samples: list[DataSample]) -> list[DataSample]:
-        """Put ``pred_label_<name>`` into every sample."""
+        """Put ``pred_label_<name>`` into every sample.
+
+        The last classifier's ``pred_label`` and ``pred_score`` ``(num_classes,)`` are there too,
+        which mmpretrain's inferencer asks for: with ``features=('cls', 'avg')`` those of the mean
+        of the patches.
+        """
         for name, logits in self(feats).items():
             for sample, label in zip(data_samples, logits.argmax(-1)):
                 sample.set_field(label, f'pred_label_{name}')
+        for sample, scores in zip(data_samples, logits.softmax(-1)):
+            sample.set_pred_score(scores).set_pred_label(scores.argmax(-1))
         return data_samples
 
     def _labels(self, feats: tuple[Any, ...], data_samples: list[DataSample]) -> Tensor:

@@ -20,7 +20,13 @@ def token_features(
         ``(B, N, C)``, after the final norm. A fine-tuned classifier normalises the mean alone.
     """
     x, grid = vit.embed(images)
-    x = vit.layers(x, grid, vit.shared_bias(grid))
+    return features_of_tokens(vit, vit.layers(x, grid, vit.shared_bias(grid)), of_tokenizer)
+
+
+def features_of_tokens(
+    vit: VisionTransformer, x: Tensor, of_tokenizer: bool = False
+) -> dict[str, Tensor]:
+    """As :func:`token_features`, of the tokens ``(B, 1 + N, C)`` that the last layer gives."""
     norm = vit.norm or (vit.fc_norm if of_tokenizer else None)
     x = x.float() if norm is None else norm(x).float()
     mean = x[:, 1:].mean(1)

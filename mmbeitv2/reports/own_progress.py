@@ -73,7 +73,10 @@ def stage_states(run: Path, running: str, share: float = 0.0) -> Iterator[StageS
 
 def title_of(run: Path) -> str:
     """Of a run's page: which photos it learns from."""
-    return f'BEiT v2 on {Path(_read(run / ASKED)["photos"]).name}'
+    photos = _read(run / ASKED)['photos']
+    first, *others = [photos] if isinstance(photos, str) else photos
+    more = f' and {len(others)} more' if others else ''
+    return f'BEiT v2 on {Path(first).name}{more}'
 
 
 def render_progress(run: Path, running: str, share: float = 0.0) -> str:

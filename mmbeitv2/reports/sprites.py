@@ -68,7 +68,8 @@ def draw_sprites(survey: CodebookSurvey, budget: int) -> tuple[Sprites, Sprites]
     faces = np.zeros((len(used), face, face, 3), np.uint8)
     photos = _Sheet(PHOTO_COLUMNS, side)
     # As fine as a face can show, which has two patches in its width.
-    for number, image in enumerate(_read(survey.photos, max(side, survey.grid[0] * face // 2))):
+    large = max(side, survey.grid[0] * face // 2)
+    for number, image in enumerate(_read(survey, survey.photos, large)):
         photos.add(image.resize((side, side), Image.Resampling.LANCZOS))
         for place, cell in wanted[number]:
             patch = Patch(number, *divmod(cell, survey.grid[1]))
@@ -88,8 +89,9 @@ def photo_side(survey: CodebookSurvey, budget: float) -> int:
         survey: of a codebook.
         budget: bytes that the photos may take in the page.
     """
-    sample = list(_read(evenly_spaced(survey.photos, SAMPLE), PHOTO_SIDES[0]))
-    own = max(_short_sides(evenly_spaced(survey.photos, SAMPLE)))
+    paths = evenly_spaced(survey.photos, SAMPLE)
+    sample = list(_read(survey, paths, PHOTO_SIDES[0]))
+    own = max(_short_sides(paths))
     for side in PHOTO_SIDES:
         shrunk = (image.resize((side, side), Image.Resampling.LANCZOS) for image in sample)
         mean = sum(len(_jpeg(image)) for image in shrunk) / len(sample)
@@ -124,8 +126,8 @@ class _Sheet:
         self.waiting = []
 
 
-def _read(paths: Sequence[Any], side: int) -> Iterator[Image.Image]:
-    load = LoadCenterCrop(side)
+def _read(survey: CodebookSurvey, paths: Sequence[Any], side: int) -> Iterator[Image.Image]:
+    load = LoadCenterCrop(side, value_range=survey.value_range)
     for path in paths:
         pixels = load.transform(dict(img_path=str(path)))['img']
         yield Image.fromarray(pixels.permute(1, 2, 0).numpy())

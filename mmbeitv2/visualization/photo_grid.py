@@ -18,19 +18,25 @@ from mmbeitv2.visualization.style import (
 COLUMNS, MOST = 6, 36
 
 
-def draw_photos(paths: Sequence[Path], titles: Sequence[str], picture: str | Path) -> Path:
+def draw_photos(
+    paths: Sequence[Path],
+    titles: Sequence[str],
+    picture: str | Path,
+    value_range: Sequence[float] | None = None,
+) -> Path:
     """Draw photos in a grid, 36 at most, chosen at equal distances.
 
     Args:
         paths: of the photos.
         titles: one for each.
         picture: PNG to write.
+        value_range: black and white of float and 32-bit images, see ``LoadImage``.
 
     Returns:
         Its path.
     """
     shown = evenly_spaced(list(zip(paths, titles)), MOST)
-    images = read_images([path for path, _ in shown])
+    images = read_images([path for path, _ in shown], value_range)
     return draw_pictures(images, [title for _, title in shown], picture)
 
 

@@ -1,5 +1,7 @@
 """The hosts' own inferencers take configs and checkpoints of this project as they are."""
 
+from pathlib import Path
+
 import mmcv
 import numpy as np
 import pytest
@@ -13,6 +15,9 @@ from mmseg.apis import inference_model as segment
 from PIL import Image
 
 from mmbeitv2.apis import load_encoder
+from mmbeitv2.launch.config import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -63,6 +68,49 @@ def test_mmpretrains_inference_model_takes_a_model_of_an_index(
     found = inference_model(get_model('tiny-beitv2', pretrained=True), str(photos / 'b.png'))
     inferencer = ImageClassificationInferencer(config, pretrained=checkpoint, device='cpu')
     assert found['pred_class'] == inferencer(str(photos / 'b.png'))[0]['pred_class']
+
+
+@pytest.fixture
+def demo_config(tmp_path):
+    """Write a config of the demo without the weights that it starts from."""
+
+    def write(name):
+        cfg = load_config(ROOT / 'configs/demo' / name)
+        cfg.model.backbone.init_cfg = None
+        if 'target_generator' in cfg.model:
+            cfg.model.target_generator.init_cfg = None
+            cfg.model.target_generator.quantizer.kmeans_init = False
+        cfg.dump(tmp_path / name)
+        return str(tmp_path / name)
+
+    return write
+
+
+@pytest.mark.usefixtures('mmpretrain_scope')
+def test_mmpretrain_classifies_by_a_linear_probe(demo_config, photos):
+    config = demo_config('linear_probe_demo.py')
+    inferencer = ImageClassificationInferencer(config, pretrained=False, device='cpu')
+    (found,) = inferencer(str(photos / 'b.png'))
+    # By the mean of the patches, the last of its classifiers.
+    extract = FeatureExtractor(inferencer.model, pretrained=False, device='cpu')
+    ((pair,),) = extract(str(photos / 'b.png'))
+    logits = inferencer.model.head.classifiers['avg'].eval()(pair[1][None])
+    np.testing.assert_allclose(found['pred_scores'], logits.softmax(-1)[0].detach(), atol=1e-5)
+    assert found['pred_label'] == int(logits.argmax())
+
+
+@pytest.mark.usefixtures('mmpretrain_scope')
+def test_a_pretraining_models_two_views_are_refused_with_what_serves(demo_config, photos, beitv2):
+    config = demo_config('beitv2_demo.py')
+    extract = FeatureExtractor(config, pretrained=False, device='cpu')
+    with pytest.raises(ValueError, match='load_encoder') as refusal:
+        extract(str(photos / 'b.png'))
+    assert '\n' not in str(refusal.value)
+    views = torch.zeros(1, 3, 64, 64)
+    with pytest.raises(ValueError, match=r"student's view alone.*load_encoder"):
+        beitv2.extract_feat([views, views])
+    (feature,) = beitv2.eval().extract_feat(views)
+    assert feature.shape == (1, 48)
 
 
 @pytest.mark.filterwarnings('ignore:Default ``avg_non_ignore``')

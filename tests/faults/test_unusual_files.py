@@ -1,7 +1,9 @@
 """Files that are no photos: found or left out by name, read, or named in one line."""
 
 import os
+import shutil
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -247,11 +249,9 @@ class TestCheckTool:
         monkeypatch.syspath_prepend(Path(mmbeitv2.__file__).parents[1] / 'tools')
         import check_images
 
-        def run(*arguments):
+        def run(*arguments, source=tmp_path / 'photos'):
             options = ['--out', str(tmp_path / 'out'), '--workers', '1', *arguments]
-            monkeypatch.setattr(
-                sys, 'argv', ['check_images.py', str(tmp_path / 'photos'), *options]
-            )
+            monkeypatch.setattr(sys, 'argv', ['check_images.py', str(source), *options])
             code = 0
             try:
                 check_images.main()
@@ -314,3 +314,20 @@ class TestCheckTool:
         assert check()[0] == 2
         write_photo(root / 'cat/0.png')
         assert check()[0] == 0
+
+    def test_photos_of_a_tar_are_read_and_a_damaged_one_is_named(self, root, check, tmp_path):
+        damaged = root / 'cat/3.png'
+        damaged.write_bytes(damaged.read_bytes()[:90])
+        with tarfile.open(tmp_path / 'all.tar', 'w') as tar:
+            tar.add(root, 'photos')
+        shutil.rmtree(root)
+        (tmp_path / 'all.tar').rename(tmp_path / 'photos.tar')
+        code, text = check(source=tmp_path / 'photos.tar')
+        assert code == 2
+        assert '1 of 5 images cannot be read' in text
+        (name,) = self.bad(root)
+        assert 'photos/cat/3.png' in name
+        (tmp_path / 'photos.tar').write_bytes(b'no tar')
+        code, text = check(source=tmp_path / 'photos.tar')
+        assert (code, text.count('\n')) == (2, 1)
+        assert 'cannot be read as a tar' in text

@@ -45,7 +45,17 @@ def test_missing_split_of_imagenet_is_found(tmp_path):
         preflight.check(classification(tmp_path, split='train'))
     (tmp_path / 'train' / 'cat').mkdir(parents=True)
     (tmp_path / 'train' / 'cat' / 'photo.jpg').touch()
-    preflight.check(classification(tmp_path, split='train'))
+    preflight.check(classification(tmp_path, split='train', metainfo=dict(classes=['cat'])))
+
+
+def test_fewer_class_folders_than_imagenet_has_are_one_line(tmp_path):
+    for name in ('cat', 'dog'):
+        (tmp_path / 'train' / name).mkdir(parents=True)
+        (tmp_path / 'train' / name / 'photo.jpg').touch()
+    with pytest.raises(ValueError, match='has 2 class folders, but ImageNet has 1,000') as refusal:
+        preflight.check(classification(tmp_path, split='train'))
+    assert "type='mmbeitv2.Photos' and num_classes=2" in str(refusal.value)
+    assert '\n' not in str(refusal.value)
 
 
 def test_missing_prefix_is_found_through_dataset_wrappers(tmp_path):

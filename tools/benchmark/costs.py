@@ -44,7 +44,7 @@ def count(step: Step, device: str = 'cpu') -> Counts:
         flops=flops(step),
         operator_calls=calls,
         kernel_launches=launches,
-        host_waits=host_waits(step) if device != 'cpu' else None,
+        host_waits=len(host_waits(step)) if device != 'cpu' else None,
         peak_bytes=peak_bytes(step, device),
     )
 
@@ -78,8 +78,8 @@ def peak_bytes(step: Step, device: str = 'cpu') -> int:
     return most
 
 
-def host_waits(step: Step) -> int:
-    """Times that one run makes the host wait for the GPU, by PyTorch's own watch."""
+def host_waits(step: Step) -> list[warnings.WarningMessage]:
+    """Where one run makes the host wait for the GPU, by PyTorch's own watch; one for each time."""
     torch.cuda.set_sync_debug_mode('warn')
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -87,7 +87,7 @@ def host_waits(step: Step) -> int:
             step()
     finally:
         torch.cuda.set_sync_debug_mode('default')
-    return sum('synchroniz' in str(warning.message) for warning in caught)
+    return [warning for warning in caught if 'synchroniz' in str(warning.message)]
 
 
 def time_shares(step: Step, device: str = 'cpu') -> dict[str, float]:

@@ -9,7 +9,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -84,6 +84,19 @@ def same_result(name: str, ours: torch.Tensor, theirs: torch.Tensor, tolerance: 
     if not difference <= tolerance:
         raise SystemExit(f'error: {name} differs by {difference:.1e}, allowed: {tolerance:.0e}')
     return difference
+
+
+def same_losses(steps: Mapping[str, Callable[[], torch.Tensor]], tolerance: float) -> None:
+    """Run each step once and say by how much the losses differ.
+
+    Raises:
+        SystemExit: as :func:`same_result`.
+    """
+    losses = {name: step() for name, step in steps.items()}
+    difference = max(
+        same_result('the loss', losses['ours'], loss, tolerance) for loss in losses.values()
+    )
+    print(f'losses of the first step differ by {difference:.1e} of their value')
 
 
 def compare(steps: Mapping[str, Step], args: argparse.Namespace) -> dict:

@@ -9,7 +9,7 @@ the optimiser settings of its own paper config. Both losses must be equal before
 
 import copy
 
-from paired import compare, compile_option, keep_option, parser, report, same_result, start
+from paired import compare, compile_option, keep_option, parser, report, same_losses, start
 from peers import (
     also_compiled,
     if_installed,
@@ -56,12 +56,7 @@ def main() -> None:
             for name, model in peers.items()
         },
     )
-    losses = {name: step() for name, step in steps.items()}
-    tolerance = 1e-5 if args.precision == 'float32' else 1e-2
-    difference = max(
-        same_result('the loss', losses['ours'], loss, tolerance) for loss in losses.values()
-    )
-    print(f'losses of the first step differ by {difference:.1e} of their value')
+    same_losses(steps, 1e-5 if args.precision == 'float32' else 1e-2)
     report('pretraining step', {args.precision: compare(steps, args)}, args)
 
 

@@ -4,12 +4,11 @@ python tools/benchmark/profiling.py pretraining --batch 128 --precision bfloat16
 """
 
 import argparse
-import warnings
 from collections import Counter
 from pathlib import Path
 
 import torch
-from costs import Step
+from costs import Step, host_waits
 from paired import compile_option, machine, seconds, silence, spread, write
 from steps import STEPS, built
 from torch.autograd import DeviceType
@@ -47,15 +46,8 @@ def _largest(found: dict[str, float]) -> dict[str, float]:
 
 def waits(step: Step) -> dict[str, int]:
     """Lines of Python at which one run makes the host wait for the GPU, and how often."""
-    torch.cuda.set_sync_debug_mode('warn')
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter('always')
-            step()
-    finally:
-        torch.cuda.set_sync_debug_mode('default')
-    found = (w for w in caught if 'synchroniz' in str(w.message))
-    return dict(Counter(f'{_short(w.filename)}:{w.lineno}' for w in found).most_common())
+    found = (f'{_short(wait.filename)}:{wait.lineno}' for wait in host_waits(step))
+    return dict(Counter(found).most_common())
 
 
 def _short(filename: str) -> str:

@@ -8,7 +8,7 @@ anything is timed.
 """
 
 import torch
-from paired import compare, compile_option, keep_option, parser, report, same_result, start
+from paired import compare, compile_option, keep_option, parser, report, same_losses, start
 from peers import TimmVQKD, also_compiled, if_installed
 from steps import TOKENIZER, autocast, random_images, train_step, vqkd_model
 
@@ -55,12 +55,7 @@ def main() -> None:
         ours=train_step(ours, cfg, images, None, args.precision),
         **{name: their_step(model) for name, model in peers.items()},
     )
-    first = {name: step() for name, step in steps.items()}
-    tolerance = 1e-4 if args.precision == 'float32' else 2e-2
-    difference = max(
-        same_result('the loss', first['ours'], loss, tolerance) for loss in first.values()
-    )
-    print(f'losses of the first step differ by {difference:.1e} of their value')
+    same_losses(steps, 1e-4 if args.precision == 'float32' else 2e-2)
     report('VQ-KD step', {args.precision: compare(steps, args)}, args)
 
 

@@ -6,13 +6,9 @@ from .cells import QUANTIZERS, REVIVALS, TEACHERS, rule_codes
 from .record import Result
 
 BEGIN, END = '<!-- small data -->', '<!-- end of small data -->'
+CELL = ('photos', 'K', 'revival', 'teacher', 'quantizer', 'seed')
 CODES_HEADER = (
-    'photos',
-    'K',
-    'revival',
-    'teacher',
-    'quantizer',
-    'seed',
+    *CELL,
     'used',
     'perplexity',
     'told',
@@ -21,12 +17,7 @@ CODES_HEADER = (
     'changed',
 )
 PROBE_HEADER = (
-    'photos',
-    'K',
-    'revival',
-    'teacher',
-    'quantizer',
-    'seed',
+    *CELL,
     '[CLS]',
     'mean of patches',
     'other things, [CLS]',
