@@ -96,7 +96,7 @@ def work_of(
             return seeds, True, begun
         return seeds * steps_of(own[0]), True, begun
     if stages == ['few-shot']:
-        return len(list(few_shot_commands(args))), False, False
+        return len(list(frozen_commands(args))), False, False
     return 1, False, stages == ['data'] and Path('data/demo/demo_data.json').is_file()
 
 
@@ -105,7 +105,7 @@ def run_stages(stages: Sequence[str], jobs: Sequence[DemoJob], args: argparse.Na
     if stages == ['data']:
         run_tool('tools/make_demo_data.py')
     elif stages == ['few-shot']:
-        for command in few_shot_commands(args):
+        for command in frozen_commands(args):
             run_tool(*command)
     elif stages == ['report']:
         run_tool('tools/quickstart_report.py', '--work-dir', str(args.work_dir))
@@ -185,12 +185,14 @@ def with_outcomes(job: DemoJob) -> DemoJob:
     return replace(job, options=(OUTCOMES, *job.options))
 
 
-def few_shot_commands(args: argparse.Namespace) -> Iterator[list[str]]:
-    """Command lines for both validation sets of every seed."""
+def frozen_commands(args: argparse.Namespace) -> Iterator[list[str]]:
+    """Command lines that ask frozen features about both validation sets, for every seed."""
     for folder in seed_folders(args):
         for split in ('val', 'val_unseen'):
             json = folder / 'few_shot' / f'{split}.json'
             yield few_shot_command(args.long, folder, [split], json)
+        for split in ('validation', 'validation_unseen'):
+            yield dense_probe_command(args.long, folder, split)
 
 
 def label_probe_commands(args: argparse.Namespace) -> Iterator[list[str]]:
@@ -207,15 +209,35 @@ def label_probe_commands(args: argparse.Namespace) -> Iterator[list[str]]:
 
 def few_shot_command(long: bool, folder: Path, splits: Sequence[str], json: Path) -> list[str]:
     """Command line that asks a seed's features about validation sets."""
-    length = '_long' if long else ''
     return [
         'tools/few_shot.py',
         last_checkpoint(folder / 'pretrain'),
         *(f'data/demo/imagenet/{split}' for split in splits),
         *('--groups', 'data/demo/sources.csv'),
+        *compared_with(long),
+        *('--json', str(json)),
+    ]
+
+
+def dense_probe_command(long: bool, folder: Path, split: str) -> list[str]:
+    """Command line that asks a seed's features what lies where in a validation set."""
+    return [
+        'tools/dense_probe.py',
+        last_checkpoint(folder / 'pretrain'),
+        f'data/demo/ade/images/{split}',
+        f'data/demo/ade/annotations/{split}',
+        '--reduce-zero-label',
+        *compared_with(long),
+        *('--json', str(folder / 'dense_probe' / f'{split}.json')),
+    ]
+
+
+def compared_with(long: bool) -> list[str]:
+    """Options that name the random weights and the teacher beside the pretrained features."""
+    length = '_long' if long else ''
+    return [
         *('--config', f'configs/demo/beitv2_demo{length}.py'),
         *('--teacher', f'configs/demo/vqkd_demo{length}.py'),
-        *('--json', str(json)),
     ]
 
 

@@ -10,7 +10,7 @@ STAGES = {
     'data': 'compose the demo photos',
     'tokenizer': 'train the tokenizer (VQ-KD) and evaluate it on held-out photos',
     'pretrain': 'pretrain a small ViT to predict the codes of masked patches',
-    'few-shot': 'classify with a few labels on frozen features',
+    'few-shot': 'classify with a few labels, and segment, on frozen features',
     'probe': 'linear probe, pretrained against random initialisation',
     'finetune': 'fine-tune for classification, pretrained against random initialisation',
     'labels': 'fine-tune and probe with 1, 4 and 16 labelled photos a class',

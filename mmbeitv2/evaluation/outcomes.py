@@ -43,7 +43,7 @@ def outcome_of(sample: Mapping[str, Any], num_classes: int) -> PhotoOutcome:
     photo = '/'.join(Path(sample['img_path']).parts[-2:])
     if 'pred_sem_seg' in sample:
         found, truth = (sample[name]['data'] for name in ('pred_sem_seg', 'gt_sem_seg'))
-        return PhotoOutcome(photo, {'mIoU': _areas(found, truth, num_classes)})
+        return PhotoOutcome(photo, {'mIoU': class_areas(found, truth, num_classes)})
     if 'masked_codes' in sample:
         return PhotoOutcome(photo, _codes(sample), sample['masked_codes'].cpu().numpy())
     labels = {
@@ -103,8 +103,17 @@ def _share(right: Sequence[Any] | Tensor | np.ndarray, asked: int) -> tuple[np.n
     return np.array([float(sum(right))]), np.array([float(asked)])
 
 
-def _areas(found: Tensor, truth: Tensor, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels of intersection and of union of every class, as mmsegmentation's ``IoUMetric``."""
+def class_areas(found: Tensor, truth: Tensor, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of intersection and of union of every class, as mmsegmentation's ``IoUMetric``.
+
+    Args:
+        found: int64, class of each pixel.
+        truth: the same shape, 255 where a pixel is not asked about.
+        num_classes: K.
+
+    Returns:
+        float64 ``(K,)`` each.
+    """
     labelled = truth != IGNORED
     found, truth = found[labelled].long().cpu(), truth[labelled].long().cpu()
     both, ours, theirs = (

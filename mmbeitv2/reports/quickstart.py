@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmbeitv2.reports import few_shot
+from mmbeitv2.reports import dense_probe, few_shot
 from mmbeitv2.reports.baselines import background_miou, majority_share
 from mmbeitv2.reports.outcomes import Judged, gain_interval
 from mmbeitv2.reports.summary import Measurement
@@ -67,6 +67,10 @@ def measure(work_dir: Path, data_root: Path) -> list[Measurement]:
 def _measure(work_dir: Path, data_root: Path, data: str) -> Iterator[Measurement]:
     results = few_shot.read(seed_folders(work_dir), Path(CLASS_FOLDERS[data]).name)
     yield from few_shot.measurements(results, data)
+    folder = SEGMENT_FOLDERS[data]
+    probed = dense_probe.read(seed_folders(work_dir), folder)
+    background = background_miou(data_root / 'ade/annotations' / folder)
+    yield dense_probe.measurement(probed, data, background)
     yield from _compared(work_dir, data_root, data)
     yield from _masked_codes(work_dir, data)
     yield from _tokenizer(work_dir, data)

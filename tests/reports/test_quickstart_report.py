@@ -329,3 +329,23 @@ def test_page_holds_every_figure_and_escapes_text(tmp_path):
     )  # fmt: skip
     for text in ('A &lt; B', 'figure one', '50.0 %', 'not run', 'today', 'data:image/png'):
         assert text in page
+
+
+def test_linear_segmentation_is_beside_random_weights_with_its_interval(work_dir, data_root):
+    """Of two classes the first photo gets 3 and 1 of 4 pixels, the second all."""
+    found = {
+        'pretrained': dict(right=[[3, 1], [4, 4]], asked=[[4, 4], [4, 4]]),
+        'random weights': dict(right=[[1, 1], [2, 2]], asked=[[4, 4], [4, 4]]),
+        'teacher': dict(right=[[4, 4], [4, 4]], asked=[[4, 4], [4, 4]]),
+    }
+    path = work_dir / 'seed0/dense_probe/validation.json'
+    path.parent.mkdir()
+    path.write_text(json.dumps(dict(photos=['a', 'b'], outcomes=found)))
+    row = find(measure(work_dir, data_root), 'Linear segmentation')
+    assert row.values == pytest.approx({'seed0': 12 / 16})
+    assert row.gain == pytest.approx(12 / 16 - 6 / 16)
+    # A photo drawn twice, either of them.
+    assert row.interval == pytest.approx((4 / 8 - 2 / 8, 8 / 8 - 4 / 8))
+    assert row.verdict == 'gain'
+    assert 'the teacher 100.0 %' in row.note
+    assert find(measure(work_dir, data_root), 'Linear segmentation', UNSEEN).values == {}

@@ -170,13 +170,15 @@ def test_all_that_is_compared_leaves_what_was_right_on_each_photo(quickstart, tr
 
 
 @pytest.mark.parametrize(('long', 'count'), [(False, 2), (True, 6)])
-def test_few_shot_asks_both_validation_sets_of_every_seed(quickstart, trained, long, count):
+def test_frozen_features_are_asked_about_both_validation_sets(quickstart, trained, long, count):
     trained.long = long
-    commands = list(quickstart.few_shot_commands(trained))
-    assert len({command[2:4][0] + command[-1] for command in commands}) == count
-    for command in commands:
-        assert command[1].endswith('pretrain/epoch_1.pth')
-        assert Path(command[-1]).parent.name == 'few_shot'
+    commands = list(quickstart.frozen_commands(trained))
+    for tool in ('few_shot', 'dense_probe'):
+        found = [command for command in commands if command[0] == f'tools/{tool}.py']
+        assert len({command[-1] for command in found}) == count
+        for command in found:
+            assert command[1].endswith('pretrain/epoch_1.pth')
+            assert Path(command[-1]).parent.name == tool
 
 
 def test_long_has_three_seeds_on_one_tokenizer(quickstart, trained):

@@ -1,0 +1,262 @@
+"""What frozen patch features know of what lies where: linear segmentation, nothing trained.
+
+    python tools/dense_probe.py CHECKPOINT PHOTOS ANNOTATIONS
+
+PHOTOS is a folder, ANNOTATIONS one with a PNG of the same name for each of them, whose values are
+the class of each pixel (255: none), as mmsegmentation reads them. A linear layer on the frozen
+features of a patch is fitted in closed form to one half of the photos and asked about the other,
+and the other way round, so that every photo is asked about once; with --train, to the photos of
+other folders. Beside the pretrained features are those of the same network with random weights, the
+4 × 4 colours of the patch, and, given its config, the tokenizer's teacher. Photos are seen as the
+checkpoint's run saw its validation photos: centres, at its size.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision.transforms.v2.functional as tv
+from few_shot import BATCH, PRETRAINED, RANDOM, TEACHER, networks, teacher_of
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from mmbeitv2.apis import extract_features, for_model, for_tokenizer, read_photos
+from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
+from mmbeitv2.errors import InputError, MissingFileError
+from mmbeitv2.evaluation.bootstrap import Outcomes, paired_interval, score
+from mmbeitv2.evaluation.dense_probe import class_shares, fit_dense_probe
+from mmbeitv2.evaluation.outcomes import IGNORED, class_areas
+from mmbeitv2.launch.photo_arguments import NOTED, add_value_range
+from mmbeitv2.launch.user_errors import one_line_errors
+from mmbeitv2.models import BEiTV2
+from mmbeitv2.models.teachers.view import build_teacher
+
+COLOURS = 'colours of the patch, 4 × 4'
+COLOUR_GRID = 4
+
+
+class Scenes(NamedTuple):
+    """Photos, the class of each of their pixels int64 ``(N, H, W)``, and their features by name."""
+
+    paths: list[Path]
+    labels: Tensor
+    features: dict[str, Tensor]
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', help='of pretraining')
+    parser.add_argument('photos', type=Path, metavar='PHOTOS')
+    parser.add_argument('annotations', type=Path, metavar='ANNOTATIONS')
+    parser.add_argument(
+        '--train',
+        type=Path,
+        nargs=2,
+        metavar=('PHOTOS', 'ANNOTATIONS'),
+        help='the labels come from these photos instead',
+    )
+    parser.add_argument(
+        '--reduce-zero-label',
+        action='store_true',
+        help='0 in annotations is no class and 1 the first one, as in ADE20K',
+    )
+    parser.add_argument(
+        '--max-photos', type=int, default=1000, help='of a folder, drawn (default: 1000)'
+    )
+    parser.add_argument(
+        '--config', help='of pretraining: how its random weights are drawn (else as the paper’s)'
+    )
+    parser.add_argument('--teacher', metavar='CONFIG', help='of VQ-KD, whose teacher is compared')
+    parser.add_argument('--json', type=Path, help='write what is right on each photo here too')
+    add_value_range(parser, NOTED)
+    args = parser.parse_args(argv)
+    if args.max_photos < 2:
+        parser.error(f'--max-photos is {args.max_photos}, allowed: 2 or more')
+    return args
+
+
+def pairs(photos: Path, annotations: Path, most: int) -> list[tuple[Path, Path]]:
+    """Photos with their annotations, in order.
+
+    Raises:
+        UserError: no such folder, fewer than two photos, or one without annotation.
+    """
+    for folder, what in ((photos, 'photos'), (annotations, 'annotations')):
+        if not folder.is_dir():
+            raise MissingFileError(f'no folder {folder}: it is to hold {what}.')
+    left_out = LeftOut()
+    names = sorted(walk_images(photos, readable_extensions(), left_out))
+    if left_out.names:
+        print(f'{photos}: {left_out}')
+    if len(names) < 2:
+        raise InputError(f'{photos} has {len(names)} photos, needed are 2 or more.')
+    if len(names) > most:
+        names = sorted(np.random.default_rng(0).choice(names, most, replace=False).tolist())
+    found = [(photos / name, (annotations / name).with_suffix('.png')) for name in names]
+    for photo, annotation in found:
+        if not annotation.is_file():
+            raise MissingFileError(
+                f'{photo} has no annotation {annotation}: add it, a PNG with the class of each '
+                'pixel, or leave the photo out.'
+            )
+    return found
+
+
+def read_labels(path: Path, size: int, reduce_zero_label: bool) -> Tensor:
+    """Class of each pixel of the centre, int64 ``(size, size)``, cut as ``read_photos`` cuts.
+
+    Raises:
+        UserError: an annotation with colours instead of classes.
+    """
+    image = Image.open(path)
+    if image.mode not in ('L', 'P', 'I;16', 'I', '1'):
+        raise InputError(
+            f'{path} has colours (mode {image.mode}), allowed: one channel with the class of each '
+            'pixel.'
+        )
+    values = torch.from_numpy(np.array(image).astype(np.int64))[None]
+    values = tv.resize(values, [size], tv.InterpolationMode.NEAREST_EXACT, antialias=False)
+    labels = tv.center_crop(values, [size])[0]
+    if reduce_zero_label:
+        labels = torch.where((labels == 0) | (labels == IGNORED), IGNORED, labels - 1)
+    return labels
+
+
+@torch.no_grad()
+def read_scenes(
+    found: Sequence[tuple[Path, Path]],
+    models: Mapping[str, BEiTV2],
+    teacher: Config | None,
+    args: argparse.Namespace,
+) -> Scenes:
+    """Labels and features of all photos."""
+    size = models[PRETRAINED].backbone.img_size[0]
+    paths = [photo for photo, _ in found]
+    labels = torch.stack([read_labels(p, size, args.reduce_zero_label) for _, p in found])
+    network = None
+    if teacher is not None:
+        network = build_teacher(teacher.model.teacher, teacher.model.encoder.get('in_chans', 3))
+    parts: dict[str, list[Tensor]] = {}
+    for start in tqdm(range(0, len(paths), BATCH), desc='features', unit='batch', leave=False):
+        pixels = read_photos(paths[start : start + BATCH], size, args.value_range)
+        for name, tokens in patch_features(pixels, models, network):
+            parts.setdefault(name, []).append(tokens)
+    return Scenes(paths, labels, {name: torch.cat(values) for name, values in parts.items()})
+
+
+def patch_features(
+    pixels: Tensor, models: Mapping[str, BEiTV2], teacher: torch.nn.Module | None
+) -> Iterator[tuple[str, Tensor]]:
+    """Name and features of the patches, float ``(B, C, h, w)``."""
+    patch = models[PRETRAINED].backbone.patch_size
+    grid = pixels.shape[-2] // patch, pixels.shape[-1] // patch
+    for name, model in models.items():
+        tokens = extract_features(model, for_model(model, pixels))['patch_tokens']
+        yield name, tokens.mT.unflatten(2, grid)
+    fine = [COLOUR_GRID * side for side in grid]
+    yield COLOURS, F.pixel_unshuffle(F.adaptive_avg_pool2d(pixels.float(), fine), COLOUR_GRID)
+    if teacher is not None:
+        yield TEACHER, teacher(for_tokenizer(pixels), grid).mT.unflatten(2, grid)
+
+
+def answers(asked: Scenes, training: Scenes | None) -> dict[str, Outcomes]:
+    """Intersection and union of every class on each photo, by features.
+
+    Raises:
+        UserError: no annotation names a class.
+    """
+    labels = [scenes.labels for scenes in (asked, training) if scenes is not None]
+    known = torch.cat([values[values != IGNORED] for values in labels])
+    if len(known) == 0:
+        raise InputError(f'no annotation names a class: all pixels are {IGNORED}.')
+    num_classes = int(known.max()) + 1
+    found = {}
+    for name in asked.features:
+        maps = class_maps(name, asked, training, num_classes)
+        areas = [class_areas(*both, num_classes) for both in zip(maps, asked.labels)]
+        found[name] = Outcomes(*(np.stack(side) for side in zip(*areas)))
+    return found
+
+
+def class_maps(name: str, asked: Scenes, training: Scenes | None, num_classes: int) -> Tensor:
+    """Class of every pixel by one kind of features, int64 ``(N, H, W)``.
+
+    Args:
+        name: of the features.
+        asked: the photos.
+        training: those that are labelled; None for the other half of ``asked``.
+        num_classes: K.
+    """
+    features, size = asked.features[name], tuple(asked.labels.shape[-2:])
+    grid = tuple(features.shape[-2:])
+    if training is not None:
+        shares = class_shares(training.labels, grid, num_classes)
+        return fit_dense_probe(training.features[name], shares).class_map(features, size)
+    order = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))
+    maps = torch.empty_like(asked.labels)
+    for labelled, questions in (halves := order.tensor_split(2)), halves[::-1]:
+        shares = class_shares(asked.labels[labelled], grid, num_classes)
+        probe = fit_dense_probe(features[labelled], shares)
+        maps[questions] = probe.class_map(features[questions], size)
+    return maps
+
+
+def table(title: str, outcomes: Mapping[str, Outcomes]) -> str:
+    """mIoU in per cent, and what it gains over random weights, a row for each features."""
+    lines = ['', f'{title}: mIoU, and beyond random weights [95 % interval over photos]']
+    width = max(map(len, outcomes))
+    for name, found in outcomes.items():
+        line = f'{name.ljust(width)}  {100 * float(score(found)[0]):5.1f}'
+        if name != RANDOM:
+            gain = float((score(found) - score(outcomes[RANDOM]))[0])
+            low, high = paired_interval(found, outcomes[RANDOM])
+            line += f'  {100 * gain:+.1f} [{100 * low:+.1f} to {100 * high:+.1f}]'
+        lines.append(line)
+    return '\n'.join(lines)
+
+
+def as_json(asked: Scenes, outcomes: Mapping[str, Outcomes]) -> dict:
+    """What is right of what was asked on each photo, as runs leave it, by features."""
+    return dict(
+        photos=['/'.join(path.parts[-2:]) for path in asked.paths],
+        outcomes={
+            name: {side: values.tolist() for side, values in found._asdict().items()}
+            for name, found in outcomes.items()
+        },
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(argv)
+    # The initial values of every parameter would bury the table.
+    MMLogger.get_instance('dense-probe', log_level='WARNING')
+    with one_line_errors():
+        places = [(args.photos, args.annotations), *([args.train] if args.train else [])]
+        found = [pairs(*place, args.max_photos) for place in places]
+        models, teacher = networks(args), teacher_of(args)
+        scenes = [read_scenes(several, models, teacher, args) for several in found]
+        asked, training = scenes[0], scenes[1] if args.train else None
+        outcomes = answers(asked, training)
+        labelled = f'labels of {args.train[0]}' if args.train else 'labels of the other half'
+        print(table(f'{args.photos}, {labelled}', outcomes))
+        if args.json is not None:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            args.json.write_text(json.dumps(as_json(asked, outcomes)) + '\n')
+
+
+if __name__ == '__main__':
+    main()
