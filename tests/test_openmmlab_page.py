@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_a_config_of_ones_own_is_written_out_as_the_page_says(tmp_path, monkeypatch):
     page = (ROOT / 'docs/openmmlab.md').read_text()
-    config, program, _ = re.findall(r'```python\n(.*?)```', page, re.S)
+    config, program, *_ = re.findall(r'```python\n(.*?)```', page, re.S)
     monkeypatch.chdir(tmp_path)
     Path('mine.py').write_text(config)
     exec(program, {})

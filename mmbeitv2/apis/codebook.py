@@ -60,8 +60,7 @@ def survey_codebook(
     """
     _check(tokenizer, shown, batch_size)
     photos = find_photos(folder)
-    named: list[str | None] = [None] * len(photos)
-    named = named if labels is None else labels_of(photos, folder, labels)
+    named = [None] * len(photos) if labels is None else labels_of(photos, folder, labels)
     classes = sorted({label for label in named if label is not None})
     # The whole photo would be squeezed to a square; its centre keeps its proportions.
     side = min(tokenizer.encoder.img_size)
@@ -72,8 +71,8 @@ def survey_codebook(
     rest = sorted(set(range(len(photos))) - set(chosen))
     chosen += evenly_spaced(rest, max(0, shown - len(chosen)))
     files = [photos[i] for i in chosen]
-    batches = batches_of(files, what='coding photos shown')
-    grids = torch.cat([_encode(tokenizer, pixels)[0] for _, pixels in batches])
+    again = batches_of(files, what='coding photos shown')
+    grids = torch.cat([_encode(tokenizer, pixels)[0] for _, pixels in again])
     return CodebookSurvey(
         codebook=tokenizer.quantize.codebook.cpu(),
         census=census,

@@ -1,29 +1,24 @@
 """Embed a folder of photos: from paths and a checkpoint to one file of features."""
 
 import hashlib
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from mmbeitv2.apis.embedding_making import DTYPES, complete_parts
 from mmbeitv2.apis.embedding_parts import PHOTOS, EmbeddingParts, LazyParts, differing
 from mmbeitv2.apis.encoder import PhotoEncoder, load_encoder
 from mmbeitv2.checkpoints.atomic import free_bytes
 from mmbeitv2.checkpoints.digests import digest
-from mmbeitv2.datasets import LoadCenterCrop
-from mmbeitv2.datasets.photo_batches import check_unread, read_batches
+from mmbeitv2.datasets.photo_batches import check_unread
 from mmbeitv2.datasets.photo_list import PhotoList, list_photos
 from mmbeitv2.errors import ExistingFileError, InputError, UnreadableFileError
 from mmbeitv2.exchange.embeddings import check_suffix, read_meta, write_embeddings
 
 ALWAYS, OPTIONAL = ('cls', 'mean'), ('patches', 'codes')
-# Of patch features a half is stored: they are large, and its rounding is theirs under autocast.
-DTYPES = dict(cls=np.float32, mean=np.float32, patches=np.float16, codes=np.int32)
 
 
 class Embedded(NamedTuple):
@@ -93,48 +88,23 @@ def embed(
     encoder = load_encoder(
         checkpoint, tokenizer, size, num_heads, device, precision, trust, value_range
     )
-    if 'codes' in with_ and encoder.tokenizer is None:
-        raise InputError(
-            f'{checkpoint} holds no tokenizer, whose codes are asked for: give one with --tokenizer'
-        )
-    names = [*ALWAYS, *(name for name in OPTIONAL if name in with_)]
+    names = _features(with_, encoder, checkpoint)
     meta = describe(encoder, found, names)
     if out.exists() and not overwrite:
         return _finished(out, meta, len(found.names))
     _check_space(out, _bytes_a_photo(encoder, names) * len(found.names))
     parts = EmbeddingParts(out, meta, overwrite)
-    total = len(range(0, len(found.names), PHOTOS))
-    load = encoder.loading()
-    done = [number for number in range(total) if _is_done(parts, number, found, load)]
-    resumed = sum(len(parts.positions(n)) + len(parts.unread(n)) for n in done)
-    unread = [bad for number in done for bad in parts.unread(number)]
-    left = [number for number in range(total) if number not in set(done)]
-    with _bar(len(found.names), resumed, progress) as bar:
-        for number, part in _parts(encoder, found, names, left, (batch_size, workers), bar):
-            unread += part[2]
-            check_unread(found.names, unread, max_unreadable)
-            parts.add(number, *part)
+    how = (batch_size, workers)
+    resumed = complete_parts(parts, encoder, found, names, how, max_unreadable, progress)
     return _finish(out, parts, found, names, meta, resumed)
 
 
-def _bar(total: int, resumed: int, progress: bool) -> tqdm:
-    return tqdm(
-        total=total,
-        initial=resumed,
-        unit=' photos',
-        disable=not progress,
-        # A file or a pipe keeps every line that a terminal would overwrite.
-        mininterval=1 if sys.stderr.isatty() else 30,
-    )
-
-
-def _is_done(parts: EmbeddingParts, number: int, photos: PhotoList, load: LoadCenterCrop) -> bool:
-    """Whether a part is there, and none of its unreadable photos has been restored since."""
-    if not parts.file(number).is_file():
-        return False
-    unread = [index for index, _ in parts.unread(number)]
-    batches = read_batches(photos.paths, load, [unread]) if unread else ()
-    return not any(batch.positions for batch in batches)
+def _features(with_: Sequence[str], encoder: PhotoEncoder, checkpoint: str | Path) -> list[str]:
+    if 'codes' in with_ and encoder.tokenizer is None:
+        raise InputError(
+            f'{checkpoint} holds no tokenizer, whose codes are asked for: give one with --tokenizer'
+        )
+    return [*ALWAYS, *(name for name in OPTIONAL if name in with_)]
 
 
 def describe(encoder: PhotoEncoder, photos: PhotoList, names: Sequence[str]) -> dict[str, Any]:
@@ -165,43 +135,6 @@ def digest_of(model: nn.Module) -> str:
     """Checksum of a model's weights, the same on every device and in every file."""
     state = model.state_dict()
     return digest({name: v.cpu() for name, v in state.items() if isinstance(v, Tensor)})
-
-
-def _parts(
-    encoder: PhotoEncoder,
-    photos: PhotoList,
-    names: Sequence[str],
-    numbers: Sequence[int],
-    how: tuple[int, int],
-    bar: tqdm,
-) -> Iterator[tuple[int, tuple[list[int], dict[str, np.ndarray], list[tuple[int, str]]]]]:
-    """Number and content of each part, in order."""
-    batch_size, workers = how
-    count = len(photos.names)
-    ends = [min(count, (number + 1) * PHOTOS) for number in numbers]
-    # Batches end where parts do, so that a resumed run computes the same ones.
-    batches = [
-        range(start, min(end, start + batch_size))
-        for number, end in zip(numbers, ends)
-        for start in range(number * PHOTOS, end, batch_size)
-    ]
-    read = iter(read_batches(photos.paths, encoder.loading(), batches, workers))
-    for number, end in zip(numbers, ends):
-        positions: list[int] = []
-        unread: list[tuple[int, str]] = []
-        features: dict[str, list[Any]] = {name: [] for name in names}
-        for _ in range(number * PHOTOS, end, batch_size):
-            batch = next(read)
-            positions += batch.positions
-            unread += batch.unread
-            if batch.items:
-                pixels = torch.stack([item['img'] for item in batch.items])
-                made = encoder.from_pixels(pixels)
-                for name in names:
-                    features[name].append(made[name].numpy().astype(DTYPES[name]))
-            bar.update(len(batch.positions) + len(batch.unread))
-        arrays = {name: np.concatenate(f) for name, f in features.items() if f}
-        yield number, (positions, arrays, unread)
 
 
 def _finish(

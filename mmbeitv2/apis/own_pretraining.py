@@ -104,19 +104,9 @@ def pretrain(
         KeyboardInterrupt: the run was stopped; the same call goes on.
         RuntimeError: a stage has failed; its log is named.
     """
-    chosen = dict(
-        hours=hours,
-        labels=labels,
-        teacher=teacher,
-        tokenizer=tokenizer,
-        start=start,
-        size=size,
-        image_size=image_size,
-        codes=codes,
-        value_range=value_range,
-        image_column=image_column,
-        seed=seed,
-    )
+    chosen: dict[str, Any] = dict(hours=hours, labels=labels, size=size, image_size=image_size)
+    chosen |= dict(teacher=teacher, tokenizer=tokenizer, start=start, codes=codes, seed=seed)
+    chosen |= dict(value_range=value_range, image_column=image_column)
     out = Path(out).expanduser()
     check_sources(photos)
     _run([*source_paths(photos), '--out', str(out), *_options(chosen)])

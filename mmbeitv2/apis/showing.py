@@ -74,13 +74,9 @@ def show_model(
         ValueError: fewer than two photos, or an argument out of range.
         OSError: a file that is no photo.
     """
-    for name, value in dict(count=count, neighbours=neighbours).items():
-        if value < 1:
-            raise InputError(f'{name} is {value}, allowed: 1 or more, such as 6.')
-    photos = _some_photos(folder)
+    photos = _some_photos(folder, count, neighbours)
     shown = _shown(photos, folder, count, photo)
     model.to(get_device())
-    out = Path(out)
     read = partial(read_photos, size=model.backbone.img_size[0], value_range=value_range)
     pixels = read([photos[i] for i in shown])
     images = [_image(one) for one in pixels]
@@ -88,6 +84,7 @@ def show_model(
     attention = cls_attention(model.backbone, views, layer).cpu()
     grid = attention.shape[-2:]
     features = extract_features(model, views)['patch_tokens'].cpu().unflatten(1, grid)
+    out = Path(out)
     figures = [
         draw_features(images, features, out / 'features.png'),
         draw_attention(images, attention, out / 'attention.png'),
@@ -97,15 +94,14 @@ def show_model(
         others = evenly_spaced(sorted(set(range(len(photos))) - set(shown)), REFERENCES)
         figures.append(out / 'codes.png')
         _draw_codes(model, images, masks, read([photos[i] for i in others]), figures[-1])
-    best, cosine = nearest_photos(_cls_tokens(model, photos, read), shown, neighbours)
-    found = [
-        list(zip(map(_image, read([photos[i] for i in row])), values))
-        for row, values in zip(best.tolist(), cosine.tolist())
-    ]
+    found = _alike(model, photos, shown, neighbours, read)
     return [*figures, draw_neighbours(images, found, out / 'neighbours.png')]
 
 
-def _some_photos(folder: str | Path) -> list[Path]:
+def _some_photos(folder: str | Path, count: int, neighbours: int) -> list[Path]:
+    for name, value in dict(count=count, neighbours=neighbours).items():
+        if value < 1:
+            raise InputError(f'{name} is {value}, allowed: 1 or more, such as 6.')
     photos = find_photos(folder)
     if len(photos) < 2:
         raise InputError(
@@ -139,6 +135,21 @@ def _draw_codes(
     coded = encode_images(model.target_generator, [_image(one) for one in references])
     mask_predictions(model, images, masks, coded, path)
     model.to(get_device())
+
+
+def _alike(
+    model: BEiTV2,
+    photos: Sequence[Path],
+    shown: Sequence[int],
+    neighbours: int,
+    read: Callable[[Sequence[Path]], Tensor],
+) -> list[list[tuple[Image.Image, float]]]:
+    """The photos most like each one that is shown, and their cosines."""
+    best, cosine = nearest_photos(_cls_tokens(model, photos, read), shown, neighbours)
+    return [
+        list(zip(map(_image, read([photos[i] for i in row])), values))
+        for row, values in zip(best.tolist(), cosine.tolist())
+    ]
 
 
 def _cls_tokens(

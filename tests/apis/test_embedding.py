@@ -8,7 +8,7 @@ import pytest
 import torch
 from photo_files import write_photo
 
-from mmbeitv2.apis import embed, embedding, embedding_parts, load_encoder
+from mmbeitv2.apis import embed, embedding, embedding_making, embedding_parts, load_encoder
 from mmbeitv2.errors import UserError
 from mmbeitv2.exchange import embeddings
 from mmbeitv2.exchange.embeddings import read_embeddings
@@ -17,7 +17,7 @@ from mmbeitv2.exchange.embeddings import read_embeddings
 @pytest.fixture
 def run(pretrained_checkpoint, photos, tmp_path, monkeypatch):
     """Embed the five photos in parts of two."""
-    for module in (embedding, embedding_parts):
+    for module in (embedding, embedding_making):
         monkeypatch.setattr(module, 'PHOTOS', 2)
 
     def run(out='out.npz', source=photos, checkpoint=pretrained_checkpoint, **options):

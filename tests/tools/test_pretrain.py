@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import threading
 from pathlib import Path
 
@@ -129,6 +130,67 @@ def test_labels_come_from_a_table_other_folders_or_the_photos_own(tool, photos, 
     assert judged_by(tool, tmp_path / 'linked', 'folders').keys() == {'even', 'odd'}
 
 
+@pytest.fixture
+def tars(photos, tmp_path):
+    """The same photos in two tars."""
+    files = sorted(photos.iterdir())
+    for number in range(2):
+        with tarfile.open(tmp_path / f'{number:03d}.tar', 'w') as tar:
+            for file in files[number::2]:
+                tar.add(file, f'some photos/{file.name}')
+    return sorted(tmp_path.glob('*.tar'))
+
+
+def test_several_sources_are_noted_and_named(tool, tars, tmp_path):
+    import own_run
+
+    from mmbeitv2.reports.own_progress import title_of
+
+    args = tool.parse_args([*map(str, tars), '--out', str(tmp_path / 'run')])
+    asked = own_run.asked_for(args)
+    assert asked['photos'] == [str(tar) for tar in tars]
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / own_run.ASKED).write_text(json.dumps(asked))
+    assert title_of(tmp_path / 'run') == 'BEiT v2 on 000.tar and 1 more'
+    alone = tool.parse_args([str(tars[0]), '--out', str(tmp_path / 'run')])
+    assert own_run.asked_for(alone)['photos'] == str(tars[0])
+
+
+@pytest.mark.parametrize('labels', ['folders', 'labels.csv'])
+def test_photos_in_tars_are_judged_by_other_folders(tool, tars, labels):
+    with pytest.raises(ValueError, match=r'needs photos that lie in one folder.* give another'):
+        judged_by(tool, tars, labels)
+
+
+def test_what_is_no_source_is_told_before_anything_is_written(tool, tars, tmp_path):
+    tars[0].write_bytes(tars[0].read_bytes()[:5000])
+    out = tmp_path / 'run'
+    assert 'is truncated' in refused(tool, *tars, '--out', out)
+    assert 'is no folder and no file' in refused(tool, tmp_path / 'absent', '--out', out)
+    assert not list(out.glob('*.py'))
+
+
+@pytest.mark.slow
+def test_a_plan_for_tars_is_of_configs_that_train_on_them(tars, tmp_path):
+    """A few steps of both stages are timed, which read photos within the tars."""
+    command = [sys.executable, str(ROOT / 'tools/pretrain.py'), *(tar.name for tar in tars)]
+    result = subprocess.run(
+        [*command, '--out', 'run', '--image-size', '64', '--plan'],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'CUDA_VISIBLE_DEVICES': ''},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    plan = json.loads((tmp_path / 'run/plan.json').read_text())
+    assert plan['photos'] + plan['held_out'] == 120
+    lists = [(tmp_path / f'run/{name}.txt').read_text() for name in ('train', 'held_out')]
+    lines = ''.join(lists).splitlines()
+    assert len(set(lines)) == 120
+    assert all(line.startswith(f'tar://{tmp_path}/00') for line in lines)
+
+
 @pytest.mark.parametrize(
     'said',
     [
@@ -137,11 +199,11 @@ def test_labels_come_from_a_table_other_folders_or_the_photos_own(tool, photos, 
     ],
 )
 def test_weights_that_a_teacher_lacks_are_given_by_this_commands_option(tool, said):
-    import own_run
+    import own_settling
 
-    printed = own_run.what_failed(f'a warning\nerror: {said}\n')
+    printed = own_settling.what_failed(f'a warning\nerror: {said}\n')
     assert printed == f'error: {said} (here: --teacher NAME@FILE)\n'
-    assert own_run.what_failed('a traceback\nKeyError: 1\n') == 'a traceback\nKeyError: 1\n'
+    assert own_settling.what_failed('a traceback\nKeyError: 1\n') == 'a traceback\nKeyError: 1\n'
 
 
 def test_the_hub_is_asked_as_its_own_client_asks_it(tool, monkeypatch):
