@@ -9,6 +9,7 @@ from mmbeitv2.checkpoints.loading import fitted, parts_with_start
 from mmbeitv2.checkpoints.reading import METADATA_KEY, read_training_checkpoint, weights_in
 from mmbeitv2.checkpoints.translation import find_naming, translate, unwrapped
 from mmbeitv2.errors import InputError
+from mmbeitv2.registry import SCOPE
 
 HOW_TO_START = (
     'start a new run from its weights with load_from (--cfg-options load_from=FILE), or from its '
@@ -34,12 +35,19 @@ def translated_state(
     """
     state = unwrapped(weights_in(dict(content), source))
     naming = find_naming(state)
-    # A model of the project that the file comes from takes it as it is.
-    if naming is None or naming.signature in unwrapped(model.state_dict()):
+    # A model of the project that the file comes from takes it as it is; of ours, or not at all.
+    own = unwrapped(model.state_dict())
+    if naming is None or naming.project == SCOPE or naming.signature in own:
         return None if isinstance(content.get('state_dict'), Mapping) else state
     metadata = content.get(METADATA_KEY)
     checkpoint = translate(state, source, metadata if isinstance(metadata, dict) else {})
-    return fitted(model, checkpoint, may_be_missing=parts_with_start(model, checkpoint))
+    try:
+        return fitted(model, checkpoint, may_be_missing=parts_with_start(model, checkpoint))
+    except InputError as error:
+        raise InputError(
+            f'{str(error).rstrip(".")}. load_from takes the weights of the very same model: set '
+            'init_cfg of the backbone to start from those of another'
+        ) from error
 
 
 def check_training_checkpoint(source: str, resumed: bool) -> None:

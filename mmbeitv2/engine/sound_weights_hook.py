@@ -71,8 +71,9 @@ class SoundWeightsHook(Hook):
             raise NonFiniteError(_message(runner, found))
 
 
-def _plain(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
+def _plain(model: Any) -> nn.Module:
+    plain: nn.Module = model.module if is_model_wrapper(model) else model
+    return plain
 
 
 def check_whole(model: nn.Module, checkpoint: dict[str, Any], source: str) -> None:

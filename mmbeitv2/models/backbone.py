@@ -11,7 +11,7 @@ from mmbeitv2.checkpoints.translation import open_checkpoint
 from mmbeitv2.checks import check_flag, is_count
 from mmbeitv2.errors import InputError
 from mmbeitv2.models.position import Grid
-from mmbeitv2.models.starting import READING_OPTIONS, options_of_start
+from mmbeitv2.models.starting import READING_OPTIONS, load_start
 from mmbeitv2.models.stored_layout import FRESH
 from mmbeitv2.models.vit import VisionTransformer
 from mmbeitv2.registry import MODELS
@@ -115,9 +115,7 @@ class BEiTViT(VisionTransformer):
         init_cfg, self.init_cfg = self.init_cfg, None
         super().init_weights()
         self.init_cfg = init_cfg
-        options = options_of_start(self, init_cfg, (*READING_OPTIONS, 'adapt_channels'))
-        if options is not None:
-            self.load_checkpoint(**options)
+        load_start(self, (*READING_OPTIONS, 'adapt_channels'))
 
     def load_checkpoint(
         self,

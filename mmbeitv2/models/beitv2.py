@@ -13,7 +13,7 @@ from mmbeitv2.checkpoints.translation import open_checkpoint
 from mmbeitv2.errors import InputError
 from mmbeitv2.models.float32 import in_float32
 from mmbeitv2.models.position import Grid
-from mmbeitv2.models.starting import READING_OPTIONS, options_of_start
+from mmbeitv2.models.starting import load_start
 from mmbeitv2.models.vqkd import VQKDTokenizer
 from mmbeitv2.registry import MODELS
 
@@ -33,6 +33,8 @@ class BEiTV2(BaseSelfSupervisor):
     Raises:
         ValueError: parts that do not fit one another; the message names both values.
     """
+
+    init_cfg: dict[str, Any] | None
 
     def __init__(
         self,
@@ -62,9 +64,7 @@ class BEiTV2(BaseSelfSupervisor):
         init_cfg, self.init_cfg = self.init_cfg, None
         super().init_weights()
         self.init_cfg = init_cfg
-        options = options_of_start(self, init_cfg, READING_OPTIONS)
-        if options is not None:
-            self.load_checkpoint(**options)
+        load_start(self)
 
     def load_checkpoint(self, checkpoint: str, **options: Any) -> None:
         """Load a whole pretraining checkpoint.

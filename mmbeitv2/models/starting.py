@@ -53,3 +53,18 @@ def options_of_start(
                 f'{", ".join(allowed)}'
             )
     return {key: value for key, value in init_cfg.items() if key in ('checkpoint', *allowed)}
+
+
+def load_start(model: Any, allowed: Sequence[str] = READING_OPTIONS) -> None:
+    """Load the checkpoint that a model's ``init_cfg`` names, if any, by its ``load_checkpoint``.
+
+    Args:
+        model: initialised.
+        allowed: names of options.
+
+    Raises:
+        ValueError: see :func:`options_of_start`.
+    """
+    options = options_of_start(model, model.init_cfg, allowed)
+    if options is not None:
+        model.load_checkpoint(**options)

@@ -18,7 +18,7 @@ from mmbeitv2.models.float32 import in_float32
 from mmbeitv2.models.layers import init_layer_, task_layer
 from mmbeitv2.models.position import Grid
 from mmbeitv2.models.quantizer import NormEMAQuantizer, count_codes, perplexity
-from mmbeitv2.models.starting import READING_OPTIONS, options_of_start
+from mmbeitv2.models.starting import load_start
 from mmbeitv2.models.teachers.view import build_teacher
 from mmbeitv2.models.vit import VisionTransformer
 from mmbeitv2.registry import MODELS
@@ -73,13 +73,6 @@ class VQKDEncoder(BaseModule):
         opened = open_checkpoint(checkpoint, wanted='tokenizer', **options)
         load_exactly(self, opened, tokenizer_prefix(opened))
 
-    def _start(self) -> None:
-        """Load the checkpoint that ``init_cfg`` names, if any."""
-        options = options_of_start(self, self.init_cfg, READING_OPTIONS)
-        if options is not None:
-            self.load_checkpoint(**options)
-        self._is_init = True
-
 
 @MODELS.register_module()
 class VQKDTokenizer(VQKDEncoder):
@@ -113,7 +106,8 @@ class VQKDTokenizer(VQKDEncoder):
 
     def init_weights(self) -> None:
         """Load the checkpoint that ``init_cfg`` names; without one the weights stay as they are."""
-        self._start()
+        load_start(self)
+        self._is_init = True
 
     def train(self, mode: bool = True) -> 'VQKDTokenizer':
         """Stay in eval mode whatever ``mode`` says."""
@@ -214,7 +208,8 @@ class VQKD(VQKDEncoder, BaseModel):
         self.decoder.init_weights()
         for head in (self.encode_task_layer, self.decode_task_layer):
             head.apply(partial(init_layer_, cut=None))
-        self._start()
+        load_start(self)
+        self._is_init = True
 
     def decode(self, z_q: Tensor) -> Tensor:
         """Reconstruct teacher features ``(B, N, C)`` from quantized vectors ``(B, D, h, w)``.
