@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,17 @@ def test_three_ranks_download_once(start, server, weights):
     assert found == [[str(place), hashlib.sha256(weights).hexdigest()]] * 3
     assert server.asked == [path]
     assert not list(place.parent.glob('.*.partial'))
+
+
+def test_an_address_is_downloaded_once_too(server, weights, tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    monkeypatch.setattr(torch.hub, '_hub_dir', None)
+    server.put('/w.pth', weights, sent=len(weights) // 2, rest_after=1.0)
+    with ThreadPoolExecutor(3) as pool:
+        paths = list(pool.map(download, [f'{server.address}/w.pth'] * 3))
+    assert server.asked == ['/w.pth']
+    assert len(set(paths)) == 1
+    assert paths[0].read_bytes() == weights
 
 
 def test_a_kill_in_the_middle_leaves_nothing_that_is_taken_for_whole(start, server, weights):
