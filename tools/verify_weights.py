@@ -26,7 +26,10 @@ from mmbeitv2.launch.precision import add_precision_argument, set_evaluation_pre
 from mmbeitv2.launch.runner import build_runner, load_weights
 from mmbeitv2.launch.user_errors import one_line_errors
 
-DATA = ('imagenet', 'imagenet-a', 'imagenet-r', 'imagenet-sketch')
+DATA = (
+    *('imagenet', 'imagenet-real', 'imagenet-v2'),
+    *('imagenet-a', 'imagenet-r', 'imagenet-sketch'),
+)
 # What timm's preprocessing and ours, rounding and hardware may make, in points of top-1.
 TOLERANCE = 0.3
 SIZE = 224

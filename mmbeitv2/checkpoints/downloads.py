@@ -14,7 +14,9 @@ import torch
 from mmengine.logging import print_log
 
 from mmbeitv2.checkpoints.atomic import PARTIAL_SUFFIX, partial_file
+from mmbeitv2.checkpoints.hashes import BLOCK, HashMemory, sha256
 from mmbeitv2.checkpoints.kinds import fault
+from mmbeitv2.checkpoints.turns import turn
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, UserError
 
 # The end of a file name of torch.hub's convention: NAME-<beginning of its SHA-256>.EXT.
@@ -23,7 +25,6 @@ HASH_IN_NAME = re.compile(r'-([a-f0-9]{8,64})\.')
 MOST_SECONDS_OF_SILENCE = 60
 # A file that no download has written to for as long is what a killed one has left.
 SECONDS_UNTIL_ABANDONED = 3600
-BLOCK = 2**20
 
 
 class TransferError(Exception):
@@ -63,22 +64,16 @@ def download(url: str) -> Path:
     expected = _expected_hash(url, name, fragment)
     folder = Path(torch.hub.get_dir(), 'checkpoints')
     if expected is not None and (folder / name).is_file():
-        if sha256(folder / name).startswith(expected):
+        if _wrong(folder / name, expected) is None:
             return folder / name
         print_log(f'{folder / name} is not the file that {url} asks for', logger='current')
     path = folder / hashlib.sha256(f'{address}#{expected or ""}'.encode()).hexdigest()[:16] / name
     if not path.is_file():
-        try:
-            transfer(address, path, expected)
-        except TransferError as error:
-            raise _failed(address, path, error) from error
-        if expected is None:
-            print_log(
-                f'{path} comes from {address}, unchecked; to have it checked write {address}'
-                f'#sha256={sha256(path)}',
-                logger='current',
-            )
-        return path
+        # Processes of a run that starts want it at once.
+        with turn(path):
+            if not path.is_file():
+                _fetch(address, path, expected)
+                return path
     wrong = _wrong(path, expected)
     if wrong is not None:
         path.unlink(missing_ok=True)
@@ -87,6 +82,19 @@ def download(url: str) -> Path:
             'download it.'
         )
     return path
+
+
+def _fetch(address: str, path: Path, expected: str | None) -> None:
+    try:
+        transfer(address, path, expected)
+    except TransferError as error:
+        raise _failed(address, path, error) from error
+    if expected is None:
+        print_log(
+            f'{path} comes from {address}, unchecked; to have it checked write {address}'
+            f'#sha256={HashMemory(path).recall() or sha256(path)}',
+            logger='current',
+        )
 
 
 def transfer(address: str, path: Path, expected: str | None, silence: float | None = None) -> None:
@@ -111,7 +119,8 @@ def transfer(address: str, path: Path, expected: str | None, silence: float | No
         length = answer.headers.get('Content-Length')
         print_log(f'downloading {address}, {length or "?"} bytes, to {path}', logger='current')
         received = _copy(answer, partial, path)
-        wrong = _wrong(partial, expected)
+        found = sha256(partial)
+        wrong = fault(partial) if expected is None else _another(found, expected)
         if length is not None and received != int(length):
             wrong = f'has {received} of {length} bytes'
         kind = answer.headers.get_content_type()
@@ -119,15 +128,7 @@ def transfer(address: str, path: Path, expected: str | None, silence: float | No
             wrong = f'is a web page ({kind})'
         if wrong is not None:
             raise TransferError(wrong, answered=True)
-
-
-def sha256(path: str | Path) -> str:
-    """SHA-256 of a file, 64 hex digits."""
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+    HashMemory(path).keep(found)
 
 
 def _file_name(url: str, address: str) -> str:
@@ -197,10 +198,19 @@ def _copy(answer: HTTPResponse, partial: Path, path: Path) -> int:
 
 
 def _wrong(path: Path, expected: str | None) -> str | None:
-    """What is wrong with a file, as the end of a sentence."""
-    if expected is None:
-        return fault(path)
-    found = sha256(path)
+    """What is wrong with a file that was kept, as the end of a sentence."""
+    memory = HashMemory(path)
+    found = memory.recall()
+    if found is None:
+        found = sha256(path)
+        wrong = fault(path) if expected is None else _another(found, expected)
+        if wrong is not None:
+            return wrong
+        memory.keep(found)
+    return None if expected is None else _another(found, expected)
+
+
+def _another(found: str, expected: str) -> str | None:
     if found.startswith(expected):
         return None
     return f'has the SHA-256 {found}, but the address asks for {expected}'

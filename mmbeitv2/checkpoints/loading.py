@@ -6,14 +6,22 @@ from collections.abc import Iterable
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmbeitv2.checkpoints.layouts import VIT_PARTS
 from mmbeitv2.checkpoints.naming import with_prefix
 from mmbeitv2.checkpoints.soundness import EXTRA_STATE, check_numbers
-from mmbeitv2.checkpoints.translation import Checkpoint
+from mmbeitv2.checkpoints.translation import Checkpoint, find_naming
 from mmbeitv2.errors import InputError
 
 # Training state of the codebook, which not every project stores.
 OPTIONAL = ('quantize.embedding.cluster_size',)
 NAMES_PER_ROW = 4
+# By it the weights of a vision Transformer are known, by its own names.
+SIGNATURE = 'blocks.0.norm1.weight'
+HOW_TO_LOAD = (
+    "name the file in init_cfg of the backbone itself (type='mmbeitv2.BEiTViT'), which reads every "
+    'layout, or convert it for the whole model first: `mmbeitv2 convert-checkpoint FILE NEW.pth '
+    '--to mmbeitv2`; a state dict of other parts alone is loaded by those parts'
+)
 
 
 def load_exactly(
@@ -25,6 +33,29 @@ def load_exactly(
 ) -> None:
     """Load a checkpoint into ``model``: every tensor of the model is set, or nothing is.
 
+    Args:
+        model: the model.
+        checkpoint: see :func:`fitted`.
+        prefix: likewise.
+        may_be_missing: likewise.
+        report: likewise.
+
+    Raises:
+        ValueError: see :func:`fitted`.
+    """
+    state = fitted(model, checkpoint, prefix, may_be_missing, report)
+    model.load_state_dict(state)
+
+
+def fitted(
+    model: nn.Module,
+    checkpoint: Checkpoint,
+    prefix: str = '',
+    may_be_missing: Iterable[str] = (),
+    report: bool = True,
+) -> dict[str, Tensor]:
+    """The whole state dict that ``model`` has with a checkpoint's tensors.
+
     A part of the model that has ``expand_shared_bias`` and ``resize_positions`` gets its tensors
     fitted by them.
 
@@ -34,7 +65,7 @@ def load_exactly(
             has: a model of fewer layers would drop the others unnoticed.
         prefix: with a dot, name of this model within the checkpoint's.
         may_be_missing: beginnings of names that may keep their initial values.
-        report: log what was loaded, expanded, resized, missing and left over, as one table.
+        report: log what is loaded, expanded, resized, missing and left over, as one table.
 
     Raises:
         ValueError: a tensor is missing, has another shape, has no place in a part of the model, or
@@ -43,16 +74,16 @@ def load_exactly(
     given = with_prefix(checkpoint.state, prefix)
     try:
         expanded = _fit(model, given, 'expand_shared_bias')
-        fitted = _fit(model, expanded, 'resize_positions')
+        resized = _fit(model, expanded, 'resize_positions')
     except InputError as error:
         raise InputError(f'{checkpoint}: {error}') from error
     own = model.state_dict()
-    kept = _check(model, fitted, own, str(checkpoint), tuple(may_be_missing))
-    check_numbers({n: value for n, value in fitted.items() if n in own}, str(checkpoint), own)
-    used = {name: value for name, value in fitted.items() if name in own}
-    model.load_state_dict(used, strict=False)
+    kept = _check(model, resized, own, str(checkpoint), tuple(may_be_missing))
+    used = {name: value for name, value in resized.items() if name in own}
+    check_numbers(used, str(checkpoint), own)
+    whole = {**own, **used}
     if not report:
-        return
+        return whole
     filled = {name.removeprefix(prefix) for name in checkpoint.filled}
     weights = {n: value for n, value in used.items() if not n.endswith(EXTRA_STATE)}
     rows = {
@@ -65,10 +96,64 @@ def load_exactly(
         ],
         'of these implied': [n for n in weights if n in filled],
         'missing, initial value kept': kept,
-        'left over': [n for n in fitted if n not in own and n not in filled]
+        'left over': [n for n in resized if n not in own and n not in filled]
         + [n for n in checkpoint.state if not n.startswith((prefix, *checkpoint.filled))],
     }
     print_log(f'{type(model).__name__} from {checkpoint}\n{_table(rows)}', logger='current')
+    return whole
+
+
+def parts_with_start(model: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Parts of a model that a checkpoint holds nothing of, and that another file has filled.
+
+    Args:
+        model: its official pretraining file holds no tokenizer, which has an ``init_cfg`` of its
+            own.
+        checkpoint: of the whole model.
+
+    Returns:
+        Their names, each with a dot.
+    """
+    names = (f'{name}.' for name, part in model.named_children() if getattr(part, 'init_cfg', None))
+    return tuple(n for n in names if not any(key.startswith(n) for key in checkpoint.state))
+
+
+def check_part(part: nn.Module, state: dict[str, Tensor], may_be_missing: Iterable[str]) -> None:
+    """Refuse a state dict of which a vision Transformer would take nothing, or a part.
+
+    mmengine loads without being strict and only logs what did not fit: ``load_from`` outside of
+    this project's tools, ``get_model``, ``init_model``, an ``init_cfg`` of the model around it.
+    A dictionary without the first layer's norm is let through: adapters are loaded so.
+
+    Args:
+        part: the vision Transformer.
+        state: tensors by its names.
+        may_be_missing: beginnings of names that may keep their initial values.
+
+    Raises:
+        ValueError: nothing is of this part, or by the names of another project, or does not fit.
+    """
+    kind = type(part).__name__
+    if not state:
+        raise InputError(
+            f'the weights given hold nothing of {kind} within its model, which would stay random: '
+            f'{HOW_TO_LOAD}'
+        )
+    naming = find_naming(state)
+    own = part.state_dict()
+    if naming is not None and naming.signature not in own:
+        raise InputError(
+            f'the weights given to {kind} have the names of {naming.project}, of which mmengine '
+            f'would load next to nothing: {HOW_TO_LOAD}'
+        )
+    if SIGNATURE in state:
+        stray = [n for n in state if n not in own and n.split('.')[0] not in VIT_PARTS]
+        if stray:
+            raise InputError(
+                f'the weights given to {kind} hold {stray[0]}, as files of the official release '
+                f'do, which would be dropped: {HOW_TO_LOAD}'
+            )
+        _check(part, state, own, 'the file given', (*may_be_missing, EXTRA_STATE))
 
 
 def _fit(model: nn.Module, state: dict[str, Tensor], method: str) -> dict[str, Tensor]:

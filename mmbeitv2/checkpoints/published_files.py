@@ -1,20 +1,19 @@
 """The files of published weights: where they lie here, downloaded once, the same ever after."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from logging import DEBUG
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from mmengine.logging import print_log
 
 from mmbeitv2.checkpoints.atomic import write_atomically
 from mmbeitv2.checkpoints.catalogue import Published
-from mmbeitv2.checkpoints.downloads import TransferError, sha256, transfer
+from mmbeitv2.checkpoints.downloads import TransferError, transfer
+from mmbeitv2.checkpoints.hashes import HashMemory, sha256
 from mmbeitv2.checkpoints.hub import HUB_SCHEME, kept_from_hub, weights_from_hub
 from mmbeitv2.checkpoints.kinds import fault
+from mmbeitv2.checkpoints.turns import turn
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, UserError
 
 # A folder, or the address under which the files lie by their names.
@@ -65,7 +64,7 @@ def file_of(entry: Published) -> Path:
     path = file_here(entry)
     if path is None:
         # Processes of a run that starts want it at once.
-        with _lock(entry):
+        with turn(kept_in() / entry.file):
             path = file_here(entry) or _fetched(entry)
     _check(entry, path)
     return path
@@ -78,23 +77,6 @@ def recorded_hash(entry: Published) -> str | None:
     except OSError:
         return None
     return words[0] if words else None
-
-
-@contextmanager
-def _lock(entry: Published) -> Iterator[None]:
-    lock = FileLock(kept_in() / f'.{entry.file}.lock')
-    try:
-        kept_in().mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError as error:
-        raise UnreadableFileError(
-            f'cannot write {kept_in()}: {error.strerror or error}; choose another folder for '
-            'downloads with the environment variable TORCH_HOME.'
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _fetched(entry: Published) -> Path:
@@ -141,9 +123,12 @@ def _is_address(mirror: str) -> bool:
 
 def _check(entry: Published, path: Path) -> None:
     """Compare a file with what is said of it; the first time there is only its name."""
+    wrong = None
     try:
-        found = sha256(path)
-        wrong = fault(path)
+        memory = HashMemory(path)
+        found = remembered = memory.recall()
+        if found is None:
+            found, wrong = sha256(path), fault(path)
     except OSError as error:
         raise UnreadableFileError(f'{path} cannot be read: {error.strerror or error}.') from error
     recorded = recorded_hash(entry)
@@ -160,6 +145,8 @@ def _check(entry: Published, path: Path) -> None:
         )
     if wrong is not None:
         raise InputError(f'{path}, kept as {entry.name}, {wrong}: {cure}')
+    if remembered is None:
+        memory.keep(found)
     if recorded is None:
         _write_record(entry, found)
 

@@ -147,9 +147,9 @@ def read_training_checkpoint(
     """
     with local_file(source) as path:
         if _is_safetensors(path, source):
-            state, _ = _read_safetensors(path, source)
+            state, metadata = _read_safetensors(path, source)
             moved = {name: value.to(device) for name, value in state.items()}
-            content: object = dict(state_dict=moved)
+            content: object = {'state_dict': moved, METADATA_KEY: metadata}
         else:
             mmap = mapped and zipfile.is_zipfile(path)
             content = _read_pytorch(path, source, device=device, mmap=mmap)
@@ -158,15 +158,6 @@ def read_training_checkpoint(
     checkpoint = TrainingCheckpoint(content)
     checkpoint.source = str(source)
     return checkpoint
-
-
-def check_training_checkpoint(source: str | Path) -> None:
-    """Raise what :func:`read_training_checkpoint` would, without copying tensors."""
-    with local_file(source) as path:
-        if _is_safetensors(path, source):
-            with _readable_safetensors(path, source):
-                return
-        _read_pytorch(path, source, mmap=zipfile.is_zipfile(path))
 
 
 def _is_safetensors(path: Path, source: str | Path) -> bool:

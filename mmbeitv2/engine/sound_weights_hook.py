@@ -8,6 +8,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from mmbeitv2.checkpoints.adopting import check_resumable, translated_state
+from mmbeitv2.checkpoints.host_starts import check_host_starts
 from mmbeitv2.checkpoints.soundness import EXTRA_STATE, amiss, check_numbers, first_difference
 from mmbeitv2.engine.going_on import how_to_go_on
 from mmbeitv2.errors import InputError, NonFiniteError
@@ -23,8 +25,12 @@ class SoundWeightsHook(Hook):
     and waited for once. A step can spoil weights whose loss was still finite.
 
     What ``load_from`` and ``resume`` name must have the names and shapes of the model's tensors,
-    where mmengine logs a difference and trains from random weights. To start from the weights of
-    another model use ``init_cfg``.
+    where mmengine logs a difference and trains from random weights. ``load_from`` takes the same
+    model of another project too, by whose names nothing would be loaded. To start from the weights
+    of another model use ``init_cfg``.
+
+    An ``init_cfg`` that mmengine itself reads, of a host's component or model, must have loaded
+    something.
 
     Raises:
         FloatingPointError: weights to be saved are not finite; names the first such tensor and the
@@ -36,9 +42,26 @@ class SoundWeightsHook(Hook):
     priority = 'VERY_HIGH'
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Compare what was read with the model, before it is loaded."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        check_whole(model, checkpoint, getattr(checkpoint, 'source', 'the checkpoint'))
+        """Compare what was read with the model, before it is loaded, by the model's names."""
+        model = _plain(runner.model)
+        source = getattr(checkpoint, 'source', 'the checkpoint')
+        # Of mmengine, as EMAHook reads it: where it resumes, and not only loads.
+        if runner._resume:
+            check_resumable(checkpoint, source)
+        else:
+            state = translated_state(model, checkpoint, source)
+            if state is not None:
+                checkpoint.clear()
+                checkpoint['state_dict'] = state
+        check_whole(model, checkpoint, source)
+
+    def before_train(self, runner: Runner) -> None:
+        """See that what hosts' components were to start from has not been passed over."""
+        # A run that is gone on with has replaced it.
+        if not runner._resume:
+            check_host_starts(
+                runner.model.module if is_model_wrapper(runner.model) else runner.model
+            )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Look at every weight that is to be written."""
@@ -46,6 +69,11 @@ class SoundWeightsHook(Hook):
         if name is not None:
             found = amiss(name, checkpoint['state_dict'][name])
             raise NonFiniteError(_message(runner, found))
+
+
+def _plain(model: Any) -> nn.Module:
+    plain: nn.Module = model.module if is_model_wrapper(model) else model
+    return plain
 
 
 def check_whole(model: nn.Module, checkpoint: dict[str, Any], source: str) -> None:

@@ -19,7 +19,8 @@ class ImageNetSubsetAccuracy(Accuracy):
 
     The class folders of ImageNet-A and ImageNet-R are named by WordNet synsets, as ImageNet's are:
     they say which 200 of the 1000 scores compete. With all 1000 folders (ImageNet-Sketch) nothing
-    is left out.
+    is left out. Those of ImageNetV2 are named by the number of the class, ``0`` to ``999``; in the
+    order of their names, which is that of the labels, ``10`` follows ``1``.
 
     Args:
         num_classes: number of class folders that the data set has when it is complete.
@@ -38,14 +39,18 @@ class ImageNetSubsetAccuracy(Accuracy):
     def class_indices(self) -> Tensor:
         """Index among ImageNet's 1000 classes of every class of the data, int64."""
         folders = self.dataset_meta['classes']
-        index = {synset: i for i, synset in enumerate(ImageNetInfo('imagenet-1k').label_names())}
+        synsets = ImageNetInfo('imagenet-1k').label_names()
+        # Not both in one data set.
+        numbered = all(folder.isdecimal() for folder in folders)
+        names = map(str, range(len(synsets))) if numbered else synsets
+        index = {name: i for i, name in enumerate(names)}
         unknown = [folder for folder in folders if folder not in index]
         if unknown or len(folders) != self.num_classes:
             problem = f'; {unknown[0]!r} is not an ImageNet class' if unknown else ''
             raise InputError(
                 f'the data set has {len(folders)} class folders, expected {self.num_classes} named '
-                f'by WordNet synsets such as n01498041{problem}: set data_root of the dataset to '
-                'the folder that holds the class folders, all of them.'
+                f'by WordNet synsets such as n01498041, or 0 to 999{problem}: set data_root of the '
+                'dataset to the folder that holds the class folders, all of them.'
             )
         return torch.tensor([index[folder] for folder in folders])
 
@@ -54,12 +59,24 @@ class ImageNetSubsetAccuracy(Accuracy):
         restricted = []
         for sample in data_samples:
             scores = sample['pred_score']
-            if scores.numel() != 1000:
-                raise InputError(
-                    f'the classifier has {scores.numel()} classes, but ImageNet’s 1000 are needed: '
-                    'test a checkpoint that was fine-tuned on ImageNet-1k.'
-                )
+            check_scores(scores)
             restricted.append(
                 {**sample, 'pred_score': scores[self.class_indices.to(scores.device)]}
             )
         super().process(data_batch, restricted)
+
+
+def check_scores(scores: Tensor) -> None:
+    """Refuse the scores of a classifier of other classes than ImageNet's.
+
+    Args:
+        scores: float ``(K,)``.
+
+    Raises:
+        ValueError: K is not 1000.
+    """
+    if scores.numel() != 1000:
+        raise InputError(
+            f'the classifier has {scores.numel()} classes, but ImageNet’s 1000 are needed: test a '
+            'checkpoint that was fine-tuned on ImageNet-1k.'
+        )

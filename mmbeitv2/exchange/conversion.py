@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mmbeitv2.checkpoints.catalogue import published
-from mmbeitv2.checkpoints.downloads import sha256
+from mmbeitv2.checkpoints.hashes import sha256
 from mmbeitv2.checkpoints.naming import with_prefix
 from mmbeitv2.checkpoints.sources import local_file
 from mmbeitv2.checkpoints.translation import (
@@ -25,10 +25,11 @@ from mmbeitv2.exchange.equality import (
 from mmbeitv2.exchange.exporting import Export, export
 from mmbeitv2.exchange.loading_lines import Written, loading_lines
 from mmbeitv2.exchange.model_card import model_card
-from mmbeitv2.exchange.peers import PEERS
+from mmbeitv2.exchange.peers import PEERS, package_of
 from mmbeitv2.exchange.run_notes import RunNotes, read_run_notes
 from mmbeitv2.exchange.transformers_files import preprocessor_config, transformers_config
 from mmbeitv2.exchange.writing import (
+    FOLDERS,
     check_destination,
     write_card,
     write_file,
@@ -54,6 +55,7 @@ class Conversion:
         differing: names of tensors that the way back does not give exactly as they were.
         differences: of the outputs; None where the project is not installed.
         lines: of Python that load what was written in its project.
+        written: the tensors, and what is noted of them.
     """
 
     source: Checkpoint
@@ -63,6 +65,7 @@ class Conversion:
     differing: list[str]
     differences: list[Difference] | None
     lines: str
+    written: Written
 
     @property
     def equal(self) -> bool:
@@ -139,18 +142,18 @@ def convert(
     metadata = _metadata(source, checkpoint)
     _write(written, project, exported, metadata)
     found = None
-    if project not in PEERS or find_spec(project):
+    if project not in PEERS or find_spec(package_of(project)):
         target = replace(checkpoint, state=state)
         theirs = run_there(destination, project, target, images, num_heads)
         found = differences(ours, theirs)
     differing = differing_tensors(destination, exported)
     write_card(destination, project, model_card(written, project, metadata))
     lines = loading_lines(written, project)
-    return Conversion(checkpoint, destination, project, exported, differing, found, lines)
+    return Conversion(checkpoint, destination, project, exported, differing, found, lines, written)
 
 
 def _write(written: Written, project: str, exported: Export, metadata: dict[str, str]) -> None:
-    if project != 'transformers':
+    if project not in FOLDERS:
         write_file(written.path, project, exported.state, metadata)
         return
     config = transformers_config(written.state, written.num_heads, written.notes)

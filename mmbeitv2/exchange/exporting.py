@@ -122,6 +122,15 @@ TARGETS: dict[str, dict[str, Target]] = {
             split=True,
         ),
     },
+    # Its head and mask token too: what no model of features has, and no normalised tokens.
+    'transformers-mim': {
+        'pretraining': Target(
+            (*TRANSFORMERS_HEADS, *within('backbone', 'beit', TRANSFORMERS_FILE_VIT)),
+            ('backbone.', 'head.lm_head.'),
+            needs=('head.lm_head.weight',),
+            split=True,
+        ),
+    },
     'mmpretrain': {
         'pretraining': Target(
             MMPRETRAIN_PRETRAINING,

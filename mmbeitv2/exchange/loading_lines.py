@@ -78,13 +78,22 @@ def loading_lines(written: Written, project: str) -> str:
     lines = {
         'timm': _timm,
         'transformers': _transformers,
+        'transformers-mim': _masked_modelling,
         'mmpretrain': _mmpretrain,
         'official': _official,
     }
     return lines.get(project, _ours)(written)
 
 
-def _timm(written: Written) -> str:
+def timm_model(written: Written) -> tuple[str, dict[str, Any]]:
+    """Name of timm's model that is most like a converted checkpoint, and what differs from it.
+
+    Args:
+        written: a classifier or the backbone of one.
+
+    Returns:
+        The name, and further arguments of ``timm.create_model``.
+    """
     vit = written.vit
     scaled = vit.pop('init_values') is not None
     name, usual = max(
@@ -92,13 +101,21 @@ def _timm(written: Written) -> str:
     )
     arguments = {k: v for k, v in vit.items() if v != usual[k]}
     if not scaled:
-        arguments['init_values'] = None
+        # None is left out by create_model, and the model's own value taken.
+        arguments['init_values'] = 0.0
     if written.kind == 'classifier':
         arguments['num_classes'] = written.state['head.fc.weight'].shape[0]
     else:
         arguments['num_classes'] = 0
         if FC_NORM not in written.state:
             arguments['global_pool'] = 'token'
+    return name, arguments
+
+
+def _timm(written: Written) -> str:
+    name, arguments = timm_model(written)
+    if written.address:
+        return f'import timm\n\nmodel = timm.create_model({written.name}, pretrained=True).eval()\n'
     given = ''.join(f'    {k}={v!r},\n' for k, v in arguments.items())
     return (
         'import timm\n\n'
@@ -124,6 +141,12 @@ def _transformers(written: Written) -> str:
             f"{written.name})('photo.jpg')\n"
         )
     return lines
+
+
+def _masked_modelling(written: Written) -> str:
+    """The head of the last layer alone: patch aggregation has no place there."""
+    lines = _transformers(written).replace('AutoModel', 'BeitForMaskedImageModeling')
+    return f'{lines}# model(pixel_values, bool_masked_pos=mask).logits: codes of all patches\n'
 
 
 def _mmpretrain(written: Written) -> str:

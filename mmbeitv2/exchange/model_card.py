@@ -3,6 +3,7 @@
 from typing import Any
 
 from mmbeitv2.exchange.loading_lines import Written, loading_lines
+from mmbeitv2.exchange.peers import PEERS, package_of
 from mmbeitv2.exchange.run_notes import RunNotes
 
 # Of some hundred in an environment, those that the weights depend on.
@@ -45,7 +46,7 @@ def _licence(metadata: dict[str, str]) -> str:
 
 
 def _front_matter(written: Written, project: str, metadata: dict[str, str]) -> str:
-    library = project if project in ('timm', 'transformers') else 'mmbeitv2'
+    library = package_of(project) if project in PEERS and project != 'mmpretrain' else 'mmbeitv2'
     lines = [f'library_name: {library}', 'tags:', '- beit']
     if metadata.get('licence') in LICENCES:
         lines.insert(0, f'license: {LICENCES[metadata["licence"]]}')

@@ -56,14 +56,31 @@ def _run_transformers(
 
     model_class = BeitForImageClassification if target.kind == 'classifier' else BeitModel
     model, loading = model_class.from_pretrained(path, output_loading_info=True)
-    if any(loading.values()):
-        raise RuntimeError(f'transformers did not take every tensor of {path}: {loading}')
+    _check_all_taken(path, loading)
     output = model.eval()(images)
     if target.kind == 'classifier':
         return dict(logits=output.logits)
     return dict(
         features=output.pooler_output if FC_NORM in target.state else output.last_hidden_state
     )
+
+
+def _run_masked_modelling(
+    path: Path, target: Checkpoint, images: Tensor, num_heads: int | None
+) -> Outputs:
+    from transformers import BeitForMaskedImageModeling
+
+    model, loading = BeitForMaskedImageModeling.from_pretrained(path, output_loading_info=True)
+    _check_all_taken(path, loading)
+    grid = (model.config.image_size // model.config.patch_size,) * 2
+    mask, positions = block_mask(len(images), grid)
+    logits = model.eval()(images, bool_masked_pos=mask.flatten(1)).logits
+    return dict(logits_mim=logits[torch.arange(len(images))[:, None], positions])
+
+
+def _check_all_taken(path: Path, loading: dict[str, Any]) -> None:
+    if any(loading.values()):
+        raise RuntimeError(f'transformers did not take every tensor of {path}: {loading}')
 
 
 def _run_mmpretrain(
@@ -175,5 +192,11 @@ def _mmpretrain_vit(vit: dict[str, Any], final_norm: bool, out_type: str) -> dic
 PEERS: dict[str, Callable[..., Outputs]] = {
     'timm': _run_timm,
     'transformers': _run_transformers,
+    'transformers-mim': _run_masked_modelling,
     'mmpretrain': _run_mmpretrain,
 }
+
+
+def package_of(project: str) -> str:
+    """Name of the Python package of a key of ``PEERS``."""
+    return project.partition('-')[0]

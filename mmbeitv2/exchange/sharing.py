@@ -10,10 +10,11 @@ from mmbeitv2.checkpoints.translation import Checkpoint, tokenizer_prefix
 from mmbeitv2.errors import ExistingFileError, InputError, MissingFileError
 from mmbeitv2.exchange.architecture import tokenizer_architecture, vit_architecture
 from mmbeitv2.exchange.conversion import Conversion, convert
-from mmbeitv2.exchange.writing import CARD, CONFIG, WEIGHTS, card_path
+from mmbeitv2.exchange.timm_files import LOCAL_SCHEME, write_timm_config
+from mmbeitv2.exchange.writing import CARD, CONFIG, FOLDERS, WEIGHTS, card_path
 
-# Of transformers, for its users; of this project, for all kinds of models.
-LAYOUTS = ('transformers', 'mmbeitv2')
+# Of transformers and timm, for their users; of this project, for all kinds of models.
+LAYOUTS = (*FOLDERS, 'timm', 'mmbeitv2')
 MOST_SHOWN = 200
 
 
@@ -47,19 +48,21 @@ def save_pretrained(
     folder = Path(folder)
     if layout not in LAYOUTS:
         raise InputError(f'layout is {layout!r}, allowed: {", ".join(LAYOUTS)}')
-    if layout == 'transformers':
+    if layout in FOLDERS:
         return convert(source, folder, layout, num_heads, overwrite, address=repository)
     for name in (CARD, CONFIG):
         if (folder / name).exists() and not overwrite:
             raise ExistingFileError(
                 f'{folder / name} is there already: choose another folder or --overwrite'
             )
-    address = f'{HUB_SCHEME}{repository}' if repository else str(folder)
-    written = convert(
-        source, folder / WEIGHTS, 'safetensors', num_heads, overwrite, address=address
-    )
+    project, scheme = ('timm', LOCAL_SCHEME) if layout == 'timm' else ('safetensors', '')
+    address = f'{HUB_SCHEME}{repository}' if repository else f'{scheme}{folder}'
+    written = convert(source, folder / WEIGHTS, project, num_heads, overwrite, address=address)
     # A repository's card has one name.
-    card_path(folder / WEIGHTS, 'safetensors').replace(folder / CARD)
+    card_path(folder / WEIGHTS, project).replace(folder / CARD)
+    if layout == 'timm':
+        write_timm_config(folder, written)
+        return written
     config = dict(library_name='mmbeitv2', **_architecture(written.source, num_heads))
     text = json.dumps(config, indent=2, default=list) + '\n'
     write_atomically(folder / CONFIG, text.encode())

@@ -48,6 +48,10 @@ def transformers_config(
     if 'head.fc.weight' in kept:
         config['architectures'] = ['BeitForImageClassification']
         config.update(_labels(notes.classes, kept['head.fc.weight'].shape[0]))
+    if 'head.lm_head.weight' in kept:
+        # With it the encoder does not normalise, as the head's own norm does.
+        config.update(architectures=['BeitForMaskedImageModeling'], use_mean_pooling=True)
+        config.update(vocab_size=kept['head.lm_head.weight'].shape[0])
     return config
 
 

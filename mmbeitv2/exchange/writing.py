@@ -25,6 +25,8 @@ PYTORCH_SUFFIXES = ('.pth', '.pt', '.bin')
 SAFETENSORS_SUFFIX = '.safetensors'
 CARD, CARD_SUFFIX = 'README.md', '.md'
 WEIGHTS, CONFIG, PREPROCESSOR = 'model.safetensors', 'config.json', 'preprocessor_config.json'
+# Projects for which a folder is written.
+FOLDERS = ('transformers', 'transformers-mim')
 TRANSFORMERS_FILES = (CONFIG, PREPROCESSOR, WEIGHTS)
 
 
@@ -43,7 +45,7 @@ def check_destination(path: Path, project: str, overwrite: bool) -> None:
     suffixes: tuple[str, ...] = (*PYTORCH_SUFFIXES, SAFETENSORS_SUFFIX)
     if project == 'safetensors':
         suffixes = (SAFETENSORS_SUFFIX,)
-    if project == 'transformers':
+    if project in FOLDERS:
         if path.suffix in suffixes or path.is_file():
             raise InputError(
                 f'{path} names a file, but transformers loads a folder: give a folder.'
@@ -51,7 +53,7 @@ def check_destination(path: Path, project: str, overwrite: bool) -> None:
     elif path.suffix not in suffixes or path.is_dir():
         raise InputError(f'{path} must be a file whose name ends in {", ".join(suffixes)}.')
     written = [path, card_path(path, project)]
-    if project == 'transformers':
+    if project in FOLDERS:
         written[:1] = [path / name for name in TRANSFORMERS_FILES]
     present = [str(file) for file in written if file.exists()]
     if present and not overwrite:
@@ -103,7 +105,7 @@ def card_path(path: Path, project: str) -> Path:
         path: the file, or transformers' folder.
         project: a key of ``TARGETS``.
     """
-    return path / CARD if project == 'transformers' else path.with_name(path.name + CARD_SUFFIX)
+    return path / CARD if project in FOLDERS else path.with_name(path.name + CARD_SUFFIX)
 
 
 def write_card(path: Path, project: str, text: str) -> None:

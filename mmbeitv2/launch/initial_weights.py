@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
+from mmbeitv2.checkpoints.adopting import HOW_TO_START
 from mmbeitv2.checkpoints.catalogue import check_kind, nearest_names, published
 from mmbeitv2.checkpoints.sources import is_missing, is_named, local_file
 from mmbeitv2.errors import InputError, MissingFileError
@@ -78,10 +79,15 @@ def check_load_from(cfg: Config) -> None:
 
     Raises:
         FileNotFoundError: it is missing.
-        ValueError: published weights of the wrong kind.
+        ValueError: published weights of the wrong kind, or to resume from.
     """
     load_from = cfg.get('load_from')
     if load_from and is_named(load_from):
+        if cfg.get('resume'):
+            raise InputError(
+                f'{load_from} holds weights, and no optimiser and position of a run to resume: '
+                f'{HOW_TO_START}'
+            )
         model = cfg.get('model') or {}
         kinds = (kind for part, kind in KIND_BY_PART.items() if part in model)
         check_kind(load_from, next(kinds, 'classifier'))

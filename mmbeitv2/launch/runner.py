@@ -18,9 +18,10 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmbeitv2.checkpoints.adopting import check_training_checkpoint
 from mmbeitv2.checkpoints.host_reading import checked_source, refuse_code_in_checkpoints
 from mmbeitv2.checkpoints.loading import load_exactly
-from mmbeitv2.checkpoints.reading import check_training_checkpoint, read_weights
+from mmbeitv2.checkpoints.reading import read_weights
 from mmbeitv2.checkpoints.translation import find_naming, translate, unwrapped
 from mmbeitv2.engine import PlainCheckpointHook, SoundWeightsHook, VariedCodesHook
 from mmbeitv2.engine.sound_weights_hook import check_whole
@@ -90,11 +91,12 @@ def build_runner(cfg: Config) -> Runner:
         cfg: a complete config.
 
     Raises:
-        UserError: ``load_from`` is no checkpoint, damaged, or holds code.
+        UserError: ``load_from`` is no checkpoint, damaged, or holds code, or is to be resumed and
+            was saved by no run.
     """
     refuse_code_in_checkpoints()
     if cfg.get('load_from'):
-        check_training_checkpoint(checked_source(cfg.load_from))
+        check_training_checkpoint(checked_source(cfg.load_from), resumed=bool(cfg.get('resume')))
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     for kind in SAFETY_HOOKS:
         if not any(isinstance(hook, kind) for hook in runner.hooks):

@@ -11,6 +11,8 @@ from mmbeitv2.checkpoints.translation import open_checkpoint
 from mmbeitv2.checks import check_flag, is_count
 from mmbeitv2.errors import InputError
 from mmbeitv2.models.position import Grid
+from mmbeitv2.models.starting import READING_OPTIONS, load_start
+from mmbeitv2.models.stored_layout import FRESH
 from mmbeitv2.models.vit import VisionTransformer
 from mmbeitv2.registry import MODELS
 
@@ -113,10 +115,7 @@ class BEiTViT(VisionTransformer):
         init_cfg, self.init_cfg = self.init_cfg, None
         super().init_weights()
         self.init_cfg = init_cfg
-        if init_cfg is not None:
-            names = ('prefix', 'trust', 'img_size', 'adapt_channels', 'ema')
-            options = {name: init_cfg[name] for name in names if name in init_cfg}
-            self.load_checkpoint(init_cfg['checkpoint'], **options)
+        load_start(self, (*READING_OPTIONS, 'adapt_channels'))
 
     def load_checkpoint(
         self,
@@ -160,7 +159,7 @@ class BEiTViT(VisionTransformer):
                     'start from other weights'
                 )
             opened.state[PROJECTION] = adapt_channels_of(weight, self.in_chans)
-        load_exactly(self, opened, 'backbone.', may_be_missing=('fc_norm.',))
+        load_exactly(self, opened, 'backbone.', may_be_missing=FRESH)
 
     def train(self, mode: bool = True) -> 'BEiTViT':
         """Switch the mode; a frozen backbone stays in eval mode."""

@@ -8,9 +8,12 @@ from mmpretrain.models.selfsup.base import BaseSelfSupervisor
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from mmbeitv2.checkpoints.loading import load_exactly, parts_with_start
+from mmbeitv2.checkpoints.translation import open_checkpoint
 from mmbeitv2.errors import InputError
 from mmbeitv2.models.float32 import in_float32
 from mmbeitv2.models.position import Grid
+from mmbeitv2.models.starting import load_start
 from mmbeitv2.models.vqkd import VQKDTokenizer
 from mmbeitv2.registry import MODELS
 
@@ -24,11 +27,14 @@ class BEiTV2(BaseSelfSupervisor):
         head: :class:`MIMHead` with as many codes as the tokenizer.
         target_generator: :class:`VQKDTokenizer`; None for a model that is not trained, only used.
         neck: :class:`PatchAggregationNeck`; None trains on the masked patches alone.
-        **kwargs: of mmpretrain's ``BaseSelfSupervisor``.
+        **kwargs: of mmpretrain's ``BaseSelfSupervisor``; ``init_cfg`` names a whole pretraining
+            checkpoint of any layout, whose tokenizer may come from ``target_generator.init_cfg``.
 
     Raises:
         ValueError: parts that do not fit one another; the message names both values.
     """
+
+    init_cfg: dict[str, Any] | None
 
     def __init__(
         self,
@@ -52,6 +58,28 @@ class BEiTV2(BaseSelfSupervisor):
                 f'patch aggregation takes patches of layer {self.neck.layer}, allowed: 1 to '
                 f'{self.backbone.depth - 1} for this backbone of {self.backbone.depth} layers.'
             )
+
+    def init_weights(self) -> None:
+        """Initialise every part, then load the checkpoint that ``init_cfg`` names, if any."""
+        init_cfg, self.init_cfg = self.init_cfg, None
+        super().init_weights()
+        self.init_cfg = init_cfg
+        load_start(self)
+
+    def load_checkpoint(self, checkpoint: str, **options: Any) -> None:
+        """Load a whole pretraining checkpoint.
+
+        Args:
+            checkpoint: name, path or address of a file of any project; one without a tokenizer
+                leaves that of ``target_generator.init_cfg``.
+            **options: of :func:`mmbeitv2.checkpoints.translation.open_checkpoint`.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: another architecture; names the first differing tensor and both shapes.
+        """
+        opened = open_checkpoint(checkpoint, wanted='pretraining', **options)
+        load_exactly(self, opened, may_be_missing=parts_with_start(self, opened))
 
     def _check_widths(self) -> None:
         width, heads = self.backbone.embed_dim, self.backbone.num_heads

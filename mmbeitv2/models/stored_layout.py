@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mmbeitv2.checkpoints.loading import check_part
+from mmbeitv2.checkpoints.naming import with_prefix
 from mmbeitv2.checkpoints.soundness import EXTRA_STATE
 from mmbeitv2.errors import InputError
 from mmbeitv2.models.position import (
@@ -23,6 +25,8 @@ from mmbeitv2.models.position import (
     table_grid,
 )
 
+# What fine-tuning starts anew, and no file of pretraining has.
+FRESH = ('fc_norm.',)
 # What learned positions are called in a state dict, and the arguments that make a model have them.
 POSITION_OPTIONS = {
     'pos_embed': 'use_abs_pos_emb=True',
@@ -135,6 +139,7 @@ class FitsCheckpoints(nn.Module):
             )
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        check_part(self, with_prefix(state_dict, prefix), FRESH)
         # Files of before the note was taken hold all the weights.
         state_dict.setdefault(f'{prefix}{EXTRA_STATE}', self.get_extra_state())
         super()._load_from_state_dict(state_dict, prefix, *args)

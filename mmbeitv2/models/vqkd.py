@@ -18,13 +18,13 @@ from mmbeitv2.models.float32 import in_float32
 from mmbeitv2.models.layers import init_layer_, task_layer
 from mmbeitv2.models.position import Grid
 from mmbeitv2.models.quantizer import NormEMAQuantizer, count_codes, perplexity
+from mmbeitv2.models.starting import load_start
 from mmbeitv2.models.teachers.view import build_teacher
 from mmbeitv2.models.vit import VisionTransformer
 from mmbeitv2.registry import MODELS
 from mmbeitv2.torch_releases import autocast_dtype
 
 PRECISIONS = dict(float16=torch.float16, bfloat16=torch.bfloat16, float32=torch.float32)
-READING_OPTIONS = ('trust', 'img_size', 'ema')
 
 
 class VQKDEncoder(BaseModule):
@@ -56,6 +56,22 @@ class VQKDEncoder(BaseModule):
         """
         x, grid = self.encoder.patch_tokens(images, queries)
         return in_float32(self.encode_task_layer, x), grid
+
+    def load_checkpoint(self, checkpoint: str, **options: Any) -> None:
+        """Load the tokenizer of a checkpoint, its positions fitted to this encoder.
+
+        Args:
+            checkpoint: name, path or address of a file of VQ-KD or pretraining, of this project or
+                mmpretrain, or of the official release's VQ-KD.
+            **options: of :func:`mmbeitv2.checkpoints.translation.open_checkpoint`.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: another architecture; names the first differing tensor and both shapes. Or
+                no checkpoint of a tokenizer, or one with code.
+        """
+        opened = open_checkpoint(checkpoint, wanted='tokenizer', **options)
+        load_exactly(self, opened, tokenizer_prefix(opened))
 
 
 @MODELS.register_module()
@@ -90,26 +106,8 @@ class VQKDTokenizer(VQKDEncoder):
 
     def init_weights(self) -> None:
         """Load the checkpoint that ``init_cfg`` names; without one the weights stay as they are."""
-        if self.init_cfg is not None:
-            options = {k: v for k, v in self.init_cfg.items() if k in READING_OPTIONS}
-            self.load_checkpoint(self.init_cfg['checkpoint'], **options)
+        load_start(self)
         self._is_init = True
-
-    def load_checkpoint(self, checkpoint: str, **options: Any) -> None:
-        """Load the tokenizer of a checkpoint, its positions fitted to this encoder.
-
-        Args:
-            checkpoint: name, path or address of a file of VQ-KD or pretraining, of this project or
-                mmpretrain, or of the official release's VQ-KD.
-            **options: of :func:`mmbeitv2.checkpoints.translation.open_checkpoint`.
-
-        Raises:
-            FileNotFoundError: no such file.
-            ValueError: another architecture; names the first differing tensor and both shapes. Or
-                no checkpoint of a tokenizer, or one with code.
-        """
-        opened = open_checkpoint(checkpoint, wanted='tokenizer', **options)
-        load_exactly(self, opened, tokenizer_prefix(opened))
 
     def train(self, mode: bool = True) -> 'VQKDTokenizer':
         """Stay in eval mode whatever ``mode`` says."""
@@ -172,7 +170,8 @@ class VQKD(VQKDEncoder, BaseModel):
         quantizer: arguments of :class:`NormEMAQuantizer`.
         teacher: config of a teacher, see :func:`build_teacher`; its patch features are the target.
         data_preprocessor: config; ``mmbeitv2.VQKDDataPreprocessor`` by default.
-        init_cfg: mmengine's initialisation config.
+        init_cfg: ``dict(type='Pretrained', checkpoint=PATH)`` to go on from a whole tokenizer, with
+            :meth:`load_checkpoint`'s options.
 
     The state dict is the tokenizer's plus the decoder; the teacher is not in it.
     """
@@ -201,11 +200,15 @@ class VQKD(VQKDEncoder, BaseModel):
         self.decode_task_layer = task_layer(self.decoder.embed_dim, self.teacher.embed_dim)
 
     def init_weights(self) -> None:
-        """Initialise encoder, decoder and both heads as the official release."""
+        """Initialise encoder, decoder and both heads as the official release; then load.
+
+        What is loaded is the checkpoint that ``init_cfg`` names, if any.
+        """
         self.encoder.init_weights()
         self.decoder.init_weights()
         for head in (self.encode_task_layer, self.decode_task_layer):
             head.apply(partial(init_layer_, cut=None))
+        load_start(self)
         self._is_init = True
 
     def decode(self, z_q: Tensor) -> Tensor:

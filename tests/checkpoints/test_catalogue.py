@@ -162,7 +162,7 @@ class TestFile:
     def test_a_folder_that_cannot_be_written_is_one_line(self, one, kept):
         # As of another user: there, but nobody may lock a file in it.
         (kept / f'.{one}.lock').mkdir(parents=True)
-        with pytest.raises(OSError, match=r'cannot write .*checkpoints: .*TORCH_HOME') as error:
+        with pytest.raises(OSError, match=r'cannot write .*checkpoints/.*: .*TORCH_HOME') as error:
             file_of(catalogue()['small'])
         assert '\n' not in str(error.value)
 

@@ -8,7 +8,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
-from mmbeitv2.checkpoints.downloads import download, sha256
+from mmbeitv2.checkpoints.downloads import download
+from mmbeitv2.checkpoints.hashes import sha256
 from mmbeitv2.checkpoints.reading import read_state_dict
 from mmbeitv2.checkpoints.sources import is_missing, local_file
 from mmbeitv2.errors import MissingFileError

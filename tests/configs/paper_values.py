@@ -159,6 +159,9 @@ SWEEP = dict(
 
 _B300 = 'ablation/beitv2_vit-b16_300e'
 
+# Classes of the robustness sets among ImageNet's 1000.
+ROBUSTNESS_CLASSES = {'a': 200, 'r': 200, 'sketch': 1000, 'v2': 1000}
+ROBUSTNESS = (*ROBUSTNESS_CLASSES, 'real')
 EXPERIMENTS = {
     'vqkd': {
         'vqkd/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e.py': {},
@@ -210,10 +213,8 @@ EXPERIMENTS = {
         'ablation/finetune_teacher_clip.py': dict(TOKENIZER_AS_STUDENT, mean=122.771),
         'ablation/finetune_teacher_dino.py': dict(TOKENIZER_AS_STUDENT, mean=123.675),
         'own_data/finetune_own-data.py': dict(classes=10),
-        **{f'robustness/beitv2_vit-b16_imagenet-{x}.py': {} for x in ('a', 'r', 'sketch')},
-        **{
-            f'robustness/beitv2_vit-l16_imagenet-{x}.py': FINETUNING_L for x in ('a', 'r', 'sketch')
-        },
+        **{f'robustness/beitv2_vit-b16_imagenet-{x}.py': {} for x in ROBUSTNESS},
+        **{f'robustness/beitv2_vit-l16_imagenet-{x}.py': FINETUNING_L for x in ROBUSTNESS},
     },
     'linear_probe': {
         'linear_probe/beitv2_vit-b16_300e_cls.py': {},
@@ -232,5 +233,3 @@ PAPER_VALUES = {
     for kind, configs in EXPERIMENTS.items()
     for config, changes in configs.items()
 }
-# Classes of the robustness sets among ImageNet's 1000.
-ROBUSTNESS_CLASSES = {'a': 200, 'r': 200, 'sketch': 1000}

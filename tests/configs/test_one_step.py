@@ -35,10 +35,14 @@ def data(demo_data, tmp_path_factory):
         (root / 'imagenet' / 'meta' / f'{split}.txt').write_text('\n'.join(lines))
     photo = next((demo_data / 'imagenet' / 'val').glob('*/*')).resolve()
     for variant, number in ROBUSTNESS_CLASSES.items():
-        for synset in ImageNetInfo().label_names()[:number]:
+        synsets = ImageNetInfo().label_names()[:number]
+        for synset in map(str, range(number)) if variant == 'v2' else synsets:
             folder = root / f'imagenet-{variant}' / synset
             folder.mkdir(parents=True)
             os.symlink(photo, folder / photo.name)
+    (root / 'imagenet-real/val').mkdir(parents=True)
+    for i in range(1, IMAGES + 1):
+        os.symlink(photo, root / f'imagenet-real/val/ILSVRC2012_val_{i:08d}.JPEG')
     return root
 
 
@@ -51,6 +55,9 @@ def shorten(cfg, data):
         loader.update(num_workers=0, batch_size=IMAGES, persistent_workers=False, pin_memory=False)
         folder = Path(loader.dataset.data_root).name
         folder = folder if folder.startswith('imagenet-') else 'imagenet'
+        if loader.dataset.get('data_prefix') == 'val' and cfg.test_dataloader is loader:
+            # Found by their names.
+            folder = 'imagenet-real'
         loader.dataset.update(data_root=str(data / folder), indices=IMAGES, serialize_data=False)
     cfg.train_cfg.update(max_epochs=1, val_interval=1)
     cfg.default_hooks.checkpoint.update(interval=-1, save_last=False)

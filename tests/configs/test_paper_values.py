@@ -65,6 +65,14 @@ def test_robustness_config_tests_on_its_classes(variant, model):
     assert cfg.val_dataloader.dataset.data_root == 'data/imagenet/'
 
 
+@pytest.mark.parametrize('model', ['b', 'l'])
+def test_reassessed_labels_are_of_the_validation_photos(model):
+    cfg = load_config(CONFIGS / f'robustness/beitv2_vit-{model}16_imagenet-real.py')
+    dataset = cfg.test_dataloader.dataset
+    assert (dataset.data_root, dataset.data_prefix) == ('data/imagenet/', 'val')
+    assert cfg.test_evaluator.type == 'mmbeitv2.ImageNetReaLAccuracy'
+
+
 @pytest.mark.parametrize('config', [c for c, (k, _) in PAPER_VALUES.items() if k == 'pretraining'])
 def test_tokenizer_is_the_one_that_its_config_trains(config):
     """Paths, numbers of codes and widths of the two configs agree."""

@@ -1,6 +1,7 @@
 """Converted files load in the other project as they are and compute the same there."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,16 @@ from safetensors import safe_open
 from torch.testing import assert_close
 
 from mmbeitv2.apis import extract_features, load_pretrained, load_tokenizer
-from mmbeitv2.checkpoints.downloads import sha256
+from mmbeitv2.checkpoints.hashes import sha256
 from mmbeitv2.checkpoints.reading import read_state_dict, read_weights
 from mmbeitv2.checkpoints.translation import open_checkpoint, translate
+from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.conversion import convert
 from mmbeitv2.exchange.exporting import TARGETS, export
+from mmbeitv2.exchange.writing import FOLDERS
 
 MODELS = dict(pretraining='beitv2', tokenizer='vqkd', segmentation='segmentor')
+ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ('pretrain_tiny', 'pretrain_tiny_unshared_head', 'vqkd_tiny', 'classifier_tiny')
 TIMM_ARCH = dict(img_size=64, embed_dim=48, num_heads=4)
 
@@ -45,16 +49,15 @@ def source(request, randomize, tmp_path):
 
 
 def destination(tmp_path, project):
-    return tmp_path / {'transformers': 'folder', 'safetensors': 'out.safetensors'}.get(
-        project, 'out.pth'
-    )
+    names = dict.fromkeys(FOLDERS, 'folder') | {'safetensors': 'out.safetensors'}
+    return tmp_path / names.get(project, 'out.pth')
 
 
 @pytest.mark.parametrize(
     ('project', 'kind'), [(project, kind) for project in TARGETS for kind in TARGETS[project]]
 )
 def test_way_there_and_back(project, kind, source, classifier, tmp_path):
-    if project == 'transformers':
+    if project in FOLDERS:
         pytest.importorskip('transformers')
     if kind == 'backbone':
         state = {n: v for n, v in classifier[1].items() if n.startswith('backbone.')}
@@ -122,6 +125,41 @@ class TestTransformers:
             tokens = library(images).last_hidden_state
         assert_equal(tokens[:, 0], expected['cls_token'])
         assert_equal(tokens[:, 1:], expected['patch_tokens'])
+
+
+class TestMaskedModelling:
+    @pytest.fixture(autouse=True)
+    def installed(self):
+        pytest.importorskip('transformers')
+
+    def test_the_pages_example_gives_our_logits(self, source, beitv2, tmp_path, monkeypatch):
+        path, model = source('pretraining')
+        path.rename(tmp_path / 'pretraining.pth')
+        tokenizer = dict(model.target_generator.state_dict())
+        torch.save(dict(state_dict=tokenizer), tmp_path / 'tokenizer.pth')
+        monkeypatch.chdir(tmp_path)
+        page = (ROOT / 'docs/checkpoints.md').read_text()
+        (example,) = re.findall(r'```python\n((?:(?!```).)*transformers-mim.*?)```', page, re.S)
+        found = {}
+        exec(example, found)
+        assert_equal(found['logits'], found['expected'])
+        tokens = model.target_generator.tokenize(2 * found['photos'] - 1).flatten(1)
+        assert torch.equal(found['codes'], tokens[found['mask']])
+        assert 0 <= found['accuracy'] <= 1
+
+    def test_what_has_no_place_is_named(self, source, tmp_path):
+        path, _ = source('pretraining')
+        conversion = convert(path, tmp_path / 'folder', 'transformers-mim')
+        assert any(n.startswith('neck.cls_pt_layers.') for n in conversion.export.left_out)
+        assert any(n.startswith('target_generator.') for n in conversion.export.left_out)
+        assert 'BeitForMaskedImageModeling.from_pretrained(' in conversion.lines
+        back = load_pretrained(str(tmp_path / 'folder'))
+        assert back.neck is None
+
+    def test_no_other_kind(self, source, tmp_path):
+        path, _ = source('classifier')
+        with pytest.raises(InputError, match='transformers-mim has no model for'):
+            convert(path, tmp_path / 'folder', 'transformers-mim')
 
 
 class TestMMPretrain:

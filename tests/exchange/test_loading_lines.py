@@ -17,6 +17,7 @@ from torch.testing import assert_close
 from mmbeitv2.apis import extract_features
 from mmbeitv2.exchange.conversion import convert
 from mmbeitv2.exchange.fine_tuned import load_fine_tuned
+from mmbeitv2.models import BEiTViT
 
 CLASSES = [f'species {i}' for i in range(10)]
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.3)
@@ -138,8 +139,6 @@ class TestLines:
     def test_pretraining_fine_tuned_in_mmpretrain_keeps_its_positions(
         self, beitv2, randomize, tmp_path, images
     ):
-        from mmbeitv2.models import BEiTViT
-
         torch.save(randomize(beitv2).state_dict(), tmp_path / 'pretraining.pth')
         conversion = convert(tmp_path / 'pretraining.pth', tmp_path / 'out.pth', 'mmpretrain')
         model = execute(conversion.lines)['model']
@@ -170,6 +169,15 @@ class TestLines:
         assert given == {
             *('checkpoint_path', 'num_classes', 'img_size', 'embed_dim', 'depth', 'num_heads')
         }
+
+    def test_timm_without_layer_scale(self, tmp_path, images, randomize):
+        """Its create_model passes over None, and would build a scale that no tensor fills."""
+        backbone = randomize(BEiTViT(**CLASSIFIER_BACKBONE | dict(init_values=None)))
+        state = {f'backbone.{n}': v for n, v in backbone.state_dict().items()}
+        torch.save(state, tmp_path / 'backbone.pth')
+        conversion = convert(tmp_path / 'backbone.pth', tmp_path / 'out.pth', 'timm')
+        with torch.no_grad():
+            assert_equal(execute(conversion.lines)['model'](images), backbone(images)[0])
 
 
 class TestTransformersFolder:
@@ -218,8 +226,6 @@ class TestTransformersFolder:
         assert config.layer_scale_init_value == 0.5
 
     def test_other_channels_have_no_processor(self, randomize, tmp_path):
-        from mmbeitv2.models import BEiTViT
-
         backbone = randomize(BEiTViT(in_chans=4, **CLASSIFIER_BACKBONE))
         state = {f'backbone.{n}': v for n, v in backbone.state_dict().items()}
         torch.save(state, tmp_path / 'bands.pth')

@@ -7,17 +7,19 @@ from pathlib import Path
 
 import huggingface_hub.constants as constants
 import pytest
+import timm
 import torch
 from hub_server import hub_server
 from torch.testing import assert_close
 
-from mmbeitv2.apis import load_tokenizer, tokenize
+from mmbeitv2.apis import extract_features, load_tokenizer, tokenize
 from mmbeitv2.checkpoints.catalogue import catalogue
 from mmbeitv2.checkpoints.published_files import MIRROR
 from mmbeitv2.checkpoints.translation import open_checkpoint
 from mmbeitv2.errors import ExistingFileError, InputError, MissingFileError
 from mmbeitv2.exchange.exporting import export
 from mmbeitv2.exchange.sharing import push_to_hub, save_pretrained
+from mmbeitv2.models import BEiTV2
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,6 +62,51 @@ def test_a_classifier_comes_back(layout, hub, file, tmp_path, images, fine_tunin
         assert_close(fine_tuning_backbone(images)[0], expected, atol=1e-4, rtol=1e-4)
 
 
+class TestTimm:
+    """``timm.create_model`` alone, with a name of the hub or a folder: any width, no arguments."""
+
+    def test_a_classifier_by_hub_and_folder(self, hub, file, tmp_path, images):
+        path, model = file
+        written = save_pretrained(path, tmp_path / 'folder', 'timm', repository='someone/small')
+        assert written.equal
+        push_to_hub(tmp_path / 'folder', 'someone/small')
+        card = hub.repositories['someone/small']['main']['README.md'].decode()
+        assert "timm.create_model('hf-hub:someone/small', pretrained=True)" in card
+        assert 'library_name: timm' in card
+        for name in ('hf-hub:someone/small', f'local-dir:{tmp_path / "folder"}'):
+            library = timm.create_model(name, pretrained=True).eval()
+            assert (library.embed_dim, library.num_classes) == (48, 10)
+            with torch.no_grad():
+                assert_close(library(images), model(images), atol=1e-5, rtol=1e-5)
+            data = timm.data.resolve_model_data_config(library)
+            assert data['input_size'] == (3, 64, 64)
+            assert tuple(data['mean']) == timm.data.IMAGENET_DEFAULT_MEAN
+        # And back here.
+        assert open_checkpoint('hf-hub:someone/small').kind == 'classifier'
+
+    def test_features_of_pretraining_without_layer_scale(
+        self, beitv2_config, randomize, tmp_path, images
+    ):
+        beitv2_config['backbone'].update(init_values=None)
+        beitv2_config['neck'].update(init_values=None)
+        model = randomize(BEiTV2(**beitv2_config))
+        torch.save(dict(state_dict=model.state_dict()), tmp_path / 'file.pth')
+        save_pretrained(tmp_path / 'file.pth', tmp_path / 'folder', 'timm', num_heads=4)
+        card = (tmp_path / 'folder/README.md').read_text()
+        library = timm.create_model(f'local-dir:{tmp_path / "folder"}', pretrained=True).eval()
+        assert f"'local-dir:{tmp_path / 'folder'}', pretrained=True" in card
+        with torch.no_grad():
+            expected = extract_features(model, images)['cls_token']
+            assert_close(library(images), expected, atol=1e-5, rtol=1e-5)
+
+    def test_what_timm_has_no_model_for_is_one_line(self, vqkd, tmp_path):
+        torch.save({'state_dict': vqkd.state_dict()}, tmp_path / 'vqkd.pth')
+        with pytest.raises(InputError, match=r'timm has no model for .*tokenizer') as error:
+            save_pretrained(tmp_path / 'vqkd.pth', tmp_path / 'folder', 'timm', num_heads=4)
+        assert '\n' not in str(error.value)
+        assert not (tmp_path / 'folder').exists()
+
+
 def test_a_tokenizer_comes_back_by_the_command(hub, vqkd, images, tmp_path, capsys):
     torch.save({'state_dict': vqkd.state_dict()}, tmp_path / 'vqkd.pth')
     tool = runpy.run_path(str(ROOT / 'tools/push_to_hub.py'))
@@ -86,7 +133,10 @@ class TestRefusals:
                 save_pretrained(file[0], tmp_path, layout)
 
     def test_another_layout(self, file, tmp_path):
-        with pytest.raises(InputError, match="layout is 'keras', allowed: transformers, mmbeitv2"):
+        with pytest.raises(
+            InputError,
+            match="layout is 'keras', allowed: transformers, transformers-mim, timm, mmbeitv2",
+        ):
             save_pretrained(file[0], tmp_path, 'keras')
 
     def test_what_is_no_such_folder(self, tmp_path):

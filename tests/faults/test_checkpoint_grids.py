@@ -94,7 +94,7 @@ def test_positions_of_another_grid_with_as_many_patches_are_resized(positions, s
 @pytest.mark.parametrize('positions', POSITIONS.values(), ids=POSITIONS)
 def test_positions_of_another_grid_are_not_loaded_as_they_are(positions):
     state = BEiTViT(ARCH, img_size=(112, 448), **positions).state_dict()
-    with pytest.raises((InputError, RuntimeError), match=r'7 × 28 patches|size mismatch'):
+    with pytest.raises(InputError, match=r'7 × 28 patches|in the file but'):
         BEiTViT(ARCH, img_size=224, **positions).load_state_dict(state)
 
 

@@ -49,7 +49,9 @@ def spoiled(vqkd, tmp_path):
     def save(spoil, name=NAME):
         state = {n: value.clone() for n, value in vqkd.state_dict().items()}
         state[name] = spoil(state[name])
-        torch.save(dict(state_dict=state), tmp_path / 'spoiled.pth')
+        # As a run saves it, so that it can be resumed as well.
+        run = dict(meta=dict(epoch=0, iter=0), optimizer={})
+        torch.save(dict(state_dict=state, **run), tmp_path / 'spoiled.pth')
         return str(tmp_path / 'spoiled.pth')
 
     return save

@@ -1,5 +1,6 @@
 """Published weights on the command line, and in the evaluation of official classifiers."""
 
+import json
 import runpy
 from pathlib import Path
 
@@ -128,6 +129,30 @@ class TestVerification:
         assert last.split()[:2] == [NAME, 'imagenet-a']
         assert last.endswith('differs')
 
+    def test_reassessed_and_new_photos(self, verify, arguments, official, tmp_path):
+        """ImageNetV2's folders are numbers, and class 36 is not the 36th by name."""
+        generator = torch.Generator().manual_seed(0)
+        pixels = torch.randint(256, (64, 64, 3), generator=generator, dtype=torch.uint8)
+        photo = Image.fromarray(pixels.numpy())
+        for number in range(1000):
+            (tmp_path / f'v2/{number}').mkdir(parents=True)
+            photo.save(tmp_path / f'v2/{number}/a.jpeg')
+        (tmp_path / 'imagenet/val').mkdir(parents=True)
+        (tmp_path / 'real.json').write_text(json.dumps([[36, 1], [35], [], [36]]))
+        for number in range(1, 5):
+            photo.save(tmp_path / f'imagenet/val/ILSVRC2012_val_{number:08d}.JPEG')
+        arguments.imagenet_a = None
+        arguments.imagenet_real = str(tmp_path / 'imagenet')
+        arguments.cfg_options = SMALL | {'test_evaluator.labels': str(tmp_path / 'real.json')}
+        (row,) = verify['run'](arguments)
+        assert (row.data, row.published) == ('imagenet-real', 89.271)
+        assert row.ours == pytest.approx(100 * 2 / 3)
+        arguments.imagenet_v2, arguments.imagenet_real = str(tmp_path / 'v2'), None
+        arguments.cfg_options = SMALL
+        (row,) = verify['run'](arguments)
+        assert (row.data, row.published) == ('imagenet-v2', 76.47)
+        assert row.ours == pytest.approx(0.1)
+
     def test_timms_crop_is_used(self, verify):
         sides = [verify['resized_side'](catalogue()[name]) for name in verify['measured_names']()]
         assert sides == [248, 248, 235, 235]
@@ -135,7 +160,7 @@ class TestVerification:
     @pytest.mark.parametrize(
         ('line', 'message'),
         [
-            ([NAME], 'no data are given: one or more of --imagenet, --imagenet-a'),
+            ([NAME], 'no data are given: one or more of --imagenet, --imagenet-real, '),
             (['beitv2-b16-300e', '--imagenet', 'x'], 'nobody has measured beitv2-b16-300e'),
             ([NAME, '--imagenet-r', '/none'], "data_root of mmbeitv2.Photos is '/none'"),
         ],

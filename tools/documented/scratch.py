@@ -18,7 +18,7 @@ CLASS_FOLDERS = {
     'data/own': (8, 2),
     'data/own_classes': (4, 2),
 }
-ROBUSTNESS = {'imagenet-a': 200, 'imagenet-r': 200, 'imagenet-sketch': 1000}
+ROBUSTNESS = {'imagenet-a': 200, 'imagenet-r': 200, 'imagenet-sketch': 1000, 'imagenet-v2': 1000}
 QUICKSTART = 'work_dirs/quickstart'
 # Where the demo's configs look for each other's checkpoints.
 DEMO_STAGES = {
@@ -142,8 +142,9 @@ def _classes(folder: Path, photos: Path) -> None:
     _write_lists(folder / 'photos/imagenet')
     (folder / 'data/imagenet').symlink_to('../photos/imagenet')
     for variant, count in ROBUSTNESS.items():
-        for synset in ImageNetInfo().label_names()[:count]:
-            _link(val[:1], folder / 'data' / variant / synset)
+        synsets = ImageNetInfo().label_names()[:count]
+        for name in map(str, range(count)) if variant == 'imagenet-v2' else synsets:
+            _link(val[:1], folder / 'data' / variant / name)
 
 
 def _write_lists(imagenet: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from mmbeitv2.checkout import git_state
-from mmbeitv2.checkpoints.downloads import sha256
+from mmbeitv2.checkpoints.hashes import sha256
 from mmbeitv2.exchange.deployment.checks import Row, table
 from mmbeitv2.exchange.deployment.formats import DEFAULT_OPSET, INPUT, ONNX_PACKAGES
 from mmbeitv2.exchange.deployment.options import Options

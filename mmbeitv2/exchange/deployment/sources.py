@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmbeitv2.checkpoints.downloads import sha256
+from mmbeitv2.checkpoints.hashes import sha256
 from mmbeitv2.checkpoints.sources import local_file
 from mmbeitv2.checkpoints.translation import Checkpoint, open_checkpoint
 from mmbeitv2.errors import InputError
