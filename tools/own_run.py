@@ -7,6 +7,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
 from own_settling import LABELLED, settle, this_machine
 from own_teachers import offline
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from mmbeitv2.evaluation.code_meaning import copied_right
 from mmbeitv2.models.attention_maps import cls_attention_to
-from mmbeitv2.models.beitv2 import BEiTV2, masked_positions
+from mmbeitv2.models.beitv2 import BEiTV2
+from mmbeitv2.models.masks import masked_positions
 from mmbeitv2.models.quantizer import l2_normalize
 from mmbeitv2.models.token_features import features_of_tokens
 from mmbeitv2.models.vit import VisionTransformer

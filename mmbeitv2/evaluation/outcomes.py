@@ -46,11 +46,10 @@ def outcome_of(sample: Mapping[str, Any], num_classes: int) -> PhotoOutcome:
         return PhotoOutcome(photo, {'mIoU': class_areas(found, truth, num_classes)})
     if 'masked_codes' in sample:
         return PhotoOutcome(photo, _codes(sample), sample['masked_codes'].cpu().numpy())
-    labels = {
-        name: value
-        for name, value in sample.items()
-        if name == 'pred_label' or name.startswith('pred_label_')
-    }
+    # A probe has one for each of its features, and names the last of them again for the hosts.
+    labels = {name: v for name, v in sample.items() if name.startswith('pred_label_')}
+    if not labels and 'pred_label' in sample:
+        labels = {'pred_label': sample['pred_label']}
     if not labels or 'gt_label' not in sample:
         raise InputError(
             f'{photo} has {", ".join(sample)} after prediction, allowed: classification with '

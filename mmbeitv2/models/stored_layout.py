@@ -6,7 +6,7 @@ projection of 64 numbers is that of two heads or of four.
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -121,6 +121,9 @@ class FitsCheckpoints(nn.Module):
 
     grid: Grid
     num_heads: int
+    # Whether a file may hold nothing of it: a tokenizer's encoder has a file of its own beside
+    # that of the model around it, a backbone has not.
+    may_be_left_out: ClassVar[bool] = True
 
     def get_extra_state(self) -> Tensor:
         """Note rows, columns and heads: int64 ``(3,)``."""
@@ -139,7 +142,9 @@ class FitsCheckpoints(nn.Module):
             )
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        check_part(self, with_prefix(state_dict, prefix), FRESH)
+        part = with_prefix(state_dict, prefix)
+        if part or not self.may_be_left_out:
+            check_part(self, part, FRESH)
         # Files of before the note was taken hold all the weights.
         state_dict.setdefault(f'{prefix}{EXTRA_STATE}', self.get_extra_state())
         super()._load_from_state_dict(state_dict, prefix, *args)

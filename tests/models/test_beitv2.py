@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from mmbeitv2.errors import InputError
 from mmbeitv2.models import BEiTV2, PatchAggregationNeck
-from mmbeitv2.models.beitv2 import masked_positions
+from mmbeitv2.models.masks import masked_positions
 
 
 @pytest.fixture

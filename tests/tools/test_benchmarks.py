@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmbeitv2.launch.config import load_config
-from mmbeitv2.models.beitv2 import masked_positions
+from mmbeitv2.models.masks import masked_positions
 from mmbeitv2.models.quantizer import l2_normalize
 from mmbeitv2.registry import MODELS
 from mmbeitv2.torch_releases import HAS_FUSED_ON_CPU, attention_in_parts

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmbeitv2.models import BEiTV2
-from mmbeitv2.models.beitv2 import masked_positions
 from mmbeitv2.models.layers import Attention, Block, take_tokens
+from mmbeitv2.models.masks import masked_positions
 
 
 def losses(model: BEiTV2, views: list[Tensor], data_samples: list) -> dict[str, Tensor]:

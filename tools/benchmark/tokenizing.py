@@ -15,7 +15,7 @@ from steps import autocast, masked_samples, random_images, tokenizer
 
 from mmbeitv2.engine import compile_layers
 from mmbeitv2.launch.user_errors import one_line_errors
-from mmbeitv2.models.beitv2 import masked_positions
+from mmbeitv2.models.masks import masked_positions
 
 
 @torch.no_grad()
