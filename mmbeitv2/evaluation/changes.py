@@ -27,15 +27,15 @@ class Change(NamedTuple):
 
 
 def change(earlier: Mapping[str, Any], later: Mapping[str, Any], name: str) -> Change | None:
-    """How a figure of every photo has changed, None where a look lacks it.
+    """How a figure of every photo has changed, None where a look lacks it, or of other photos.
 
     Args:
         earlier: record of a look.
         later: of another at the same photos.
-        name: in ``by_photo``.
+        name: in ``by_photo``, where what was no number is None.
     """
     pair = [look['by_photo'].get(name) for look in (earlier, later)]
-    if None in pair or len(pair[0]) != len(pair[1]):
+    if None in pair or len(pair[0]) != len(pair[1]) or any(None in values for values in pair):
         return None
     differences = np.subtract(pair[1], pair[0], dtype=float)
     return _over_photos(differences)

@@ -10,6 +10,7 @@ from mmbeitv2.evaluation.learning_words import amount, probe_changes, probes, st
 
 LEARNING, STALLED, MEMORISING = 'learning', 'stalled', 'memorising'
 COLLAPSED, TOO_EARLY = 'collapsed', 'too early to tell'
+LOSSES = 'loss_held_out', 'loss_training'
 WORDS = (LEARNING, STALLED, MEMORISING, COLLAPSED, TOO_EARLY)
 
 # Held-out loss is compared with its lowest so far, one of many looks, which chance has favoured.
@@ -54,10 +55,10 @@ def verdict(history: Sequence[Mapping[str, Any]]) -> Verdict:
 
     Args:
         history: records of :func:`~mmbeitv2.evaluation.learning_record.read_learning`, in order,
-            one or more. Looks at other photos than the last one's are left out.
+            one or more. Looks at other photos than the last one's are left out, and looks whose
+            losses cannot be paired with it, photo by photo.
     """
-    last = history[-1]
-    looks = [look for look in history if look['photos'] == last['photos']]
+    looks = [*(look for look in history[:-1] if _comparable(look, history[-1])), history[-1]]
     for rule in (_collapsed, _too_few, _memorising, _stalled):
         found = rule(looks)
         if found is not None:
@@ -65,9 +66,14 @@ def verdict(history: Sequence[Mapping[str, Any]]) -> Verdict:
     return _learning(looks)
 
 
+def _comparable(look: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
+    pairs = (change(look, last, name) for name in LOSSES)
+    return look['photos'] == last['photos'] and None not in pairs
+
+
 def _of_losses(earlier: Mapping[str, Any], later: Mapping[str, Any], name: str) -> Change:
     found = change(earlier, later, name)
-    assert found is not None, 'looks at the same photos have the same losses'
+    assert found is not None, 'looks that cannot be compared are left out'
     return found
 
 
@@ -120,6 +126,9 @@ def _stalled(looks: Sequence[Mapping[str, Any]]) -> Verdict | None:
             found = rule(looks)
             if found is not None:
                 return found
+    if looks[0]['iter'] > LEAST_WINDOW * last['max_iters']:
+        # Other photos than at the start, whose whole fall is not known.
+        return None
     since, fall = looks[0], _of_losses(looks[0], last, 'loss_held_out')
     least = LEAST_CHANGE * last['measures']['loss_held_out'] if done >= GRACE else 0.0
     # Schedules end at a rate of almost nothing, so that a standstill there is meant. A run that

@@ -295,3 +295,24 @@ class TestNoise:
         for record in records[:-1]:
             record['photos'] = dict(record['photos'], digest='others')
         assert verdict(records).word == TOO_EARLY
+
+    def test_looks_that_cannot_be_paired_are_left_out(self):
+        """Of files of any age: other lengths, none at all, and what was no number."""
+        records = history(falling(8))
+        records[1]['by_photo']['loss_held_out'].pop()
+        records[2]['by_photo']['loss_training'].pop()
+        records[3]['by_photo']['loss_held_out'][5] = None
+        del records[4]['by_photo']['loss_training']
+        del records[4]['measures']['loss_training']
+        whole = [records[0], *records[5:]]
+        assert verdict(records) == verdict(whole)
+        assert verdict(records[:2]).word == TOO_EARLY
+
+    @pytest.mark.parametrize('flat', [False, True])
+    def test_photos_first_seen_late_tell_no_standstill(self, flat):
+        """What they would have fallen by from the start is not known."""
+        records = history(power_law(300, 1, until=0.5 if flat else 1), epochs=300)
+        for record in records[:250]:
+            record['photos'] = dict(record['photos'], digest='others')
+        found = {verdict(records[:n]).word for n in range(251, 300)}
+        assert found <= {TOO_EARLY, LEARNING}
