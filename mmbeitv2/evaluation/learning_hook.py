@@ -17,7 +17,13 @@ from mmbeitv2.evaluation.learning_measures import (
     probe_measures,
     tokenizer_measures,
 )
-from mmbeitv2.evaluation.learning_record import FORMAT, Record, append_record, keep_until
+from mmbeitv2.evaluation.learning_record import (
+    FORMAT,
+    Record,
+    append_record,
+    keep_until,
+    write_records,
+)
 from mmbeitv2.evaluation.looked_photos import LEAST_CLASSES
 from mmbeitv2.evaluation.looks import Seen, first_broken
 from mmbeitv2.evaluation.verdict import LEARNING, TOO_EARLY, Verdict, verdict
@@ -90,6 +96,7 @@ class LearningHook(Hook):
         self._viewing: Viewing | None = None
         self._codes: np.ndarray | None = None
         self._history: list[Record] = []
+        self._unwritten = False
         self._cost = Cost()
 
     def before_train(self, runner: Runner) -> None:
@@ -197,11 +204,26 @@ class LearningHook(Hook):
         record['interval'] = self._every
         record['cost'] = self._cost.record()
         self._history.append(record)
-        append_record(runner.work_dir, record)
+        self._write(runner)
         scalars = {f'learning/{name}': value for name, value in record['measures'].items()}
         scalars['learning/cost'] = self._cost.share
         runner.visualizer.add_scalars(scalars, step=runner.iter)
         return record
+
+    def _write(self, runner: Runner) -> None:
+        """Add the last look to the file, or all of them after one that could not be written."""
+        try:
+            if self._unwritten:
+                write_records(runner.work_dir, self._history)
+            else:
+                append_record(runner.work_dir, self._history[-1])
+            self._unwritten = False
+        except OSError as error:
+            if not self._unwritten:
+                runner.logger.warning(
+                    f'learning: {error}. Training goes on; looks are written once they can be'
+                )
+            self._unwritten = True
 
     def _space(self, runner: Runner, epoch: int) -> None:
         """Make looks rarer, or as often as was asked, so that all cost what they may."""

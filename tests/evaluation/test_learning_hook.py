@@ -16,6 +16,7 @@ from mmbeitv2.evaluation.learning_record import FILE, append_record, read_learni
 from mmbeitv2.evaluation.looked_photos import held_out_photos, labelled_photos
 from mmbeitv2.evaluation.verdict import TOO_EARLY
 from mmbeitv2.models import VQKD, BEiTV2
+from mmbeitv2.reports.learning_page import PAGE
 
 HOOK = dict(type='mmbeitv2.LearningHook', max_cost=1.0)
 OURS = dict(
@@ -114,6 +115,23 @@ class _Spoil(Hook):
         if runner.iter == runner.max_iters - 1:
             with torch.no_grad():
                 runner.model.backbone.cls_token.fill_(float('nan'))
+
+
+class _NoPlace(Hook):
+    """A folder where a file would be, which no process can write to, in some epochs."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, name, until):
+        self.name, self.until = name, until
+
+    def after_train_epoch(self, runner):
+        path = Path(runner.work_dir, self.name)
+        if runner.epoch == 0:
+            path.unlink()
+            path.mkdir()
+        elif runner.epoch + 1 == self.until:
+            path.rmdir()
 
 
 def everything(model):
@@ -309,6 +327,24 @@ class TestNoLook:
         last = read_learning(runner.work_dir)[-1]
         assert last['photos']['labelled'] == 1
         assert 'knn_mean' not in last['measures']
+
+
+class TestNoPlace:
+    """Looks and their page are said to be lost, once, and training goes on."""
+
+    def test_looks_are_written_once_they_can_be(self, train, log_of):
+        hook = _NoPlace(FILE, until=3)
+        runner = train('pretraining', HOOK, hook, epochs=4)
+        assert [r['epoch'] for r in read_learning(runner.work_dir)] == [0, 1, 2, 3, 4]
+        log = log_of(runner)
+        assert log.count('learning: cannot write a look to ') == 1
+        assert 'Training goes on; looks are written once they can be' in log
+
+    def test_nor_the_page(self, train, log_of):
+        page = dict(type='mmbeitv2.LearningPageHook')
+        runner = train('pretraining', HOOK, _NoPlace(PAGE, until=9), page, epochs=3)
+        assert len(read_learning(runner.work_dir)) == 4
+        assert log_of(runner).count('no page of the looks: ') == 1
 
 
 class TestInterval:
