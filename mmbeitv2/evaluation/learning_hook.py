@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from mmengine.dist import broadcast_object_list, get_rank
 from mmengine.hooks import Hook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 
 from mmbeitv2.errors import InputError
 from mmbeitv2.evaluation.learning_cost import Cost, next_interval
@@ -17,11 +17,17 @@ from mmbeitv2.evaluation.learning_measures import (
     probe_measures,
     tokenizer_measures,
 )
-from mmbeitv2.evaluation.learning_record import FORMAT, Record, append_record, keep_until
-from mmbeitv2.evaluation.looked_photos import digest_of
-from mmbeitv2.evaluation.looks import Look, Seen, look_for
+from mmbeitv2.evaluation.learning_record import (
+    FORMAT,
+    Record,
+    append_record,
+    keep_until,
+    write_records,
+)
+from mmbeitv2.evaluation.looked_photos import LEAST_CLASSES
+from mmbeitv2.evaluation.looks import Seen, first_broken
 from mmbeitv2.evaluation.verdict import LEARNING, TOO_EARLY, Verdict, verdict
-from mmbeitv2.evaluation.viewing import Viewing, choose_photos, plain_model
+from mmbeitv2.evaluation.viewing import Viewing, choose_photos, look_of, plain_model
 from mmbeitv2.models.quantizer import NormEMAQuantizer, perplexity
 from mmbeitv2.registry import HOOKS
 
@@ -90,16 +96,18 @@ class LearningHook(Hook):
         self._viewing: Viewing | None = None
         self._codes: np.ndarray | None = None
         self._history: list[Record] = []
+        self._unwritten = False
         self._cost = Cost()
 
     def before_train(self, runner: Runner) -> None:
         """Choose the photos, drop looks at steps to come, and look at the weights of the start."""
-        self._kind, look = _look_of(runner)
+        self._kind, look = look_of(runner)
         self._cost.start()
         with self._cost.of_a_look():
             limits = self.max_photos, self.max_labelled
             groups = choose_photos(runner, self.photos, self.labels, *limits)
-        self._viewing = Viewing(look, groups, self.batch_size)
+            self._viewing = Viewing(look, groups, self.batch_size)
+            self._viewing.read(runner)
         if get_rank() == 0:
             self._history = keep_until(runner.work_dir, runner.iter if runner.iter else -1)
         if self._history:
@@ -130,22 +138,29 @@ class LearningHook(Hook):
         _wait_for_device()
         with self._cost.of_a_look():
             seen = self._viewing.see(runner)
+            if broken := first_broken(seen):
+                # What is not finite ends the run elsewhere, by name, and not here.
+                runner.logger.warning(f'learning: no look at epoch {_epoch(runner)}: {broken}')
+                return
             if get_rank() == 0:
-                measures = self._measures(runner, seen)
+                photos = self._viewing.photos_of(seen)
+                measures = self._measures(runner, seen, photos)
         if self._kind == 'tokenizer':
             self._codes = seen['held_out']['codes'].astype(np.int32)
         if get_rank() == 0:
-            self._say(runner, self._add(runner, measures, seen['held_out']['codes'].size))
+            record = self._record(runner, measures, photos, seen['held_out']['codes'].size)
+            self._say(runner, self._add(runner, record))
         self._every = _from_first_rank(self._every)
 
-    def _measures(self, runner: Runner, seen: dict[str, Seen]) -> Measures:
+    def _measures(self, runner: Runner, seen: dict[str, Seen], photos: dict[str, Any]) -> Measures:
         assert self._viewing is not None
         quantizer = _quantizer(runner)
         groups = seen['held_out'], seen['training'], quantizer.num_codes
         if self._kind == 'pretraining':
             found = pretraining_measures(*groups)
         else:
-            found = tokenizer_measures(*groups, self._codes)
+            same = self._history and self._history[-1]['photos'] == photos
+            found = tokenizer_measures(*groups, self._codes if same else None)
             if runner.iter:
                 counts = quantizer.code_counts
                 found.values['usage_epoch'] = (counts > 0).float().mean().item()
@@ -154,26 +169,25 @@ class LearningHook(Hook):
         if labels is not None:
             # Photos that cannot be read have no features.
             labels = labels[seen['labelled']['position']]
+        if labels is not None and len(np.unique(labels)) >= LEAST_CLASSES:
             probes = probe_measures(seen['labelled'], labels, FEATURES[self._kind])
             found.values.update(probes.values)
             found.errors.update(probes.errors)
             found.by_photo.update(probes.by_photo)
         return found
 
-    def _add(self, runner: Runner, measures: Measures, patches: int) -> Record:
-        """The record of this look, judged and written."""
-        assert self._viewing is not None
-        groups = self._viewing.groups
-        epoch = runner.epoch + 1 if runner.iter else 0
-        record: Record = dict(
+    def _record(
+        self, runner: Runner, measures: Measures, photos: dict[str, Any], patches: int
+    ) -> Record:
+        return dict(
             format=FORMAT,
             kind=self._kind,
             iter=runner.iter,
-            epoch=epoch,
+            epoch=_epoch(runner),
             max_iters=runner.max_iters,
             max_epochs=runner.max_epochs,
             start=_start_of(runner),
-            photos={n: len(g) for n, g in groups.items()} | dict(digest=digest_of(groups.values())),
+            photos=photos,
             codes=_quantizer(runner).num_codes,
             revive_below=_quantizer(runner).revive_below,
             patches=patches,
@@ -181,17 +195,35 @@ class LearningHook(Hook):
             errors=measures.errors,
             by_photo=measures.by_photo,
         )
+
+    def _add(self, runner: Runner, record: Record) -> Record:
+        """The record of this look, judged and written."""
         record['verdict'] = verdict([*self._history, record])._asdict()
-        if 0 < epoch < runner.max_epochs:
-            self._space(runner, epoch)
+        if 0 < record['epoch'] < runner.max_epochs:
+            self._space(runner, record['epoch'])
         record['interval'] = self._every
         record['cost'] = self._cost.record()
         self._history.append(record)
-        append_record(runner.work_dir, record)
-        scalars = {f'learning/{name}': value for name, value in measures.values.items()}
+        self._write(runner)
+        scalars = {f'learning/{name}': value for name, value in record['measures'].items()}
         scalars['learning/cost'] = self._cost.share
         runner.visualizer.add_scalars(scalars, step=runner.iter)
         return record
+
+    def _write(self, runner: Runner) -> None:
+        """Add the last look to the file, or all of them after one that could not be written."""
+        try:
+            if self._unwritten:
+                write_records(runner.work_dir, self._history)
+            else:
+                append_record(runner.work_dir, self._history[-1])
+            self._unwritten = False
+        except OSError as error:
+            if not self._unwritten:
+                runner.logger.warning(
+                    f'learning: {error}. Training goes on; looks are written once they can be'
+                )
+            self._unwritten = True
 
     def _space(self, runner: Runner, epoch: int) -> None:
         """Make looks rarer, or as often as was asked, so that all cost what they may."""
@@ -214,24 +246,9 @@ class LearningHook(Hook):
         (runner.logger.info if said.word in QUIET else runner.logger.warning)(line)
 
 
-def _look_of(runner: Runner) -> tuple[str, Look]:
-    found = look_for(plain_model(runner))
-    if found is None:
-        raise InputError(
-            f'LearningHook knows VQKD and BEiTV2, but the model is a '
-            f'{type(plain_model(runner)).__name__}: take it out of the hooks.'
-        )
-    if not isinstance(runner.train_loop, EpochBasedTrainLoop):
-        raise InputError(
-            'LearningHook counts epochs, but this run counts iterations: set '
-            'train_cfg.by_epoch=True and max_epochs, or take it out of the hooks.'
-        )
-    if any(hasattr(parameter, 'full_tensor') for parameter in runner.model.parameters()):
-        raise InputError(
-            'LearningHook cannot look at weights that are spread over processes: take it out of '
-            'the hooks, or train without ShardedStrategy.'
-        )
-    return found
+def _epoch(runner: Runner) -> int:
+    """Epochs that have been trained, where a look is taken."""
+    return runner.epoch + 1 if runner.iter else 0
 
 
 def _start_of(runner: Runner) -> str:

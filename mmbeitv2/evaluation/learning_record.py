@@ -1,7 +1,9 @@
 """The looks of a run, one a line of ``learning.jsonl`` in its folder."""
 
+import errno
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,17 +47,29 @@ def append_record(work_dir: str | Path, record: Mapping[str, Any]) -> None:
     """Add a look, as one line in one write.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written; part of the line may have been.
     """
     path = Path(work_dir, FILE)
+    line = (_line(record) + '\n').encode()
     try:
         with open(path, 'ab', buffering=0) as file:
-            file.write((_line(record) + '\n').encode())
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise UnreadableFileError(
             f'cannot write a look to {path}: {error.strerror}, {free_bytes(path):,} bytes are '
-            'free. Free some, or choose another folder with --work-dir; go on with --resume'
+            'free. Free some, or make the file one that can be written'
         ) from error
+
+
+def write_records(work_dir: str | Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Write all looks anew.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    lines = ''.join(_line(record) + '\n' for record in records)
+    write_atomically(Path(work_dir, FILE), lines.encode())
 
 
 def keep_until(work_dir: str | Path, iteration: int) -> list[Record]:
@@ -68,10 +82,9 @@ def keep_until(work_dir: str | Path, iteration: int) -> list[Record]:
     Returns:
         Those that are left.
     """
-    path = Path(work_dir, FILE)
     kept = [record for record in read_learning(work_dir) if record['iter'] <= iteration]
-    if path.is_file():
-        write_atomically(path, ''.join(_line(record) + '\n' for record in kept).encode())
+    if Path(work_dir, FILE).is_file():
+        write_records(work_dir, kept)
     return kept
 
 

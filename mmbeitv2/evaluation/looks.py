@@ -156,3 +156,16 @@ def joined(parts: list[Seen]) -> Seen:
         else np.concatenate([part[name] for part in parts])
         for name in parts[0]
     }
+
+
+def first_broken(groups: Mapping[str, Seen]) -> str:
+    """What of a look is not finite, in words; empty if all is.
+
+    Args:
+        groups: what has been seen of each group of photos.
+    """
+    for group, seen in groups.items():
+        for name, values in seen.items():
+            if not np.isfinite(values).all():
+                return f'{name} of {group.replace("_", "-")} photos is infinite or not a number'
+    return ''

@@ -4,26 +4,34 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mmbeitv2.evaluation.changes import NOISE, Change, change
+from mmbeitv2.evaluation.changes import NOISE, Change, change, trend
 from mmbeitv2.evaluation.collapse import collapse
 from mmbeitv2.evaluation.learning_words import amount, probe_changes, probes, state
 
 LEARNING, STALLED, MEMORISING = 'learning', 'stalled', 'memorising'
 COLLAPSED, TOO_EARLY = 'collapsed', 'too early to tell'
+LOSSES = 'loss_held_out', 'loss_training'
 WORDS = (LEARNING, STALLED, MEMORISING, COLLAPSED, TOO_EARLY)
 
 # Held-out loss is compared with its lowest so far, one of many looks, which chance has favoured.
 NOISE_OF_BEST = 3.0
-# Fewer photos have no standard error to rely on: of 8 values it is itself off by a quarter.
-LEAST_PHOTOS = 8
+# Of fewer noisy photos the standard error is itself so uncertain that changes by chance are called
+# gains one and a half to twice as often as of 64.
+LEAST_PHOTOS = 16
 # Share of the loss: held-out loss rises by some thousandths where a learning rate is high, which is
 # no memorising, and a codebook that follows fixed weights gains as much, which is no learning.
 LEAST_CHANGE = 0.005
 # Warm-up takes up to a tenth of the schedules, and as much again until the rate has done something.
 GRACE = 0.2
-# Share of the schedule over which a standstill is judged, or all of a younger run: from epoch to
-# epoch a loss that falls over the whole run wavers.
+# Share of the schedule before which no standstill is said: the rate may still be warming up. A
+# standstill is judged over as much of it at least: from epoch to epoch a loss that falls over the
+# whole run wavers.
 LEAST_WINDOW = 0.1
+# A standstill is said only where a fall is not even likely, of one standard error, and where noise
+# would show a quarter of a steady fall. Steady is over the logarithm of epochs: power laws of 5 to
+# 1,600 epochs fall by 0.3 to 0.6 of that in their last third, 1.5 to 12 % of their whole fall.
+LIKELY = 1.0
+SHOWN = 0.25
 # Looks after the first before a standstill is said.
 LEAST_LOOKS = 3
 
@@ -47,10 +55,10 @@ def verdict(history: Sequence[Mapping[str, Any]]) -> Verdict:
 
     Args:
         history: records of :func:`~mmbeitv2.evaluation.learning_record.read_learning`, in order,
-            one or more. Looks at other photos than the last one's are left out.
+            one or more. Looks at other photos than the last one's are left out, and looks whose
+            losses cannot be paired with it, photo by photo.
     """
-    last = history[-1]
-    looks = [look for look in history if look['photos'] == last['photos']]
+    looks = [*(look for look in history[:-1] if _comparable(look, history[-1])), history[-1]]
     for rule in (_collapsed, _too_few, _memorising, _stalled):
         found = rule(looks)
         if found is not None:
@@ -58,9 +66,14 @@ def verdict(history: Sequence[Mapping[str, Any]]) -> Verdict:
     return _learning(looks)
 
 
+def _comparable(look: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
+    pairs = (change(look, last, name) for name in LOSSES)
+    return look['photos'] == last['photos'] and None not in pairs
+
+
 def _of_losses(earlier: Mapping[str, Any], later: Mapping[str, Any], name: str) -> Change:
     found = change(earlier, later, name)
-    assert found is not None, 'looks at the same photos have the same losses'
+    assert found is not None, 'looks that cannot be compared are left out'
     return found
 
 
@@ -105,26 +118,34 @@ def _memorising(looks: Sequence[Mapping[str, Any]]) -> Verdict | None:
 
 
 def _stalled(looks: Sequence[Mapping[str, Any]]) -> Verdict | None:
-    last, trained = looks[-1], _trained(looks)
-    if trained < LEAST_LOOKS:
+    last, done = looks[-1], looks[-1]['iter'] / looks[-1]['max_iters']
+    if _trained(looks) < LEAST_LOOKS or done < LEAST_WINDOW:
         return None
-    if last['iter'] >= GRACE * last['max_iters']:
+    if done >= GRACE:
         for rule in (_no_better_than_constant, _worse_than_random):
             found = rule(looks)
             if found is not None:
                 return found
-    since = _window(looks)
-    if last['iter'] >= last['max_iters']:
-        # Schedules end at a rate of almost nothing, so that a standstill there is meant. A run
-        # that has not moved at all is another matter.
-        since = looks[0]
-    gain = _of_losses(since, last, 'loss_held_out')
-    if _has_fallen(gain, last if last['iter'] >= GRACE * last['max_iters'] else None):
+    if looks[0]['iter'] > LEAST_WINDOW * last['max_iters']:
+        # Other photos than at the start, whose whole fall is not known.
+        return None
+    since, fall = looks[0], _of_losses(looks[0], last, 'loss_held_out')
+    least = LEAST_CHANGE * last['measures']['loss_held_out'] if done >= GRACE else 0.0
+    # Schedules end at a rate of almost nothing, so that a standstill there is meant. A run that
+    # has not moved at all is another matter.
+    if _may_have_fallen(fall, least) and done < 1:
+        whole, recent = -fall.mean, _window(looks)
+        since, fall = recent[0], trend(recent, 'loss_held_out')
+        steady = whole * (1 - math.log1p(since['epoch']) / math.log1p(last['epoch']))
+        if NOISE * fall.error > SHOWN * steady:
+            return None
+        least = LEAST_CHANGE * whole
+    if _may_have_fallen(fall, least):
         return None
     return Verdict(
         STALLED,
         f'since epoch {since["epoch"]} the loss of held-out photos has not fallen beyond noise '
-        f'and {LEAST_CHANGE:.1%} ({gain.mean:+.4f} ± {NOISE * gain.error:.4f}, now '
+        f'({fall.mean:+.4f} ± {NOISE * fall.error:.4f}, now '
         f'{last["measures"]["loss_held_out"]:.3f}, epoch {last["epoch"]} of {last["max_epochs"]})',
         'Look at the learning rate in the log: 0 or tiny calls for --auto-scale-lr or a warm-up '
         'that ends earlier, a large one for a third of it; if the curve was flat before, for a '
@@ -132,24 +153,22 @@ def _stalled(looks: Sequence[Mapping[str, Any]]) -> Verdict | None:
     )
 
 
+def _may_have_fallen(fall: Change, least: float) -> bool:
+    return fall.below(LIKELY) and fall.mean < -least
+
+
 def _trained(looks: Sequence[Mapping[str, Any]]) -> int:
     """Looks after training has begun."""
     return len(looks) - (looks[0]['iter'] == 0)
 
 
-def _window(looks: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The look that the last third of them is compared with, a part of the schedule ago."""
+def _window(looks: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The last third of the looks, or more: a part of the schedule."""
     last = looks[-1]
     third = looks[-1 - max(2, math.ceil(_trained(looks) / 3))]
     latest = last['iter'] - LEAST_WINDOW * last['max_iters']
     before = [look for look in looks if look['iter'] <= min(third['iter'], latest)]
-    return before[-1] if before else looks[0]
-
-
-def _has_fallen(gain: Change, last: Mapping[str, Any] | None) -> bool:
-    """Whether a loss has fallen beyond noise and, where ``last`` is given, by what matters."""
-    least = 0.0 if last is None else LEAST_CHANGE * last['measures']['loss_held_out']
-    return gain.below() and gain.mean < -least
+    return looks[max(0, len(before) - 1) :]
 
 
 def _no_better_than_constant(looks: Sequence[Mapping[str, Any]]) -> Verdict | None:
@@ -162,8 +181,8 @@ def _no_better_than_constant(looks: Sequence[Mapping[str, Any]]) -> Verdict | No
         return None
     if pretraining and m['over_majority'] > NOISE * errors['over_majority']:
         return None
-    since = _window(looks)
-    pace = _of_losses(since, last, 'loss_held_out').mean / (last['iter'] - since['iter'])
+    recent = _window(looks)
+    pace = trend(recent, 'loss_held_out').mean / (last['iter'] - recent[0]['iter'])
     at_end = m['loss_held_out'] + pace * (last['max_iters'] - last['iter'])
     if at_end < m['loss_constant'] - error:
         return None
@@ -205,7 +224,7 @@ def _worse_than_random(looks: Sequence[Mapping[str, Any]]) -> Verdict | None:
 def _learning(looks: Sequence[Mapping[str, Any]]) -> Verdict:
     first, last = looks[0], looks[-1]
     gain = _of_losses(first, last, 'loss_held_out')
-    if not _has_fallen(gain, last):
+    if not gain.below() or gain.mean > -LEAST_CHANGE * last['measures']['loss_held_out']:
         return Verdict(
             TOO_EARLY,
             f'the loss of held-out photos has not fallen beyond noise since epoch '

@@ -1,25 +1,27 @@
 """Take a look: the photos of a run, shared by its processes, through the model that is trained."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
-from mmbeitv2.errors import UnreadableFileError
+from mmbeitv2.errors import InputError, UnreadableFileError
 from mmbeitv2.evaluation.looked_photos import (
     Batch,
     Photos,
     dataset_photos,
+    digest_of,
     held_out_photos,
     labelled_photos,
     plain_pipeline,
     read,
 )
-from mmbeitv2.evaluation.looks import SUMS, Look, Seen, joined
+from mmbeitv2.evaluation.looks import SUMS, Look, Seen, joined, look_for
 from mmbeitv2.evaluation.undisturbed import undisturbed
 from mmbeitv2.torch_releases import layers_as_written
 
@@ -44,8 +46,6 @@ class Viewing:
 
     def see(self, runner: Runner) -> dict[str, Seen]:
         """What all processes see of each group, in the order of the photos; all must call."""
-        if not self._batches:
-            self._read(runner)
         model = plain_model(runner)
         found: dict[str, list[Seen]] = {}
         # The precision of the run's own steps.
@@ -59,8 +59,22 @@ class Viewing:
             for name in self.groups
         }
 
-    def _read(self, runner: Runner) -> None:
-        """Read this process's share of the photos, once."""
+    def photos_of(self, seen: dict[str, Seen]) -> dict[str, Any]:
+        """How many photos of each group a look has seen, and a digest of which: ``digest``.
+
+        Photos that could be read before a run was resumed may not be readable now.
+        """
+        names = {name: group.names() for name, group in self.groups.items()}
+        found = {name: [names[name][place] for place in seen[name]['position']] for name in names}
+        digest = digest_of(name for group in found.values() for name in group)
+        return dict({name: len(group) for name, group in found.items()}, digest=digest)
+
+    def read(self, runner: Runner) -> None:
+        """Read this process's share of the photos, before any look; all must call.
+
+        Raises:
+            OSError: none of a group can be read.
+        """
         pipeline = plain_pipeline(runner)
         for name, photos in self.groups.items():
             mine = range(get_rank(), len(photos), get_world_size())
@@ -110,6 +124,31 @@ def choose_photos(
             'val_dataloader or photos of LearningHook.'
         )
     return groups
+
+
+def look_of(runner: Runner) -> tuple[str, Look]:
+    """The kind of a run, and how to look at it.
+
+    Raises:
+        ValueError: of another kind, or one that cannot be looked at.
+    """
+    found = look_for(plain_model(runner))
+    if found is None:
+        raise InputError(
+            f'LearningHook knows VQKD and BEiTV2, but the model is a '
+            f'{type(plain_model(runner)).__name__}: take it out of the hooks.'
+        )
+    if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+        raise InputError(
+            'LearningHook counts epochs, but this run counts iterations: set '
+            'train_cfg.by_epoch=True and max_epochs, or take it out of the hooks.'
+        )
+    if any(hasattr(parameter, 'full_tensor') for parameter in runner.model.parameters()):
+        raise InputError(
+            'LearningHook cannot look at weights that are spread over processes: take it out of '
+            'the hooks, or train without ShardedStrategy.'
+        )
+    return found
 
 
 def plain_model(runner: Runner) -> nn.Module:

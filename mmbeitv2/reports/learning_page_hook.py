@@ -23,6 +23,7 @@ class LearningPageHook(Hook):
 
     def __init__(self) -> None:
         self._size = 0
+        self._said = False
 
     @master_only
     def before_train(self, runner: Runner) -> None:
@@ -38,11 +39,20 @@ class LearningPageHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Write the page once more, which then refreshes no longer."""
         if Path(runner.work_dir, FILE).is_file():
-            write_learning_page(runner.work_dir, finished=True)
+            self._page(runner, finished=True)
 
     def _write(self, runner: Runner) -> None:
         records = Path(runner.work_dir, FILE)
         size = records.stat().st_size if records.is_file() else 0
         if size and size != self._size:
-            write_learning_page(runner.work_dir)
+            self._page(runner)
         self._size = size
+
+    def _page(self, runner: Runner, finished: bool = False) -> None:
+        """A page that cannot be written is said once, and ends no training."""
+        try:
+            write_learning_page(runner.work_dir, finished=finished)
+        except OSError as error:
+            if not self._said:
+                runner.logger.warning(f'no page of the looks: {error}. Training goes on')
+            self._said = True

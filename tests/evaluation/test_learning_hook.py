@@ -11,9 +11,12 @@ from learned_photos import loaders, write_photos
 from mmengine.hooks import Hook
 
 from mmbeitv2.evaluation import LearningHook
+from mmbeitv2.evaluation import verdict as rule
 from mmbeitv2.evaluation.learning_record import FILE, append_record, read_learning
 from mmbeitv2.evaluation.looked_photos import held_out_photos, labelled_photos
+from mmbeitv2.evaluation.verdict import TOO_EARLY
 from mmbeitv2.models import VQKD, BEiTV2
+from mmbeitv2.reports.learning_page import PAGE
 
 HOOK = dict(type='mmbeitv2.LearningHook', max_cost=1.0)
 OURS = dict(
@@ -97,6 +100,40 @@ class _Draws(Hook):
         self.seen.append((drawn, [module.training for module in runner.model.modules()]))
 
 
+class _Steps(Hook):
+    def __init__(self):
+        self.made = 0
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.made += 1
+
+
+class _Spoil(Hook):
+    """Weights that are no numbers, from the last step of a run of two epochs on."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == runner.max_iters - 1:
+            with torch.no_grad():
+                runner.model.backbone.cls_token.fill_(float('nan'))
+
+
+class _NoPlace(Hook):
+    """A folder where a file would be, which no process can write to, in some epochs."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, name, until):
+        self.name, self.until = name, until
+
+    def after_train_epoch(self, runner):
+        path = Path(runner.work_dir, self.name)
+        if runner.epoch == 0:
+            path.unlink()
+            path.mkdir()
+        elif runner.epoch + 1 == self.until:
+            path.rmdir()
+
+
 def everything(model):
     """Weights, and the buffers that no checkpoint has."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
@@ -170,7 +207,7 @@ class TestRecords:
         assert 0 < last['loss_constant'] < 1
         assert last['code_usage'] <= 1
         log = log_of(runner)
-        assert 'learning: too early to tell: this is the first look' in log
+        assert 'learning: too early to tell: 12 photos are too few' in log
         assert '(looks have cost ' in log
         (file,) = Path(runner.work_dir).rglob('scalars.json')
         lines = [json.loads(line) for line in file.read_text().splitlines()]
@@ -201,6 +238,13 @@ class TestRecords:
             append_record(tmp_path, dict(iter=0))
 
 
+@pytest.fixture
+def few_are_enough(monkeypatch):
+    """Verdicts of the few photos that a test can pay for."""
+    monkeypatch.setattr(rule, 'LEAST_PHOTOS', 2)
+
+
+@pytest.mark.usefixtures('few_are_enough')
 class TestResume:
     def test_looks_of_steps_made_again_are_replaced(self, train, tmp_path):
         """The uninterrupted run's records, without a second one of any step."""
@@ -227,6 +271,80 @@ class TestResume:
         for _ in range(2):
             runner = train('pretraining', HOOK)
         assert [r['epoch'] for r in read_learning(runner.work_dir)] == [0, 1]
+
+    @pytest.mark.parametrize('kind', ['pretraining', 'tokenizer'])
+    @pytest.mark.parametrize('mended', [False, True])
+    def test_photos_that_have_become_unreadable_are_other_photos(
+        self, train, tmp_path, kind, mended
+    ):
+        """One that cannot be read any more; or can, where another cannot: as many as before."""
+        photos = write_photos(tmp_path / 'photos', 12, seed=1)
+        bad, worse = sorted(photos.rglob('*.png'))[:2]
+        whole = bad.read_bytes()
+        hook = dict(HOOK, photos=str(photos))
+        hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1))
+        if mended:
+            bad.write_bytes(b'no image')
+        train(kind, hook, epochs=2, default_hooks=hooks)
+        bad.write_bytes(whole)
+        worse.write_bytes(b'no image')
+        again = dict(resume=True, load_from=str(tmp_path / 'work/epoch_2.pth'))
+        runner = train(kind, hook, epochs=3, default_hooks=hooks, **again)
+        records = read_learning(runner.work_dir)
+        assert [r['photos']['held_out'] for r in records] == [11 if mended else 12] * 3 + [11]
+        assert len({r['photos']['digest'] for r in records}) == 2
+        assert records[-1]['verdict']['word'] == TOO_EARLY
+        assert 'codes_changed' not in records[-1]['measures']
+
+    def test_photos_that_have_all_become_unreadable_end_it_before_a_step(self, train, tmp_path):
+        photos = write_photos(tmp_path / 'photos', 2)
+        hook = dict(HOOK, photos=str(photos))
+        hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1))
+        train('pretraining', hook, default_hooks=hooks)
+        for path in photos.rglob('*.png'):
+            path.write_bytes(b'no image')
+        steps = _Steps()
+        again = dict(resume=True, load_from=str(tmp_path / 'work/epoch_1.pth'))
+        with pytest.raises(OSError, match='none of the 2 held-out photos'):
+            train('pretraining', hook, steps, epochs=2, default_hooks=hooks, **again)
+        assert steps.made == 0
+
+
+class TestNoLook:
+    """The hook ends no training for its own sake."""
+
+    def test_of_what_is_not_finite(self, train, log_of):
+        """As after a step that has spoiled the weights, which other hooks name."""
+        runner = train('pretraining', HOOK, _Spoil(), epochs=2)
+        assert [r['epoch'] for r in read_learning(runner.work_dir)] == [0, 1]
+        assert 'learning: no look at epoch 2: cls of held-out photos is' in log_of(runner)
+
+    def test_nor_probes_of_one_labelled_photo_that_can_be_read(self, train, tmp_path):
+        labels = write_photos(tmp_path / 'labels', 4)
+        for path in sorted(labels.rglob('*.png'))[1:]:
+            path.write_bytes(path.read_bytes()[:60])
+        runner = train('pretraining', dict(HOOK, labels=str(labels)))
+        last = read_learning(runner.work_dir)[-1]
+        assert last['photos']['labelled'] == 1
+        assert 'knn_mean' not in last['measures']
+
+
+class TestNoPlace:
+    """Looks and their page are said to be lost, once, and training goes on."""
+
+    def test_looks_are_written_once_they_can_be(self, train, log_of):
+        hook = _NoPlace(FILE, until=3)
+        runner = train('pretraining', HOOK, hook, epochs=4)
+        assert [r['epoch'] for r in read_learning(runner.work_dir)] == [0, 1, 2, 3, 4]
+        log = log_of(runner)
+        assert log.count('learning: cannot write a look to ') == 1
+        assert 'Training goes on; looks are written once they can be' in log
+
+    def test_nor_the_page(self, train, log_of):
+        page = dict(type='mmbeitv2.LearningPageHook')
+        runner = train('pretraining', HOOK, _NoPlace(PAGE, until=9), page, epochs=3)
+        assert len(read_learning(runner.work_dir)) == 4
+        assert log_of(runner).count('no page of the looks: ') == 1
 
 
 class TestInterval:

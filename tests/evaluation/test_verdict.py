@@ -44,9 +44,10 @@ def history(
     epochs=EPOCHS,
     start='random',
     probes=None,
+    every=1,
     **measures,
 ):
-    """Looks before and after each epoch, whose mean losses are those given.
+    """Looks before and after each epoch, or ``every`` n, whose mean losses are those given.
 
     A photo is easy or hard by 0.5, and every look adds ``noise`` of its own to it.
     """
@@ -70,8 +71,8 @@ def history(
         records.append(
             dict(
                 kind=kind,
-                iter=10 * epoch,
-                epoch=epoch,
+                iter=10 * epoch * every,
+                epoch=epoch * every,
                 max_iters=10 * epochs,
                 max_epochs=epochs,
                 start=start,
@@ -89,6 +90,52 @@ def history(
 
 def falling(steps, start=4.8, by=0.1):
     return [start - by * step for step in range(steps)]
+
+
+def words(losses, epochs, every, **options):
+    """Verdicts at twenty looks, by the share of the schedule."""
+    records = history(losses, epochs=epochs, every=every, **options)
+    ends = np.linspace(2, len(records), 20).round().astype(int)
+    return {records[end - 1]['epoch'] / epochs: verdict(records[:end]).word for end in ends}
+
+
+def power_law(epochs, every, until=1.0, end_of_warmup=0.05):
+    """4.8 at the start, through the warm-up towards 3.3; flat from a part of the schedule on."""
+    times = np.minimum(np.arange(0, epochs + 1, every), until * epochs)
+    warm = max(1.0, end_of_warmup * epochs)
+    rates = np.where(times < warm, times**2 / (2 * warm), times - warm / 2)
+    return (3.3 + 1.5 * (1 + rates) ** -0.3).tolist()
+
+
+LENGTHS = [(20, 1), (100, 1), (300, 1), (300, 10), (1600, 8), (1600, 100)]
+
+
+@pytest.mark.parametrize(('epochs', 'every'), LENGTHS)
+class TestRunsOfAnyLength:
+    @pytest.mark.parametrize('noise', [0.02, 0.1])
+    def test_a_loss_that_falls_to_the_end_is_never_stalled(self, epochs, every, noise):
+        found = words(power_law(epochs, every), epochs, every, noise=noise)
+        assert STALLED not in found.values()
+        assert {word for at, word in found.items() if at >= 0.2} == {LEARNING}
+
+    def test_one_that_has_never_fallen_is_stalled_after_the_warmup(self, epochs, every):
+        flat = [4.8] * len(range(0, epochs + 1, every))
+        found = words(flat, epochs, every)
+        assert {word for at, word in found.items() if at < 0.1} <= {TOO_EARLY}
+        assert STALLED in {word for at, word in found.items() if at < 0.2}
+        assert all(word == STALLED for at, word in found.items() if at >= 0.2)
+
+    def test_one_that_falls_no_more_is_stalled_half_as_much_later(self, epochs, every):
+        found = words(power_law(epochs, every, until=0.5), epochs, every)
+        assert STALLED not in {word for at, word in found.items() if at < 0.5}
+        assert STALLED in {word for at, word in found.items() if 0.5 < at < 0.85}
+
+
+def test_few_noisy_looks_do_not_tell_a_standstill_from_a_slow_fall():
+    """Nothing is said of what cannot be seen, before photos or looks are enough."""
+    losses = power_law(20, 1, until=0.5)
+    assert STALLED not in words(losses, 20, 1, noise=0.2, photos=16).values()
+    assert STALLED in words(losses, 20, 1, noise=0.02, photos=16).values()
 
 
 @pytest.mark.parametrize('kind', ['pretraining', 'tokenizer'])
@@ -226,13 +273,14 @@ class TestProbes:
 
 
 class TestNoise:
-    def test_few_photos_give_no_verdict(self):
-        assert verdict(history(falling(8), photos=4)).word == TOO_EARLY
+    @pytest.mark.parametrize(('photos', 'word'), [(15, TOO_EARLY), (16, LEARNING)])
+    def test_few_photos_give_no_verdict(self, photos, word):
+        assert verdict(history(falling(8), photos=photos)).word == word
 
-    @pytest.mark.parametrize('photos', [10, 200])
+    @pytest.mark.parametrize('photos', [20, 200])
     def test_a_small_gain_counts_once_there_are_photos_enough(self, photos):
-        found = verdict(history(falling(9, by=0.02), noise=0.15, photos=photos))
-        assert found.word == (LEARNING if photos == 200 else STALLED)
+        found = verdict(history(falling(9, by=0.012), noise=0.4, photos=photos))
+        assert found.word == (LEARNING if photos == 200 else TOO_EARLY)
 
     def test_chance_is_rarely_called_memorising(self):
         flat = [0.5] * 12
@@ -247,3 +295,24 @@ class TestNoise:
         for record in records[:-1]:
             record['photos'] = dict(record['photos'], digest='others')
         assert verdict(records).word == TOO_EARLY
+
+    def test_looks_that_cannot_be_paired_are_left_out(self):
+        """Of files of any age: other lengths, none at all, and what was no number."""
+        records = history(falling(8))
+        records[1]['by_photo']['loss_held_out'].pop()
+        records[2]['by_photo']['loss_training'].pop()
+        records[3]['by_photo']['loss_held_out'][5] = None
+        del records[4]['by_photo']['loss_training']
+        del records[4]['measures']['loss_training']
+        whole = [records[0], *records[5:]]
+        assert verdict(records) == verdict(whole)
+        assert verdict(records[:2]).word == TOO_EARLY
+
+    @pytest.mark.parametrize('flat', [False, True])
+    def test_photos_first_seen_late_tell_no_standstill(self, flat):
+        """What they would have fallen by from the start is not known."""
+        records = history(power_law(300, 1, until=0.5 if flat else 1), epochs=300)
+        for record in records[:250]:
+            record['photos'] = dict(record['photos'], digest='others')
+        found = {verdict(records[:n]).word for n in range(251, 300)}
+        assert found <= {TOO_EARLY, LEARNING}
