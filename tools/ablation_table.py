@@ -81,10 +81,12 @@ def origin(record: Record) -> str:
     if not runs:
         return 'No run has been made yet.'
     dates = sorted(run.date for run in runs)
+    # A single day once.
+    days = ' to '.join(dict.fromkeys([dates[0], dates[-1]]))
     commits = dict.fromkeys(c[:10] for run in runs for c in run.commits)
     known = [run.minutes for run in runs if run.minutes is not None]
     text = (
-        f'{len(runs)} runs, {dates[0]} to {dates[-1]}, on {_all(run.machine for run in runs)}, '
+        f'{len(runs)} runs, {days}, on {_all(run.machine for run in runs)}, '
         f'{_all(run.precision for run in runs)}, torch {_all(run.torch for run in runs)}, commits '
         f'{", ".join(commits) or "unknown"}; {sum(known) / 60:.1f} hours'
     )

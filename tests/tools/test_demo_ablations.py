@@ -358,6 +358,10 @@ class TestTable:
             'aaaaaaaaaa; 0.2 hours.'
         )
 
+    def test_a_single_day_is_named_once(self, tables, record_of):
+        text = tables.origin(record_of('layer-2', [0.3], [0.3]))
+        assert text.startswith('2 runs, 2026-12-01, on a CPU')
+
     def test_table_is_written_into_a_page(self, tool, records, tables, record_of, tmp_path):
         page, path = tmp_path / 'page.md', tmp_path / 'record.json'
         page.write_text(f'before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n')

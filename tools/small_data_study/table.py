@@ -49,10 +49,12 @@ def tables(results: Sequence[Result]) -> str:
 def origin(results: Sequence[Result]) -> str:
     """A sentence on the runs: how many, when, where, with what."""
     dates = sorted(result.date for result in results)
+    # A single day once.
+    days = ' to '.join(dict.fromkeys([dates[0], dates[-1]]))
     commits = dict.fromkeys(result.commit[:10] for result in results)
     changed = sorted({name for result in results for name in result.changed})
     text = (
-        f'{len(results)} cells, {dates[0]} to {dates[-1]}, on '
+        f'{len(results)} cells, {days}, on '
         f'{_all(r.machine for r in results)}, {_all(r.precision for r in results)}, torch '
         f'{_all(r.torch for r in results)}, commits {", ".join(commits)}; '
         f'{sum(r.cpu_seconds for r in results) / 3600:.1f} hours of one core'
