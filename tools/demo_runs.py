@@ -17,8 +17,12 @@ from mmbeitv2.launch import jobs as runs
 from mmbeitv2.launch.jobs import Job
 
 ROOT = Path(__file__).resolve().parents[1]
-# Where matrices are multiplied in bfloat16, training takes about half the time.
-MIXED_PRECISION = choose_precision().dtype != torch.float32
+AUTO = 'auto'
+
+
+def is_mixed(precision: str = AUTO) -> bool:
+    """Whether matrices are multiplied in 16 bits, where training takes about half the time."""
+    return choose_precision(precision).dtype != torch.float32
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class DemoJob(Job):
 
     config: str
     options: tuple[str, ...]
+    precision: str = AUTO
 
     def command(self) -> list[str]:
         """The command line, which a user could type as well."""
@@ -35,6 +40,8 @@ class DemoJob(Job):
         else:
             start = [sys.executable, 'tools/train.py', self.config]
         options = ['--work-dir', str(self.work_dir), '--test']
+        if self.precision != AUTO:
+            options += ['--precision', self.precision]
         return [*start, *options, '--cfg-options', *self.options]
 
 

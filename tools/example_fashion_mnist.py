@@ -14,8 +14,8 @@ from pathlib import Path
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
 from demo_runs import (
-    MIXED_PRECISION,
     ROOT,
+    is_mixed,
     last_checkpoint,
     run_together,
     training_job,
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_work_dir(args.work_dir)
     start = time.time()
     print(f'Fashion-MNIST: {LICENCE}, {ORIGIN}')
-    if not MIXED_PRECISION:
+    if not is_mixed():
         print('This CPU has no bfloat16 instructions: tokenizer and ViT train half as long.')
     for number, (stage, text) in enumerate(STAGES.items(), 1):
         print(f'\n[{number}/{len(STAGES)}] {stage}: {text}', flush=True)
@@ -81,7 +81,7 @@ def job_of(stage: str, work_dir: Path) -> Job:
     Raises:
         MissingFileError: an earlier stage has left no checkpoint.
     """
-    length = 1.0 if MIXED_PRECISION else 0.5
+    length = 1.0 if is_mixed() else 0.5
     data = f'data_root={work_dir / "photos"}/'
     seed = work_dir / 'seed0'
     if stage == 'tokenizer':

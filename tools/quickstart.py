@@ -19,10 +19,10 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
 from demo_labels import EPOCHS, few_label_jobs
 from demo_runs import (
-    MIXED_PRECISION,
     ROOT,
     DemoJob,
     evaluation_job,
+    is_mixed,
     last_checkpoint,
     run_together,
     steps_of,
@@ -50,9 +50,10 @@ def main() -> None:
     """Run the stages that the command line names."""
     args = parse_args()
     os.chdir(ROOT)
-    times = StageTimes(args.work_dir, MIXED_PRECISION)
-    if not (args.long or MIXED_PRECISION):
-        print(f'This CPU has no bfloat16 instructions: {", ".join(HALVED)} train half as long.')
+    mixed = is_mixed(args.precision)
+    times = StageTimes(args.work_dir, mixed)
+    if not (args.long or mixed):
+        print(f'Matrices are multiplied in float32: {", ".join(HALVED)} train half as long.')
     steps = together(args.stages)
     for number, stages in enumerate(steps, 1):
         jobs = [job for stage in stages for job in jobs_of(stage, args)]
@@ -108,22 +109,28 @@ def run_stages(stages: Sequence[str], jobs: Sequence[DemoJob], args: argparse.Na
         for command in frozen_commands(args):
             run_tool(*command)
     elif stages == ['report']:
-        run_tool('tools/quickstart_report.py', '--work-dir', str(args.work_dir))
+        place = ['--work-dir', str(args.work_dir), '--precision', args.precision]
+        run_tool('tools/quickstart_report.py', *place)
     run_together(jobs)
     if 'labels' in stages:
         for command in label_probe_commands(args):
             run_tool(*command)
 
 
-def length_of_runs(stage: str, long: bool) -> float:
+def length_of_runs(stage: str, args: argparse.Namespace) -> float:
     """Share of its config's training that a stage does, so that a default run takes the same time.
 
     Without bfloat16 a step takes about twice the time.
     """
-    return 0.5 if stage in HALVED and not (long or MIXED_PRECISION) else 1.0
+    return 0.5 if stage in HALVED and not (args.long or is_mixed(args.precision)) else 1.0
 
 
-def jobs_of(stage: str, args: argparse.Namespace) -> Iterator[DemoJob]:
+def jobs_of(stage: str, args: argparse.Namespace) -> list[DemoJob]:
+    """Runs of a stage, in the precision of the command line."""
+    return [replace(job, precision=args.precision) for job in _jobs_of(stage, args)]
+
+
+def _jobs_of(stage: str, args: argparse.Namespace) -> Iterator[DemoJob]:
     """Runs of a stage; beside pretraining, those of later stages that need no pretrained weights.
 
     All but the tokenizer's leave what was right on each photo, which the report's intervals need.
@@ -146,7 +153,7 @@ def jobs_of(stage: str, args: argparse.Namespace) -> Iterator[DemoJob]:
 def tokenizer_job(args: argparse.Namespace) -> DemoJob:
     """The training of the tokenizer, which all seeds share."""
     config = f'configs/demo/vqkd_demo{"_long" * args.long}.py'
-    length = length_of_runs('tokenizer', args.long)
+    length = length_of_runs('tokenizer', args)
     return training_job(config, args.work_dir / 'vqkd', 0, length=length, processes=2)
 
 
@@ -154,7 +161,7 @@ def pretraining_job(folder: Path, seed: int, args: argparse.Namespace) -> DemoJo
     """The pretraining of a seed."""
     tokenizer = f'tokenizer_checkpoint={last_checkpoint(args.work_dir / "vqkd")}'
     config = f'configs/demo/beitv2_demo{"_long" * args.long}.py'
-    length = length_of_runs('pretrain', args.long)
+    length = length_of_runs('pretrain', args)
     return training_job(config, folder / 'pretrain', seed, tokenizer, length=length)
 
 
@@ -174,7 +181,7 @@ def evaluation_jobs(
         yield from map(with_outcomes, few_label_jobs(folder, seed, starts))
         return
     config = {'probe': 'linear_probe', 'finetune': 'finetune', 'segment': 'upernet'}[stage]
-    length = length_of_runs(stage, args.long)
+    length = length_of_runs(stage, args)
     for name, start in starts.items():
         place = folder / f'{stage}_{name}'
         yield with_outcomes(evaluation_job(config, place, seed, start, length=length))

@@ -17,6 +17,9 @@ STAGES = {
     'segment': 'train UperNet, pretrained against random initialisation',
     'report': 'draw the report',
 }
+AUTO = 'auto'
+# Those of tools/train.py, which needs torch to say so.
+PRECISIONS = (AUTO, 'bfloat16', 'float16', 'float32')
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,14 +38,21 @@ def parse_args() -> argparse.Namespace:
         '--long', action='store_true', help='longer training and 3 seeds: about an hour'
     )
     parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        default=AUTO,
+        help='of training; default: what the machine multiplies fastest',
+    )
+    parser.add_argument(
         '--work-dir',
         type=Path,
-        help='default: work_dirs/quickstart, or work_dirs/quickstart_long with --long',
+        help='default: work_dirs/quickstart, with _long and _PRECISION behind it if given',
     )
     args = parser.parse_args()
     unknown = [stage for stage in args.stages if stage not in STAGES]
     if unknown:
         parser.error(f'unknown stage {unknown[0]!r}, allowed: {", ".join(STAGES)}')
     args.stages = args.stages or list(STAGES)
-    args.work_dir = args.work_dir or Path('work_dirs/quickstart' + '_long' * args.long)
+    name = 'quickstart' + '_long' * args.long + f'_{args.precision}' * (args.precision != AUTO)
+    args.work_dir = args.work_dir or Path('work_dirs') / name
     return args

@@ -31,7 +31,9 @@ from quickstart_codes import (
 
 from mmbeitv2.apis import load_pretrained, load_tokenizer
 from mmbeitv2.checkpoints.host_reading import refuse_code_in_checkpoints
+from mmbeitv2.engine import choose_precision
 from mmbeitv2.errors import MissingFileError
+from mmbeitv2.launch.processor import processor_name
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.reports import few_shot, labels
 from mmbeitv2.reports.html import Section, render_report
@@ -58,6 +60,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'))
     parser.add_argument('--data-root', type=Path, default=Path('data/demo'))
+    parser.add_argument('--precision', default='auto', help='that the stages were trained with')
     return parser.parse_args(argv)
 
 
@@ -230,7 +233,7 @@ def facts(work_dir: Path) -> dict[str, str]:
     }
     return {
         'date': datetime.datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z'),
-        'machine': f'{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, '
+        'machine': f'{platform.system()}, {processor_name()}, {os.cpu_count()} CPU cores, '
         + (torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'),
         'versions': ', '.join(f'{name} {version}' for name, version in versions.items()),
         'seeds': ', '.join(s.name[4:] for s in seed_folders(work_dir)) or 'none yet',
@@ -261,7 +264,8 @@ def main(argv: list[str] | None = None) -> None:
         draw_segmentation(work_dir, data_root),
         *draw_curves(work_dir, measurements),
     ]
-    made = facts(work_dir)
+    precision = str(choose_precision(args.precision).dtype).removeprefix('torch.')
+    made = {**facts(work_dir), 'precision': precision}
     results = dict(made_with=made, figures=[m.as_json() for m in measurements])
     (work_dir / 'results.json').write_text(json.dumps(results, indent=2, ensure_ascii=False) + '\n')
     page = render_report(

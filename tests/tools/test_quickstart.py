@@ -11,6 +11,7 @@ import pytest
 from mmengine.config import DictAction
 
 import mmbeitv2
+from mmbeitv2.engine.precision import PRECISIONS
 from mmbeitv2.launch.config import load_config
 
 ROOT = Path(mmbeitv2.__file__).resolve().parents[1]
@@ -43,7 +44,7 @@ def trained(tmp_path):
         stage = tmp_path / folder
         stage.mkdir(parents=True)
         (stage / 'last_checkpoint').write_text(str(stage / 'epoch_1.pth'))
-    return Namespace(work_dir=tmp_path, long=False, stages=[])
+    return Namespace(work_dir=tmp_path, long=False, stages=[], precision='auto')
 
 
 def all_jobs(quickstart, args):
@@ -52,12 +53,9 @@ def all_jobs(quickstart, args):
 
 
 @pytest.mark.parametrize('long', [False, True])
-@pytest.mark.parametrize('mixed_precision', [False, True])
-def test_every_job_trains_as_long_as_it_says(
-    quickstart, trained, long, mixed_precision, monkeypatch
-):
-    monkeypatch.setattr(quickstart, 'MIXED_PRECISION', mixed_precision)
-    trained.long = long
+@pytest.mark.parametrize('precision', ['bfloat16', 'float32'])
+def test_every_job_trains_as_long_as_it_says(quickstart, trained, long, precision):
+    trained.long, trained.precision = long, precision
     for job in all_jobs(quickstart, trained):
         cfg = load_config(ROOT / job.config)
         full = dict(cfg.train_cfg)
@@ -66,11 +64,35 @@ def test_every_job_trains_as_long_as_it_says(
         last = schedules[-1] if isinstance(schedules, list) else schedules
         unit = 'max_iters' if 'max_iters' in full else 'max_epochs'
         # Half of the training where a step takes twice the time; the schedule ends with it.
-        halved = not (long or mixed_precision or 'upernet' in job.config)
+        halved = not (long or precision == 'bfloat16' or 'upernet' in job.config)
         share = 0.5 if halved else 1.0
         assert cfg.train_cfg[unit] == last.end == round(full[unit] * share)
         assert job.epochs == cfg.train_cfg.get('max_epochs')
         assert (job.epochs is None) == ('max_iters' in cfg.train_cfg)
+
+
+def test_every_job_trains_in_the_precision_that_was_asked_for(quickstart, trained):
+    assert not any('--precision' in job.command() for job in all_jobs(quickstart, trained))
+    trained.precision = 'float32'
+    for job in all_jobs(quickstart, trained):
+        command = job.command()
+        assert command[command.index('--precision') + 1] == 'float32'
+        assert command.index('--precision') < command.index('--cfg-options')
+
+
+def test_a_precision_has_a_folder_of_its_own(quickstart, monkeypatch):
+    options = sys.modules['quickstart_options']
+    for given, folder in (
+        ([], 'quickstart'),
+        (['--precision', 'float32'], 'quickstart_float32'),
+        (['--long', '--precision', 'bfloat16'], 'quickstart_long_bfloat16'),
+    ):
+        monkeypatch.setattr(sys, 'argv', ['quickstart.py', *given])
+        assert options.parse_args().work_dir == Path('work_dirs') / folder
+
+
+def test_precisions_are_those_of_training(quickstart):
+    assert sys.modules['quickstart_options'].PRECISIONS == PRECISIONS
 
 
 def options_of(job):

@@ -94,9 +94,9 @@ def all_rows(device: str) -> list[Row]:
     # The package too, which need not be installed.
     sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
-    from demo_runs import MIXED_PRECISION
+    from demo_runs import is_mixed
 
-    return cpu_rows(MIXED_PRECISION)
+    return cpu_rows(is_mixed())
 
 
 def refuse(message: str) -> None:
