@@ -23,23 +23,27 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision.transforms.v2.functional as tv
-from few_shot import BATCH, PRETRAINED, RANDOM, TEACHER, networks, teacher_of
-from mmengine.config import Config
+from frozen_networks import (
+    PRETRAINED,
+    RANDOM,
+    TEACHER,
+    Networks,
+    add_network_arguments,
+    grid_of,
+    networks,
+    photos_of,
+    tokens_of,
+)
 from mmengine.logging import MMLogger
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
-from mmbeitv2.apis import extract_features, for_model, for_tokenizer, read_photos
 from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
 from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.evaluation.bootstrap import Outcomes, paired_interval, score
 from mmbeitv2.evaluation.dense_probe import class_shares, fit_dense_probe
 from mmbeitv2.evaluation.outcomes import IGNORED, class_areas
-from mmbeitv2.launch.photo_arguments import NOTED, add_value_range
 from mmbeitv2.launch.user_errors import one_line_errors
-from mmbeitv2.models import BEiTV2
-from mmbeitv2.models.teachers.view import build_teacher
 
 COLOURS = 'colours of the patch, 4 × 4'
 COLOUR_GRID = 4
@@ -76,12 +80,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--max-photos', type=int, default=1000, help='of a folder, drawn (default: 1000)'
     )
-    parser.add_argument(
-        '--config', help='of pretraining: how its random weights are drawn (else as the paper’s)'
-    )
-    parser.add_argument('--teacher', metavar='CONFIG', help='of VQ-KD, whose teacher is compared')
     parser.add_argument('--json', type=Path, help='write what is right on each photo here too')
-    add_value_range(parser, NOTED)
+    add_network_arguments(parser)
     args = parser.parse_args(argv)
     if args.max_photos < 2:
         parser.error(f'--max-photos is {args.max_photos}, allowed: 2 or more')
@@ -135,41 +135,31 @@ def read_labels(path: Path, size: int, reduce_zero_label: bool) -> Tensor:
     return labels
 
 
-@torch.no_grad()
 def read_scenes(
-    found: Sequence[tuple[Path, Path]],
-    models: Mapping[str, BEiTV2],
-    teacher: Config | None,
-    args: argparse.Namespace,
+    found: Sequence[tuple[Path, Path]], compared: Networks, reduce_zero_label: bool
 ) -> Scenes:
     """Labels and features of all photos."""
-    size = models[PRETRAINED].backbone.img_size[0]
+    size = compared.models[PRETRAINED].backbone.img_size[0]
     paths = [photo for photo, _ in found]
-    labels = torch.stack([read_labels(p, size, args.reduce_zero_label) for _, p in found])
-    network = None
-    if teacher is not None:
-        network = build_teacher(teacher.model.teacher, teacher.model.encoder.get('in_chans', 3))
+    labels = torch.stack([read_labels(path, size, reduce_zero_label) for _, path in found])
     parts: dict[str, list[Tensor]] = {}
-    for start in tqdm(range(0, len(paths), BATCH), desc='features', unit='batch', leave=False):
-        pixels = read_photos(paths[start : start + BATCH], size, args.value_range)
-        for name, tokens in patch_features(pixels, models, network):
+    for pixels in photos_of(compared, paths):
+        for name, tokens in patch_features(compared, pixels):
             parts.setdefault(name, []).append(tokens)
     return Scenes(paths, labels, {name: torch.cat(values) for name, values in parts.items()})
 
 
-def patch_features(
-    pixels: Tensor, models: Mapping[str, BEiTV2], teacher: torch.nn.Module | None
-) -> Iterator[tuple[str, Tensor]]:
+def patch_features(compared: Networks, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Name and features of the patches, float ``(B, C, h, w)``."""
-    patch = models[PRETRAINED].backbone.patch_size
-    grid = pixels.shape[-2] // patch, pixels.shape[-1] // patch
-    for name, model in models.items():
-        tokens = extract_features(model, for_model(model, pixels))['patch_tokens']
-        yield name, tokens.mT.unflatten(2, grid)
+    grid = grid_of(compared, pixels)
     fine = [COLOUR_GRID * side for side in grid]
-    yield COLOURS, F.pixel_unshuffle(F.adaptive_avg_pool2d(pixels.float(), fine), COLOUR_GRID)
-    if teacher is not None:
-        yield TEACHER, teacher(for_tokenizer(pixels), grid).mT.unflatten(2, grid)
+    colours = F.pixel_unshuffle(F.adaptive_avg_pool2d(pixels.float(), fine), COLOUR_GRID)
+    for name, tokens in tokens_of(compared, pixels):
+        if name == TEACHER:
+            yield COLOURS, colours
+        yield name, tokens.patches.mT.unflatten(2, grid)
+    if compared.teacher is None:
+        yield COLOURS, colours
 
 
 def answers(asked: Scenes, training: Scenes | None) -> dict[str, Outcomes]:
@@ -247,8 +237,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with one_line_errors():
         places = [(args.photos, args.annotations), *([args.train] if args.train else [])]
         found = [pairs(*place, args.max_photos) for place in places]
-        models, teacher = networks(args), teacher_of(args)
-        scenes = [read_scenes(several, models, teacher, args) for several in found]
+        compared = networks(args)
+        scenes = [read_scenes(several, compared, args.reduce_zero_label) for several in found]
         asked, training = scenes[0], scenes[1] if args.train else None
         outcomes = answers(asked, training)
         labelled = f'labels of {args.train[0]}' if args.train else 'labels of the other half'

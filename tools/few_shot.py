@@ -27,34 +27,18 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
 import torch
 import torch.nn.functional as F
+from frozen_networks import Networks, add_network_arguments, networks, photos_of, tokens_of
 from labelled_photos import find_photos, some_of_each
-from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch import Tensor
-from tqdm import tqdm
 
-from mmbeitv2.apis import (
-    extract_features,
-    for_model,
-    for_tokenizer,
-    load_pretrained,
-    read_photos,
-)
 from mmbeitv2.errors import InputError
 from mmbeitv2.evaluation.few_shot import Accuracy, draw_episodes, few_shot_accuracy
 from mmbeitv2.evaluation.labelled import ProbeAccuracy, draws_of, probe_accuracy
-from mmbeitv2.exchange.run_notes import noted_value_range
-from mmbeitv2.launch.config import load_config
-from mmbeitv2.launch.photo_arguments import NOTED, add_value_range
 from mmbeitv2.launch.user_errors import one_line_errors
-from mmbeitv2.models import BEiTV2
-from mmbeitv2.models.teachers.view import build_teacher
-from mmbeitv2.registry import MODELS
 
-BATCH = 64
 COLOUR_GRID = 4
-PRETRAINED, RANDOM = 'pretrained', 'random weights'
-COLOURS, TEACHER = 'mean colours, 4 × 4', 'teacher'
+COLOURS = 'mean colours, 4 × 4'
 OTHER_PHOTOS, OTHER_THINGS = 'other photos', 'photos of other things'
 
 Accuracies = dict[str, dict[int | str, Accuracy | ProbeAccuracy]]
@@ -94,62 +78,31 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--train-photos', type=int, metavar='N', help='use so many of them (default: all)'
     )
-    parser.add_argument(
-        '--config', help='of pretraining: how its random weights are drawn (else as the paper’s)'
-    )
-    parser.add_argument('--teacher', metavar='CONFIG', help='of VQ-KD, whose teacher is compared')
     parser.add_argument('--json', type=Path, help='write the accuracies of every draw here too')
-    add_value_range(parser, NOTED)
+    add_network_arguments(parser)
     return parser.parse_args(argv)
 
 
-def networks(args: argparse.Namespace) -> dict[str, BEiTV2]:
-    """The pretrained model, and the same with random weights."""
-    pretrained = load_pretrained(args.checkpoint)
-    torch.manual_seed(0)
-    if args.config is None:
-        random = load_pretrained(args.checkpoint)
-    else:
-        model = load_config(args.config).model
-        random = MODELS.build({**model, 'target_generator': None})
-        # The same photos for both.
-        random.data_preprocessor = pretrained.data_preprocessor
-    random.init_weights()
-    return {PRETRAINED: pretrained.eval(), RANDOM: random.eval()}
-
-
-@torch.no_grad()
-def features_of(
-    paths: Sequence[Path],
-    models: Mapping[str, BEiTV2],
-    teacher: Config | None,
-    value_range: Sequence[float] | None = None,
-) -> dict[str, Tensor]:
+def features_of(paths: Sequence[Path], found: Networks) -> dict[str, Tensor]:
     """Features of all photos by name, ``(N, C)`` each."""
-    found: dict[str, list[Tensor]] = {}
-    size = models[PRETRAINED].backbone.img_size[0]
-    network = None
-    if teacher is not None:
-        network = build_teacher(teacher.model.teacher, teacher.model.encoder.get('in_chans', 3))
-    for start in tqdm(range(0, len(paths), BATCH), desc='features', unit='batch', leave=False):
-        pixels = read_photos(paths[start : start + BATCH], size, value_range)
-        for name, value in _features(pixels, models, network):
-            found.setdefault(name, []).append(value)
-    return {name: torch.cat(values) for name, values in found.items()}
+    parts: dict[str, list[Tensor]] = {}
+    for pixels in photos_of(found, paths):
+        for name, value in _features(found, pixels):
+            parts.setdefault(name, []).append(value)
+    return {name: torch.cat(values) for name, values in parts.items()}
 
 
-def _features(
-    pixels: Tensor, models: Mapping[str, BEiTV2], teacher: torch.nn.Module | None
-) -> Iterator[tuple[str, Tensor]]:
-    for name, model in models.items():
-        features = extract_features(model, for_model(model, pixels))
-        yield f'{name}, [CLS]', features['cls_token']
-        yield f'{name}, mean of patches', features['patch_tokens'].mean(1)
+def _features(found: Networks, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
+    teacher = []
+    for name, tokens in tokens_of(found, pixels):
+        mean = tokens.patches.mean(1)
+        if tokens.cls is None:
+            teacher = [(name, mean)]
+            continue
+        yield f'{name}, [CLS]', tokens.cls
+        yield f'{name}, mean of patches', mean
     yield COLOURS, F.adaptive_avg_pool2d(pixels.float(), COLOUR_GRID).flatten(1)
-    if teacher is not None:
-        patch = models[PRETRAINED].backbone.patch_size
-        grid = tuple(side // patch for side in pixels.shape[-2:])
-        yield TEACHER, teacher(for_tokenizer(pixels), grid).mean(1)
+    yield from teacher
 
 
 def evaluate(
@@ -184,7 +137,7 @@ def ask(args: argparse.Namespace) -> dict[str, Answer]:
         raise InputError('more folders than one, and --train-photos, need --train FOLDER.')
     folder = args.folders[0]
     photos = find_photos(folder, args.groups)
-    features = features_of(photos.paths, networks(args), teacher_of(args), value_range_of(args))
+    features = features_of(photos.paths, networks(args))
     results = {OTHER_PHOTOS: evaluate(features, photos.classes, args.shots, args.draws)}
     print(table(f'{folder}, {OTHER_PHOTOS}', results[OTHER_PHOTOS]))
     if photos.groups is None:
@@ -226,7 +179,7 @@ def ask_others(args: argparse.Namespace) -> dict[str, Answer]:
     labels = [[names.index(name) for name in photos.classes] for photos in sets]
     drawn = draws_of(labels[0], args.shots, args.draws, training.groups)
     paths = [path for photos in sets for path in photos.paths]
-    features = features_of(paths, networks(args), teacher_of(args), value_range_of(args))
+    features = features_of(paths, networks(args))
     features = {k: v.split([len(s.paths) for s in sets]) for k, v in features.items()}
     results = {}
     for number, folder in enumerate(args.folders, 1):
@@ -241,16 +194,6 @@ def ask_others(args: argparse.Namespace) -> dict[str, Answer]:
         results[folder.name] = answer
         print(table(f'{folder}, labels of {args.train}', answer))
     return results
-
-
-def teacher_of(args: argparse.Namespace) -> Config | None:
-    """The config whose teacher is compared, if any."""
-    return None if args.teacher is None else load_config(args.teacher)
-
-
-def value_range_of(args: argparse.Namespace) -> Sequence[float] | None:
-    """The range given, else the one that the checkpoint's run noted."""
-    return args.value_range or noted_value_range(args.checkpoint)
 
 
 def table(title: str, answer: Answer) -> str:

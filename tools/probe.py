@@ -23,6 +23,7 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 import few_shot
 import torch
 import torch.nn.functional as F
+from frozen_networks import BATCH
 from labelled_photos import find_photos
 from torch import Tensor
 
@@ -67,8 +68,8 @@ def mean_colours(args: argparse.Namespace, found: Embeddings) -> Tensor:
     paths = [args.folder / name for name in found.paths]
     size, value_range = found.meta['size'], found.meta.get('value_range')
     parts = []
-    for start in range(0, len(paths), few_shot.BATCH):
-        pixels = read_photos(paths[start : start + few_shot.BATCH], size, value_range)
+    for start in range(0, len(paths), BATCH):
+        pixels = read_photos(paths[start : start + BATCH], size, value_range)
         parts.append(F.adaptive_avg_pool2d(pixels.float(), few_shot.COLOUR_GRID).flatten(1))
     return torch.cat(parts)
 

@@ -46,37 +46,16 @@ def settle_total_batch(cfg: Config, processes: int, accumulate: bool) -> BatchRe
     auto_scale_lr = cfg.get('auto_scale_lr') or {}
     base: Any = auto_scale_lr.get('base_batch_size')
     scale = auto_scale_lr.get('enable', False)
+    _check_ways(base, accumulate, scale)
     per_process = cfg.train_dataloader.batch_size
-    if base is None and (accumulate or scale):
-        raise InputError(
-            '--accumulate and --auto-scale-lr need the batch that the learning rate belongs to: '
-            'set auto_scale_lr = dict(base_batch_size=...) in the config'
-        )
-    if accumulate and scale:
-        raise InputError(
-            '--accumulate keeps the recipe’s total batch, --auto-scale-lr fits the learning rate '
-            'to another: give one of them'
-        )
     if accumulate:
         cfg.optim_wrapper.accumulative_counts = _accumulated_steps(base, processes, per_process)
     steps = cfg.optim_wrapper.get('accumulative_counts', 1)
     total = processes * per_process * steps
-    said = f'total batch {total} = {processes} processes × {per_process} images × {steps} steps'
-    level = logging.INFO
-    if steps > 1 and _averages_iterations(cfg):
-        said += (
-            f'; EMAHook averages at each of these {steps} steps, so that its momentum acts {steps} '
-            "times as strongly: type='mmbeitv2.EMAHook' averages at updates"
-        )
-        level = logging.WARNING
-    iterations = (cfg.get('train_cfg') or {}).get('max_iters')
-    if steps > 1 and iterations is not None:
-        said += (
-            f'; its length counts iterations, and {iterations} of them are {iterations // steps} '
-            f'updates: for as many updates set train_cfg.max_iters={iterations * steps}, and '
-            f'val_interval, begin and end of param_scheduler {steps} times as large'
-        )
-        level = logging.WARNING
+    warnings = _warnings_of_accumulation(cfg, steps)
+    level = logging.WARNING if warnings else logging.INFO
+    batch = f'total batch {total} = {processes} processes × {per_process} images × {steps} steps'
+    said = '; '.join([batch, *warnings])
     if base is None:
         return BatchReport(f'{said}; the config names no batch for its learning rate', level)
     if scale:
@@ -94,6 +73,39 @@ def settle_total_batch(cfg: Config, processes: int, accumulate: bool) -> BatchRe
         'the rate for this batch',
         logging.WARNING,
     )
+
+
+def _check_ways(base: int | None, accumulate: bool, scale: bool) -> None:
+    if base is None and (accumulate or scale):
+        raise InputError(
+            '--accumulate and --auto-scale-lr need the batch that the learning rate belongs to: '
+            'set auto_scale_lr = dict(base_batch_size=...) in the config'
+        )
+    if accumulate and scale:
+        raise InputError(
+            '--accumulate keeps the recipe’s total batch, --auto-scale-lr fits the learning rate '
+            'to another: give one of them'
+        )
+
+
+def _warnings_of_accumulation(cfg: Config, steps: int) -> list[str]:
+    """What counts iterations where the recipe means updates; nothing if they are the same."""
+    if steps == 1:
+        return []
+    warnings = []
+    if _averages_iterations(cfg):
+        warnings.append(
+            f'EMAHook averages at each of these {steps} steps, so that its momentum acts {steps} '
+            "times as strongly: type='mmbeitv2.EMAHook' averages at updates"
+        )
+    iterations = (cfg.get('train_cfg') or {}).get('max_iters')
+    if iterations is not None:
+        warnings.append(
+            f'its length counts iterations, and {iterations} of them are {iterations // steps} '
+            f'updates: for as many updates set train_cfg.max_iters={iterations * steps}, and '
+            f'val_interval, begin and end of param_scheduler {steps} times as large'
+        )
+    return warnings
 
 
 def _averages_iterations(cfg: Config) -> bool:

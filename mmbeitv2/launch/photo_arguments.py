@@ -31,6 +31,11 @@ def add_value_range(parser: argparse._ActionsContainer, default: str = '') -> No
     )
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``, None for this machine's."""
+    parser.add_argument('--device', help='such as cuda or cpu (default: what this machine has)')
+
+
 def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
     """Add batch, workers, device, precision, and how photos are read and which may be unreadable.
 
@@ -45,7 +50,7 @@ def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
         help='processes that read photos (default: cores but one)',
     )
     add_value_range(parser, NOTED)
-    parser.add_argument('--device', help='such as cuda or cpu (default: what this machine has)')
+    add_device(parser)
     parser.add_argument(
         '--precision', choices=PRECISIONS, default='auto', help='of the matrix products'
     )

@@ -227,34 +227,41 @@ class TestNormalization:
 
 
 class TestRefusals:
+    @needs_onnx
+    @can_export
     @pytest.mark.parametrize(
         ('name', 'options', 'message'),
         [
-            ('m.pt', dict(to='onnx'), r'but with --to onnx its name must end in \.onnx'),
-            ('m.onnx', dict(to='onnx', opset=12), '--opset is 12, allowed: 18 to 23'),
-            ('m.pt', dict(to='torchscript', opset=18), '--opset is of ONNX: leave it out'),
-            ('m.pt', dict(to='torchscript', free_size=True), 'which records one size'),
-            ('m.pt', dict(to='torchscript', quantize='int8'), '--quantize is of ONNX'),
-            ('m.onnx', dict(to='onnx', calibrate='x'), '--calibrate is for --quantize int8'),
-            ('m.onnx', dict(to='onnx', count=7), '--count is 7 photos, allowed: 8 or more'),
+            ('m.pt', dict(), r'but with --to onnx its name must end in \.onnx'),
+            ('m.onnx', dict(opset=12), '--opset is 12, allowed: 18 to 23'),
+            ('m.onnx', dict(calibrate='x'), '--calibrate is for --quantize int8'),
+            ('m.onnx', dict(count=7), '--count is 7 photos, allowed: 8 or more'),
             (
                 'm.onnx',
-                dict(to='onnx', quantize='int8', precision='float16'),
+                dict(quantize='int8', precision='float16'),
                 'starts from float32: leave --precision out',
             ),
-            ('m.onnx', dict(to='onnx', least_agreement=2.0), 'is 2.0, allowed: a share from 0'),
-            (
-                'm.onnx',
-                dict(to='onnx', free_size=True, image_size=(64, 64)),
-                'leave --image-size out',
-            ),
+            ('m.onnx', dict(least_agreement=2.0), 'is 2.0, allowed: a share from 0'),
+            ('m.onnx', dict(free_size=True, image_size=(64, 64)), 'leave --image-size out'),
         ],
     )
-    def test_options_that_do_not_fit_are_one_line(self, name, options, message):
-        if options['to'] == 'onnx' and MISSING:
-            pytest.skip(f"{', '.join(MISSING)} missing: pip install 'mmbeitv2[export]'")
+    def test_options_that_do_not_fit_onnx_are_one_line(self, name, options, message):
+        self.refused(name, Options(to='onnx', **options), message)
+
+    @pytest.mark.parametrize(
+        ('options', 'message'),
+        [
+            (dict(opset=18), '--opset is of ONNX: leave it out'),
+            (dict(free_size=True), 'which records one size'),
+            (dict(quantize='int8'), '--quantize is of ONNX'),
+        ],
+    )
+    def test_options_that_do_not_fit_torchscript_are_one_line(self, options, message):
+        self.refused('m.pt', Options(to='torchscript', **options), message)
+
+    def refused(self, name, options, message):
         with pytest.raises(UserError, match=message) as caught:
-            check_options(Path(name), Options(**options))
+            check_options(Path(name), options)
         assert '\n' not in str(caught.value)
 
     def test_a_folder_that_cannot_be_written_is_one_line(self, tmp_path):

@@ -122,10 +122,9 @@ def test_few_shot_sees_them_so(saved, photos, views, tmp_path, monkeypatch, rand
         cfg.dump(tmp_path / 'config.py')
         arguments += ['--config', str(tmp_path / 'config.py')]
     args = few_shot.parse_args(arguments)
-    models = few_shot.networks(args)
-    paths = sorted(photos.glob('*/*'))
-    found = few_shot.features_of(paths, models, None, few_shot.value_range_of(args))
-    for name, model in models.items():
+    networks = few_shot.networks(args)
+    found = few_shot.features_of(sorted(photos.glob('*/*')), networks)
+    for name, model in networks.models.items():
         expected = model.backbone.eval()
         x, grid = expected.embed(views)
         x = expected.norm(expected.layers(x, grid, expected.shared_bias(grid)))

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from PIL import Image
 
+from mmbeitv2.apis import read_photos
 from mmbeitv2.errors import InputError, MissingFileError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,11 +21,11 @@ COLOURS = 'colours of the patch, 4 × 4'
 def tool(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / 'tools')
     import dense_probe
-    import few_shot
+    import frozen_networks
 
     # Four heads, which the tensors do not show.
-    load = few_shot.load_pretrained
-    monkeypatch.setattr(few_shot, 'load_pretrained', lambda path: load(path, num_heads=4))
+    load = frozen_networks.load_pretrained
+    monkeypatch.setattr(frozen_networks, 'load_pretrained', lambda path: load(path, num_heads=4))
     return dense_probe
 
 
@@ -55,6 +57,20 @@ def run(tool, beitv2, scenes, capsys):
         return json.loads(result.read_text()), capsys.readouterr().out
 
     return run
+
+
+def test_photos_are_read_as_the_run_noted(tool, scenes, beitv2, capsys):
+    beitv2.target_generator = None
+    load = dict(type='mmbeitv2.LoadCenterCrop', size=32, value_range=(-1.0, 3.0))
+    cfg = dict(test_dataloader=dict(dataset=dict(pipeline=[load, dict(type='PackInputs')])))
+    meta = dict(cfg=Config(cfg).pretty_text)
+    torch.save(dict(state_dict=beitv2.state_dict(), meta=meta), scenes / 'noted.pth')
+    for path in (scenes / 'photos').glob('*.png'):
+        values = np.asarray(Image.open(path).convert('L'), np.float32)
+        Image.fromarray(values / 255 * 4 - 1).save(path.with_suffix('.tif'))
+        path.unlink()
+    tool.main([str(scenes / name) for name in ('noted.pth', 'photos', 'annotations')])
+    assert COLOURS in capsys.readouterr().out
 
 
 def ious(result):
@@ -91,7 +107,7 @@ def test_so_many_photos_are_drawn(run):
 def test_centres_of_annotations_are_cut_as_those_of_photos(tool, scenes):
     """The boundary of a photo 80 × 40 lies in the middle of its centre."""
     labels = tool.read_labels(scenes / 'annotations/0.png', 20, True)
-    pixels = tool.read_photos([scenes / 'photos/0.png'], 20)[0].float()
+    pixels = read_photos([scenes / 'photos/0.png'], 20)[0].float()
     assert labels.shape == (20, 20)
     colours = [labels[:, :9].unique().tolist(), labels[:, 11:].unique().tolist()]
     assert colours == [[int(pixels[:, 10, 2].argmax())], [int(pixels[:, 10, 17].argmax())]]

@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+
+from mmbeitv2.launch.config import load_config
+from mmbeitv2.models.teachers.view import build_teacher
+from mmbeitv2.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,9 +30,11 @@ def checkpoint(beitv2, tmp_path):
 
 @pytest.fixture
 def run(tool, checkpoint, demo_data, tmp_path, capsys, monkeypatch):
+    import frozen_networks
+
     # Four heads, which the tensors do not show.
-    load = tool.load_pretrained
-    monkeypatch.setattr(tool, 'load_pretrained', lambda path: load(path, num_heads=4))
+    load = frozen_networks.load_pretrained
+    monkeypatch.setattr(frozen_networks, 'load_pretrained', lambda path: load(path, num_heads=4))
 
     def run(*arguments, folders=('imagenet/train',)):
         result = tmp_path / 'result.json'
@@ -70,29 +75,35 @@ def test_a_teacher_sees_what_its_config_shows_it(tool, beitv2, demo_data, timm_t
 
     def features(**view):
         model = dict(encoder=dict(in_chans=3), teacher={**timm_teacher_config, **view})
-        return tool.features_of(photos, {tool.PRETRAINED: beitv2.eval()}, Config(dict(model=model)))
+        teacher = build_teacher(model['teacher'], 3)
+        return tool.features_of(photos, Networks({PRETRAINED: beitv2.eval()}, teacher))
+
+    from frozen_networks import PRETRAINED, TEACHER, Networks
 
     plain, same, mixed = (
-        features(**view)[tool.TEACHER] for view in ({}, dict(view=[0, 1, 2]), dict(view=[2, 1, 0]))
+        features(**view)[TEACHER] for view in ({}, dict(view=[0, 1, 2]), dict(view=[2, 1, 0]))
     )
     torch.testing.assert_close(same, plain, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(mixed, plain, rtol=1e-2, atol=1e-2)
 
 
 def test_random_weights_are_drawn_as_the_config_says(tool, checkpoint, tmp_path, monkeypatch):
+    import frozen_networks
+
     config = ROOT / 'configs/demo/beitv2_demo.py'
-    monkeypatch.setattr(
-        tool,
-        'load_pretrained',
-        lambda path: tool.MODELS.build(
-            {**tool.load_config(config).model, 'target_generator': None}
-        ),
-    )
+    model = {**load_config(config).model, 'target_generator': None}
+    monkeypatch.setattr(frozen_networks, 'load_pretrained', lambda path: MODELS.build(model))
     args = tool.parse_args([str(checkpoint), str(tmp_path), '--config', str(config)])
-    random = tool.networks(args)['random weights']
+    random = tool.networks(args).models['random weights']
     # The demo draws from four times as wide a distribution as the paper, cut at its deviation.
     spread = random.backbone.blocks[0].mlp.fc1.weight.abs().max().item()
     assert spread == pytest.approx(0.08, rel=0.01)
+
+
+def test_an_unknown_device_is_one_line_before_anything_is_read(tool, demo_data, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        tool.main(['none.pth', str(demo_data / 'imagenet/train'), '--device', 'gpu'])
+    assert "device is 'gpu'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
