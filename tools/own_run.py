@@ -18,7 +18,7 @@ from mmbeitv2.datasets.photo_sources import load_tables
 from mmbeitv2.errors import ExistingFileError
 from mmbeitv2.launch.jobs import ToolJob, done, run_together
 from mmbeitv2.launch.plan import Machine, Plan
-from mmbeitv2.reports.own_progress import ASKED, PLAN, SPENT, write_progress
+from mmbeitv2.reports.own_progress import ASKED, PLAN, SPENT, STAGES, write_progress
 
 TOOLS = tools_folder()
 SHOTS = (1, 2, 5, 10, 20)
@@ -146,7 +146,8 @@ class Watch:
 
     def __call__(self) -> None:
         """Called about every second."""
-        if time.monotonic() - self.written > SECONDS_BETWEEN_PAGES:
+        # The report itself puts its page in the place of this one, which must not come back.
+        if self.name != STAGES[-1] and time.monotonic() - self.written > SECONDS_BETWEEN_PAGES:
             self.write()
 
     def write(self) -> None:
@@ -179,7 +180,7 @@ def run(args: Namespace) -> None:
         print(f'\n[{number}/{len(jobs)}] {name}', flush=True)
         watch = Watch(args.out, job)
         run_together([job], env, watch)
-        if name != 'report':
+        if name != STAGES[-1]:
             watch.write()
     print(f'\n{(args.out / "report" / "summary.txt").read_text()}')
     print(f'{args.out / "report.html"} shows it.')

@@ -222,6 +222,24 @@ def test_the_hub_is_asked_as_its_own_client_asks_it(tool, monkeypatch):
     assert own_teachers.offline.__wrapped__() == dict(HF_HUB_OFFLINE='1')
 
 
+@pytest.mark.parametrize(('stage', 'kept'), [('pretraining', False), ('report', True)])
+def test_a_report_stays_in_the_place_of_the_page_of_the_run(
+    tool, tmp_path, monkeypatch, stage, kept
+):
+    """It is there before the process that wrote it has ended, and that may take a while."""
+    import own_run
+
+    from mmbeitv2.launch.jobs import ToolJob
+
+    (tmp_path / 'plan.json').write_text(json.dumps(dict(tokenizer=None, pretraining=None)))
+    (tmp_path / 'asked.json').write_text(json.dumps(dict(photos='photos')))
+    watch = own_run.Watch(tmp_path, ToolJob(tmp_path / stage, 1, None, ()))
+    (tmp_path / 'report.html').write_text('the report')
+    monkeypatch.setattr(own_run, 'SECONDS_BETWEEN_PAGES', -1)
+    watch()
+    assert ((tmp_path / 'report.html').read_text() == 'the report') == kept
+
+
 @pytest.mark.slow
 def test_from_photos_to_a_page(photos, tmp_path):
     """The whole command, from another folder, and once more: nothing is trained again."""
