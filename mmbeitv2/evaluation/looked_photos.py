@@ -42,8 +42,15 @@ class Photos:
         return len(self.infos)
 
     def names(self) -> list[str]:
-        """Paths of the photos."""
-        return [str(info['img_path']) for info in self.infos]
+        """Paths of the photos; their numbers in a data set that holds them itself."""
+        return [str(info.get('img_path', number)) for number, info in enumerate(self.infos)]
+
+    def some(self, count: int) -> 'Photos':
+        """So many of them, drawn at random, always the same ones; labels evenly."""
+        if self.labels is None:
+            return Photos([self.infos[place] for place in _draw(len(self), count)])
+        chosen = _of_each_class(self.labels, count)
+        return Photos([self.infos[i] for i in chosen], self.labels[chosen], self.classes)
 
 
 def held_out_photos(source: str | Path | None, runner: Runner, most: int) -> Photos:
@@ -114,13 +121,19 @@ def labelled_photos(source: str | Path, most: int) -> Photos:
         )
     known = [(path, name) for path, name in known if name in classes]
     labels = np.array([classes.index(name) for _, name in known])
-    chosen = draw_labelled(labels.tolist(), max(LEAST_OF_A_CLASS, most // len(classes)), SEED)
+    chosen = _of_each_class(labels, most)
     infos = [dict(img_path=str(known[i][0])) for i in chosen]
     return Photos(infos, labels[chosen], classes)
 
 
 def _draw(count: int, most: int) -> np.ndarray:
     return np.sort(np.random.default_rng(SEED).permutation(count)[:most])
+
+
+def _of_each_class(labels: np.ndarray, most: int) -> np.ndarray:
+    """Positions of as many of each class; of two each at least."""
+    count = max(LEAST_OF_A_CLASS, most // len(np.unique(labels)))
+    return draw_labelled(labels.tolist(), count, SEED)
 
 
 def _drawn(infos: list[dict[str, Any]], most: int) -> Photos:
@@ -150,18 +163,24 @@ def plain_pipeline(runner: Runner) -> Compose:
     return dataset.pipeline
 
 
-def digest_of(names: Iterable[str]) -> str:
-    """Whether two looks have seen the same photos."""
-    joined = '\0'.join(names)
-    return hashlib.sha256(joined.encode(errors='surrogateescape')).hexdigest()[:16]
+def digest_of(parts: Iterable[bytes]) -> str:
+    """Digest of some bytes, part by part."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()[:16]
 
 
 @dataclass
 class Batch:
-    """Photos read: what the data preprocessor takes, their positions, and what is known of them."""
+    """Photos read: what the data preprocessor takes, their positions, and what is known of them.
+
+    Another photo in the place of one, of the same name, has another digest.
+    """
 
     positions: list[int]
     data: dict[str, Any]
+    digests: list[str]
     known: Known = field(default_factory=dict)
 
 
@@ -191,10 +210,12 @@ def read(
             except (UnreadableFileError, MissingFileError):
                 unread.append(position)
         if items:
-            batches.append(Batch(list(items), _collated(list(items.values()))))
+            batches.append(_collated(items))
     return batches, unread
 
 
-def _collated(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    pixels = [torch.as_tensor(item['inputs']) for item in items]
-    return dict(inputs=pixels, data_samples=[item['data_samples'] for item in items])
+def _collated(items: Mapping[int, Mapping[str, Any]]) -> Batch:
+    pixels = [torch.as_tensor(item['inputs']) for item in items.values()]
+    samples = [item['data_samples'] for item in items.values()]
+    digests = [digest_of([image.numpy().tobytes()]) for image in pixels]
+    return Batch(list(items), dict(inputs=pixels, data_samples=samples), digests)
