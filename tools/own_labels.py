@@ -60,8 +60,7 @@ def labels_to_judge_by(args: Namespace, survey: Survey) -> Labelled | str:
         if column is not None and own:
             raise InputError(f'--label-column {column} needs photos in tables, which these are not')
         if given is not None:
-            by_class = labelled_photos(given, survey)
-            return Labelled({k: [str(p) for p in v] for k, v in by_class.items()}, given)
+            return Labelled(labelled_photos(given, survey), given)
         return _hint(survey)
     photos = {photo.name for photo in survey.photos}
     by_class: dict[str, list[str]] = {}
@@ -95,7 +94,7 @@ def _some(by_class: dict[str, list[str]]) -> dict[str, list[str]]:
     return some
 
 
-def labelled_photos(labels: str, survey: Survey) -> dict[str, list[Path]]:
+def labelled_photos(labels: str, survey: Survey) -> dict[str, list[str]]:
     """Photos of each class.
 
     Args:
@@ -114,9 +113,9 @@ def labelled_photos(labels: str, survey: Survey) -> dict[str, list[Path]]:
         names = [photo.name for photo in survey.photos]
         folder, source = _one_folder(survey.folder, names, labels), labels
         # A table may name what cannot be read, but nothing that is not there.
-        photos = [folder / name for name in (*names, *survey.unreadable)]
-    unread = {folder / name for name in survey.unreadable if folder == survey.folder}
-    by_class: dict[str, list[Path]] = {}
+        photos = [str(folder / name) for name in (*names, *survey.unreadable)]
+    unread = {str(folder / name) for name in survey.unreadable if folder == survey.folder}
+    by_class: dict[str, list[str]] = {}
     for path, name in zip(photos, labels_of(photos, folder, source)):
         if name is not None and path not in unread:
             by_class.setdefault(name, []).append(path)
@@ -133,7 +132,7 @@ def _one_folder(folder: Path | None, names: Sequence[str], labels: str) -> Path:
     return folder
 
 
-def _check(by_class: dict[str, list[Path]], labels: str) -> None:
+def _check(by_class: dict[str, list[str]], labels: str) -> None:
     if len(by_class) < 2:
         raise InputError(
             f'--labels {labels} names {len(by_class)} classes ({", ".join(by_class) or "none"}) '

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from mmbeitv2.datasets.photo_folder import FOLDERS, find_photos, labels_of
 from mmbeitv2.datasets.photo_list import list_photos
+from mmbeitv2.datasets.places import kind_of
 from mmbeitv2.datasets.sampling import HELD_OUT_SEED, SampleIndex
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
 from mmbeitv2.evaluation.labelled import draw_labelled
@@ -95,7 +96,8 @@ def labelled_photos(source: str | Path, most: int) -> Photos:
 
     Args:
         source: a folder with a folder of photos for each class; or a CSV file whose first column
-            is a photo, relative to the file's folder, and whose last column is its label.
+            is a photo, relative to the file's folder, and whose last column is its label; or a tar
+            or a table that has labels of its own.
         most: photos drawn.
 
     Raises:
@@ -103,14 +105,15 @@ def labelled_photos(source: str | Path, most: int) -> Photos:
         ValueError: photos without a label, one class, or no class with two photos.
     """
     source = Path(source)
-    if not source.exists():
+    if kind_of(str(source)) == 'folder' and not source.exists():
         raise MissingFileError(
             f'no labels at {source}: give a folder with a folder of photos for each class, or a '
             'CSV file with lines PHOTO,LABEL'
         )
-    folder = source if source.is_dir() else source.parent
-    photos = find_photos(folder)
-    names = labels_of(photos, folder, FOLDERS if source.is_dir() else str(source))
+    table = kind_of(str(source)) == 'folder' and not source.is_dir()
+    place = source.parent if table else source
+    photos = find_photos(place)
+    names = labels_of(photos, place, str(source) if table else FOLDERS)
     known = [(path, name) for path, name in zip(photos, names) if name is not None]
     counts = dict(zip(*np.unique([name for _, name in known], return_counts=True)))
     classes = sorted(str(name) for name in counts if counts[name] >= LEAST_OF_A_CLASS)

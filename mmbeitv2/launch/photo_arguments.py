@@ -45,6 +45,9 @@ def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
         help='processes that read photos (default: cores but one)',
     )
     add_value_range(parser, NOTED)
+    parser.add_argument(
+        '--image-column', metavar='NAME', help='of tables (default: their only one of image files)'
+    )
     parser.add_argument('--device', help='such as cuda or cpu (default: what this machine has)')
     parser.add_argument(
         '--precision', choices=PRECISIONS, default='auto', help='of the matrix products'
@@ -78,6 +81,7 @@ def reading_options(args: argparse.Namespace) -> dict[str, Any]:
         max_unreadable=args.max_unreadable,
         trust=args.trust,
         value_range=args.value_range,
+        image_column=args.image_column,
     )
 
 

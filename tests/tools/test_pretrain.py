@@ -126,8 +126,7 @@ def test_labels_come_from_a_table_other_folders_or_the_photos_own(tool, photos, 
     found = judged_by(tool, photos, str(tmp_path / 'labels.csv'))
     # What cannot be read is passed over.
     assert {name: len(paths) for name, paths in found.items()} == dict(even=3, odd=2)
-    named = {name: [str(path) for path in paths] for name, paths in found.items()}
-    put_labelled(named, tmp_path / 'linked')
+    put_labelled(found, tmp_path / 'linked')
     again = judged_by(tool, photos, str(tmp_path / 'linked'))
     assert {k: len(v) for k, v in again.items()} == dict(even=3, odd=2)
     assert judged_by(tool, tmp_path / 'linked', 'folders').keys() == {'even', 'odd'}
