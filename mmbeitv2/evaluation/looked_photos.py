@@ -12,10 +12,11 @@ from mmengine.dataset import BaseDataset, Compose
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
+from mmbeitv2.datasets.decoding import naming_unreadable_file, reason_of
 from mmbeitv2.datasets.photo_folder import FOLDERS, find_photos, labels_of
 from mmbeitv2.datasets.photo_list import list_photos
 from mmbeitv2.datasets.places import kind_of
-from mmbeitv2.datasets.sampling import HELD_OUT_SEED, SampleIndex
+from mmbeitv2.datasets.sampling import HELD_OUT_SEED, SampleIndex, seeded
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
 from mmbeitv2.evaluation.labelled import draw_labelled
 from mmbeitv2.evaluation.looks import Known
@@ -42,9 +43,13 @@ class Photos:
     def __len__(self) -> int:
         return len(self.infos)
 
+    def name(self, number: int) -> str:
+        """Path of a photo; its number where its data set holds the photos themselves."""
+        return str(self.infos[number].get('img_path', number))
+
     def names(self) -> list[str]:
-        """Paths of the photos; their numbers in a data set that holds them itself."""
-        return [str(info.get('img_path', number)) for number, info in enumerate(self.infos)]
+        """Paths of the photos."""
+        return [self.name(number) for number in range(len(self))]
 
     def some(self, count: int) -> 'Photos':
         """So many of them, drawn at random, always the same ones; labels evenly."""
@@ -189,7 +194,7 @@ class Batch:
 
 def read(
     photos: Photos, pipeline: Compose, positions: Sequence[int], batch_size: int
-) -> tuple[list[Batch], list[int]]:
+) -> tuple[list[Batch], dict[int, str]]:
     """Read some of the photos.
 
     Every photo has the mask of its position, so that those of two groups have the same masks.
@@ -201,17 +206,21 @@ def read(
         batch_size: photos of a batch.
 
     Returns:
-        Batches, and the positions of photos that cannot be read.
+        Batches, and the reason by position of photos that cannot be read.
     """
-    batches, unread = [], []
+    batches: list[Batch] = []
+    unread: dict[int, str] = {}
     for start in range(0, len(positions), batch_size):
         items: dict[int, Mapping[str, Any]] = {}
         for position in positions[start : start + batch_size]:
-            info = {**photos.infos[position], 'sample_idx': SampleIndex(position, HELD_OUT_SEED, 0)}
+            index = SampleIndex(position, HELD_OUT_SEED, 0)
+            info = {**photos.infos[position], 'sample_idx': index}
             try:
-                items[position] = pipeline(info)
-            except (UnreadableFileError, MissingFileError):
-                unread.append(position)
+                # Loaders of other projects raise what they like, and know no SampleSeeded.
+                with seeded(index), naming_unreadable_file(photos.name(position)):
+                    items[position] = pipeline(info)
+            except (UnreadableFileError, MissingFileError) as error:
+                unread[position] = reason_of(error)
         if items:
             batches.append(_collated(items))
     return batches, unread

@@ -50,7 +50,7 @@ class Viewing:
         self.batch_size = batch_size
         self.batches: dict[str, list[Batch]] = {}
         self._digests: dict[str, dict[int, str]] = {}
-        self._unread: dict[str, list[int]] = {}
+        self._unread: dict[str, dict[int, str]] = {}
 
     def see(self, runner: Runner) -> dict[str, Seen]:
         """What all processes see of each group, in the order of the photos; all must call."""
@@ -108,14 +108,19 @@ class Viewing:
             if unread:
                 runner.logger.warning(
                     f'{len(unread)} photos of the looks cannot be read and are left out, such as '
-                    f'{self.groups[name].names()[unread[0]]!r}: `mmbeitv2 check-images` lists them.'
+                    f'{self._first(name)}: `mmbeitv2 check-images` lists them.'
                 )
         for name in self.empty():
-            photos = self.groups[name]
             raise UnreadableFileError(
-                f'none of the {len(photos)} {name.replace("_", "-")} photos of LearningHook '
-                f'can be read, such as {photos.names()[0]!r}: restore them or give others.'
+                f'none of the {len(self.groups[name])} {name.replace("_", "-")} photos of '
+                f'LearningHook can be read, such as {self._first(name)}: restore them or give '
+                'others.'
             )
+
+    def _first(self, name: str) -> str:
+        """The first photo of a group that this process could not read, and why."""
+        number, reason = next(iter(self._unread[name].items()), (0, 'as another process says'))
+        return f'{self.groups[name].name(number)!r} ({reason})'
 
     def _seen(self, model: nn.Module, batch: Batch, wanted: str) -> Seen:
         data = model.get_submodule('data_preprocessor')(batch.data, False)
