@@ -58,9 +58,11 @@ class LearningHook(Hook):
     Args:
         interval: epochs from look to look, 1 or more. It grows where looks would cost more than
             ``max_cost`` of the run; the log says so.
-        photos: folder or list file of held-out photos; those of ``val_dataloader`` unless given.
-        labels: folder with a folder of photos for each class, or CSV file with lines
-            ``PHOTO,LABEL``, for a nearest-neighbour and a ridge probe; None for none.
+        photos: held-out photos: a folder, a list file, a tar, a table or an LMDB file; those of
+            ``val_dataloader`` unless given.
+        labels: folder with a folder of photos for each class, CSV file with lines ``PHOTO,LABEL``,
+            or a tar or a table that has labels, for a nearest-neighbour and a ridge probe; None for
+            none.
         max_photos: of held-out photos, and of training photos. Fewer are looked at where so many
             would cost more than ``max_cost``: how many is tried, and settled for the whole run,
             before the first look; the log says so.

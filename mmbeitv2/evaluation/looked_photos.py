@@ -63,8 +63,8 @@ def held_out_photos(source: str | Path | None, runner: Runner, most: int) -> Pho
     """Held-out photos, drawn at random, always the same.
 
     Args:
-        source: a folder, a list file or a photo, see ``list_photos``; None for the data of the
-            run's validation.
+        source: a folder, a list, a file of photos or a photo, see ``list_photos``; None for the
+            data of the run's validation.
         runner: of the run.
         most: photos drawn.
 
