@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.runner import Runner
 
 from mmbeitv2.evaluation.learning_cost import Cost, Times, photos_that_fit
@@ -114,8 +115,7 @@ def rehearse(
     later, seen = _timed(lambda: viewing.see(runner))
     measuring, _ = _timed(lambda: measure(seen))
     batches = viewing.batches['training']
-    loader = runner.train_dataloader
-    batch: int = loader.batch_sampler.batch_size
+    batch = _photos_a_step(runner)
     # Of few photos some processes may have none; the first one's times count.
     a_photo = _seconds_of_training(runner, batches[0], batch) if batches else 0.0
     photos = len(viewing.groups['held_out'])
@@ -124,6 +124,13 @@ def rehearse(
         once=(reading + max(0.0, first - later)) / photos,
         training=a_photo * batch * (runner.max_iters - runner.iter),
     )
+
+
+def _photos_a_step(runner: Runner) -> int:
+    """Of this process; a batch sampler of another project need not say it."""
+    loader = runner.train_dataloader
+    photos = len(loader.dataset) // (len(loader) * get_world_size())
+    return getattr(loader.batch_sampler, 'batch_size', None) or max(1, photos)
 
 
 def _seconds_of_training(runner: Runner, batch: Batch, most: int) -> float:
