@@ -33,14 +33,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('tokenizer', help='checkpoint of VQ-KD, or of pretraining with a tokenizer')
-    parser.add_argument('photos', type=Path, metavar='PHOTOS', help='folder with photos')
+    parser.add_argument(
+        'photos',
+        type=Path,
+        metavar='PHOTOS',
+        help='folder, photo, list, tar, Parquet or LMDB file, or folder of save_to_disk',
+    )
     parser.add_argument('--out', type=Path, default=Path('atlas.html'), metavar='FILE.html')
     parser.add_argument(
         '--labels',
         nargs='?',
         const=FOLDERS,
         metavar='FILE.csv',
-        help='alone: the first folder below PHOTOS is the class; else a table PHOTO,LABEL',
+        help='alone: the first folder below PHOTOS is the class, or what tars and tables say; '
+        'else a table PHOTO,LABEL',
     )
     parser.add_argument(
         '--shown', type=int, default=1000, metavar='N', help='photos in the page (default: 1000)'

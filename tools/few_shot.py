@@ -62,7 +62,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('checkpoint', help='of pretraining')
     parser.add_argument(
-        'folders', type=Path, nargs='+', metavar='FOLDER', help='with photos in a folder per class'
+        'folders',
+        type=Path,
+        nargs='+',
+        metavar='FOLDER',
+        help='of a folder of photos per class, or tars or tables with labels',
     )
     parser.add_argument('--shots', type=int, nargs='+', default=[1, 2, 5, 10, 20], metavar='K')
     parser.add_argument('--draws', type=int, default=40)

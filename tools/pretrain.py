@@ -45,7 +45,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         const=FOLDERS,
         metavar='CSV|FOLDER',
         help='to judge by alone: a table whose lines are PHOTO,CLASS, photos relative to PHOTOS; '
-        'another folder, of class folders; alone, where PHOTOS has class folders',
+        'another folder, of class folders; alone, where PHOTOS has class folders, .cls members or '
+        'a column of labels (default: .cls members, or the column whose classes have names)',
     )
     weights = parser.add_argument_group('weights to start from')
     weights.add_argument(
@@ -69,6 +70,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_value_range(choices)
     choices.add_argument(
         '--image-column', metavar='NAME', help='of tables (default: their only one of image files)'
+    )
+    choices.add_argument(
+        '--label-column', metavar='NAME', help='of tables (default: the only one with class names)'
     )
     choices.add_argument('--seed', type=int, default=0)
     parser.add_argument('--plan', action='store_true', help='print the plan, and end')

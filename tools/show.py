@@ -29,7 +29,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('checkpoint', help='of pretraining')
-    parser.add_argument('photos', type=Path, metavar='PHOTOS', help='folder with photos')
+    parser.add_argument(
+        'photos',
+        type=Path,
+        metavar='PHOTOS',
+        help='folder, photo, list, tar, Parquet or LMDB file, or folder of save_to_disk',
+    )
     parser.add_argument('--out', type=Path, required=True, metavar='FOLDER', help='of the figures')
     parser.add_argument('--tokenizer', metavar='FILE', help='where CHECKPOINT holds none')
     parser.add_argument('--count', type=int, default=6, metavar='N', help='photos drawn')

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mmbeitv2.apis.photos import for_tokenizer, read_photos
-from mmbeitv2.datasets.photo_folder import find_photos, labels_of
+from mmbeitv2.datasets.photo_folder import find_photos, labels_of, shown_name
 from mmbeitv2.errors import InputError
 from mmbeitv2.evaluation.code_census import UNLABELLED, CodeCensus
 from mmbeitv2.evaluation.codebook_survey import CodebookSurvey
@@ -43,7 +43,9 @@ def survey_codebook(
 
     Args:
         tokenizer: of :func:`mmbeitv2.apis.load_tokenizer`; it is moved to this machine's device.
-        folder: with photos. Their centre is coded, at the tokenizer's own image size.
+        folder: with photos, or files of them, see
+            :func:`mmbeitv2.datasets.photo_list.list_photos`. Their centre is coded, at the
+            tokenizer's own image size.
         labels: ``'folders'`` or a CSV file, see
             :func:`mmbeitv2.datasets.photo_folder.labels_of`; None for no labels.
         shown: photos to show; more where codes are so many that the first examples need them.
@@ -79,7 +81,7 @@ def survey_codebook(
         grid=(grids.shape[1], grids.shape[2]),
         side=side,
         photos=files,
-        names=[path.relative_to(folder).as_posix() for path in files],
+        names=[shown_name(path, folder) for path in files],
         labels=[named[i] for i in chosen],
         codes=grids,
         exemplars=_exemplars(census, chosen),
@@ -116,7 +118,7 @@ def _counted(
 
 
 def _batches(
-    photos: Sequence[Path],
+    photos: Sequence[str],
     side: int,
     size: int,
     value_range: Sequence[float] | None,

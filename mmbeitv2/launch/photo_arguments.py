@@ -31,6 +31,13 @@ def add_value_range(parser: argparse._ActionsContainer, default: str = '') -> No
     )
 
 
+def add_image_column(parser: argparse.ArgumentParser) -> None:
+    """Add ``--image-column``, None for a table's only one."""
+    parser.add_argument(
+        '--image-column', metavar='NAME', help='of tables (default: their only one of image files)'
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``, None for this machine's."""
     parser.add_argument('--device', help='such as cuda or cpu (default: what this machine has)')
@@ -50,6 +57,7 @@ def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
         help='processes that read photos (default: cores but one)',
     )
     add_value_range(parser, NOTED)
+    add_image_column(parser)
     add_device(parser)
     parser.add_argument(
         '--precision', choices=PRECISIONS, default='auto', help='of the matrix products'
@@ -83,6 +91,7 @@ def reading_options(args: argparse.Namespace) -> dict[str, Any]:
         max_unreadable=args.max_unreadable,
         trust=args.trust,
         value_range=args.value_range,
+        image_column=args.image_column,
     )
 
 
