@@ -28,14 +28,25 @@ class Photos(NamedTuple):
         return Photos(*columns, self.groups and [self.groups[i] for i in positions])
 
 
-def find_photos(folder: Path, groups: Path | None) -> Photos:
+def find_photos(
+    folder: Path,
+    groups: Path | None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> Photos:
     """Photos of the class folders below ``folder``, or of tars and tables that have labels.
+
+    Args:
+        folder: or file.
+        groups: table that says what photos show.
+        image_column: of tables; None for their only column of image files.
+        label_column: likewise; None for the only one whose classes have names, or ``label``.
 
     Raises:
         UserError: no such folder or file, fewer than two classes, or a photo that ``groups`` lacks.
     """
     if kind_of(str(folder)) != 'folder':
-        return _in_files(folder, groups)
+        return _in_files(folder, groups, image_column, label_column)
     if not folder.is_dir():
         raise MissingFileError(f'no folder {folder}: it is to hold a folder of photos per class.')
     left_out = LeftOut()
@@ -52,10 +63,10 @@ def find_photos(folder: Path, groups: Path | None) -> Photos:
     return Photos(paths, classes, None if groups is None else shown_by(paths, groups))
 
 
-def _in_files(files: Path, groups: Path | None) -> Photos:
+def _in_files(files: Path, groups: Path | None, *columns: str | None) -> Photos:
     if groups is not None:
         raise InputError(f'--groups {groups} names photos of a folder, which {files} is not.')
-    found = source_labels(files)
+    found = source_labels(files, *columns)
     if found is None or len(set(found.classes.values())) < 2:
         raise InputError(
             f'{files} has no labels of 2 classes or more: give tars with .cls members, a table '

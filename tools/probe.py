@@ -33,7 +33,12 @@ from mmbeitv2.datasets.photo_list import list_photos
 from mmbeitv2.errors import ExistingFileError, InputError
 from mmbeitv2.evaluation.few_shot import ridge_probe
 from mmbeitv2.exchange.embeddings import Embeddings, read_embeddings
-from mmbeitv2.launch.photo_arguments import add_photo_arguments, print_unread, reading_options
+from mmbeitv2.launch.photo_arguments import (
+    add_label_column,
+    add_photo_arguments,
+    print_unread,
+    reading_options,
+)
 from mmbeitv2.launch.user_errors import one_line_errors
 
 NAMES = dict(cls='[CLS]', mean='mean of patches')
@@ -57,6 +62,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--out', type=Path, metavar='FILE.csv', help='classes of --ask')
     parser.add_argument('--feature', choices=list(NAMES), default='mean', help='of --ask')
+    add_label_column(parser)
     add_photo_arguments(parser)
     return parser.parse_args(argv)
 
@@ -91,7 +97,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f'--draws is {args.draws}, but must be 2 or more')
     if args.ask is not None:
         list_photos(args.ask)
-    labelled = find_photos(args.folder, None)
+    labelled = find_photos(args.folder, None, args.image_column, args.label_column)
     found = embedded(args, args.folder)
     of_class = dict(zip(labelled.paths, labelled.classes))
     paths = [photo_path(args.folder, name) for name in found.paths]

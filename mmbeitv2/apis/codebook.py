@@ -33,6 +33,8 @@ def survey_codebook(
     shown: int = 1000,
     batch_size: int = 64,
     value_range: Sequence[float] | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
 ) -> CodebookSurvey:
     """Find out what each code of a tokenizer stands for in the photos of a folder.
 
@@ -51,6 +53,9 @@ def survey_codebook(
         shown: photos to show; more where codes are so many that the first examples need them.
         batch_size: photos coded at a time.
         value_range: black and white of photos of float or 32-bit numbers, see ``LoadImage``.
+        image_column: of tables; None for their only column of image files.
+        label_column: likewise, of ``'folders'``; None for the only one whose classes have names,
+            or ``label``.
 
     Returns:
         What :func:`mmbeitv2.reports.atlas.write_atlas` makes a page of.
@@ -61,8 +66,10 @@ def survey_codebook(
         OSError: a file that is no photo.
     """
     _check(tokenizer, shown, batch_size)
-    photos = find_photos(folder)
-    named = [None] * len(photos) if labels is None else labels_of(photos, folder, labels)
+    photos = find_photos(folder, image_column)
+    named: list[str | None] = [None] * len(photos)
+    if labels is not None:
+        named = labels_of(photos, folder, labels, image_column, label_column)
     classes = sorted({label for label in named if label is not None})
     # The whole photo would be squeezed to a square; its centre keeps its proportions.
     side = min(tokenizer.encoder.img_size)

@@ -46,6 +46,7 @@ def show_model(
     photo: str | Path | None = None,
     seed: int = 0,
     value_range: Sequence[float] | None = None,
+    image_column: str | None = None,
 ) -> list[Path]:
     """Draw what a pretrained model makes of the photos of a folder.
 
@@ -67,6 +68,7 @@ def show_model(
         photo: of the folder, drawn alone instead of ``count`` ones.
         seed: of the masks.
         value_range: black and white of photos of float or 32-bit numbers, see ``LoadImage``.
+        image_column: of tables; None for their only column of image files.
 
     Returns:
         Paths of the figures.
@@ -76,7 +78,7 @@ def show_model(
         ValueError: fewer than two photos, or an argument out of range.
         OSError: a file that is no photo.
     """
-    photos = _some_photos(folder, count, neighbours)
+    photos = _some_photos(folder, count, neighbours, image_column)
     shown = _shown(photos, folder, count, photo)
     model.to(get_device())
     read = partial(read_photos, size=model.backbone.img_size[0], value_range=value_range)
@@ -100,11 +102,13 @@ def show_model(
     return [*figures, draw_neighbours(images, found, out / 'neighbours.png')]
 
 
-def _some_photos(folder: str | Path, count: int, neighbours: int) -> list[str]:
+def _some_photos(
+    folder: str | Path, count: int, neighbours: int, image_column: str | None
+) -> list[str]:
     for name, value in dict(count=count, neighbours=neighbours).items():
         if value < 1:
             raise InputError(f'{name} is {value}, allowed: 1 or more, such as 6.')
-    photos = find_photos(folder)
+    photos = find_photos(folder, image_column)
     if len(photos) < 2:
         raise InputError(
             f"'{folder}' has 1 photo, needed are 2 or more: neighbours and the patches that stand "

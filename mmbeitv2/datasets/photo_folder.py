@@ -11,12 +11,12 @@ from .decoding import image_size
 from .labels import named
 from .listing import address_parts, readable_extensions
 from .photo_list import list_photos
-from .source_labels import source_labels
+from .source_labels import SourceLabels, source_labels
 
 FOLDERS = 'folders'
 
 
-def find_photos(source: str | Path) -> list[str]:
+def find_photos(source: str | Path, image_column: str | None = None) -> list[str]:
     """Every photo of a source, in order, each with a header that Pillow knows.
 
     Headers are read before anything is computed, so that a file that is no image is found at once;
@@ -24,6 +24,7 @@ def find_photos(source: str | Path) -> list[str]:
 
     Args:
         source: see :func:`mmbeitv2.datasets.photo_list.list_photos`.
+        image_column: of tables; None for their only column of image files.
 
     Returns:
         Paths, or addresses of photos in files.
@@ -33,7 +34,7 @@ def find_photos(source: str | Path) -> list[str]:
         ValueError: no photo in it.
         OSError: a file that is no image, by its name.
     """
-    photos = list_photos(source).paths
+    photos = list_photos(source, image_column).paths
     for path in photos:
         image_size(path)
     return photos
@@ -47,7 +48,13 @@ def shown_name(path: str, source: str | Path) -> str:
     return Path(os.path.relpath(path, source if Path(source).is_dir() else '.')).as_posix()
 
 
-def labels_of(photos: Sequence[str], photos_of: str | Path, source: str) -> list[str | None]:
+def labels_of(
+    photos: Sequence[str],
+    photos_of: str | Path,
+    source: str,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> list[str | None]:
     """The label of each photo, None for those without.
 
     Args:
@@ -56,6 +63,8 @@ def labels_of(photos: Sequence[str], photos_of: str | Path, source: str) -> list
         source: ``'folders'``, where the first folder below a folder names the class, or tars and
             tables have labels of their own; or a CSV file: its first column is a photo, relative to
             the folder, its last column the label.
+        image_column: of tables; None for their only column of image files.
+        label_column: likewise; None for the only one whose classes have names, or ``label``.
 
     Raises:
         FileNotFoundError: no such table, or photos in it that are not there.
@@ -63,7 +72,10 @@ def labels_of(photos: Sequence[str], photos_of: str | Path, source: str) -> list
     """
     folder = Path(photos_of)
     if not folder.is_dir() or any('://' in path for path in photos):
-        return _labels_of_files(photos, photos_of, source)
+        found = None
+        if source == FOLDERS:
+            found = source_labels(photos_of, image_column, label_column)
+        return _labels_of_files(photos, photos_of, source, found)
     parts = [Path(path).relative_to(folder).parts for path in photos]
     if source != FOLDERS:
         table = _read_table(Path(source), folder, {'/'.join(p) for p in parts})
@@ -76,8 +88,9 @@ def labels_of(photos: Sequence[str], photos_of: str | Path, source: str) -> list
     return [p[0] for p in parts]
 
 
-def _labels_of_files(photos: Sequence[str], files: str | Path, source: str) -> list[str | None]:
-    found = source_labels(files) if source == FOLDERS else None
+def _labels_of_files(
+    photos: Sequence[str], files: str | Path, source: str, found: SourceLabels | None
+) -> list[str | None]:
     if found is None:
         raise InputError(
             f"'{files}' is no folder, and has no labels of its own"

@@ -31,14 +31,21 @@ def add_value_range(parser: argparse._ActionsContainer, default: str = '') -> No
     )
 
 
-def add_image_column(parser: argparse.ArgumentParser) -> None:
+def add_image_column(parser: argparse._ActionsContainer) -> None:
     """Add ``--image-column``, None for a table's only one."""
     parser.add_argument(
         '--image-column', metavar='NAME', help='of tables (default: their only one of image files)'
     )
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_label_column(parser: argparse._ActionsContainer) -> None:
+    """Add ``--label-column``, None for a table's only one with class names."""
+    parser.add_argument(
+        '--label-column', metavar='NAME', help='of tables (default: the only one with class names)'
+    )
+
+
+def add_device(parser: argparse._ActionsContainer) -> None:
     """Add ``--device``, None for this machine's."""
     parser.add_argument('--device', help='such as cuda or cpu (default: what this machine has)')
 

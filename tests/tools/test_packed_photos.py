@@ -100,3 +100,44 @@ def test_labels_of_a_folder_do_not_fit_photos_in_a_file(packed, tmp_path):
     tar = packed('tar')
     with pytest.raises(InputError, match=r'labels\.csv names photos of a folder: give photos in'):
         labels_of(find_photos(tar), tar, str(tmp_path / 'labels.csv'))
+
+
+@pytest.fixture
+def two_columns(folder, tmp_path, monkeypatch):
+    """A table with the photos, and the same upside down, and two columns of classes."""
+    own_cache(monkeypatch, tmp_path)
+    datasets = pytest.importorskip('datasets')
+    files = sorted(folder.rglob('*.png'))
+    image, classes = datasets.Image(), datasets.ClassLabel(names=['cat', 'dog'])
+    features = dict(upright=image, turned=image, animal=classes, other=classes)
+    content = [dict(bytes=file.read_bytes(), path=file.name) for file in files]
+    names = [file.parent.name for file in files]
+    table = datasets.Dataset.from_dict(
+        dict(upright=content, turned=content[::-1], animal=names, other=names[::-1]),
+        features=datasets.Features(features),
+    )
+    table.to_parquet(tmp_path / 'two.parquet')
+    return tmp_path / 'two.parquet'
+
+
+COLUMNS = ('--image-column', 'upright', '--label-column', 'animal')
+TAKES_COLUMNS = dict(
+    few_shot=('--shots', 1, '--draws', 2, *COLUMNS),
+    probe=('--shots', 1, '--draws', 2, '--num-heads', 4, *COLUMNS),
+    show=('--out', 'figures', '--num-heads', 4, '--count', 2, *COLUMNS[:2]),
+    atlas=('--out', 'atlas.html', '--labels', '--num-heads', 4, *COLUMNS),
+    embed=('--out', 'features.npz', '--num-heads', 4, *COLUMNS[:2]),
+)
+
+
+@pytest.mark.parametrize('name', TAKES_COLUMNS)
+def test_the_option_that_the_refusal_of_several_columns_names_is_taken(
+    name, two_columns, checkpoint, tool, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    options = TAKES_COLUMNS[name]
+    start = options.index('--image-column')
+    with pytest.raises(SystemExit, match='2'):
+        tool(name, checkpoint, two_columns, *options[:start])
+    assert '--image-column' in capsys.readouterr().err
+    tool(name, checkpoint, two_columns, *options)
