@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +13,14 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
 
-from mmbeitv2.checkpoints.catalogue import check_kind
+from mmbeitv2.checkpoints.catalogue import check_kind, published
 from mmbeitv2.checkpoints.loading import load_exactly
 from mmbeitv2.checkpoints.noted_config import noted_config
 from mmbeitv2.checkpoints.reading import read_training_checkpoint, weights_in
 from mmbeitv2.checkpoints.translation import Checkpoint, translate
 from mmbeitv2.datasets.decoding import check_value_range
 from mmbeitv2.errors import InputError, NotInstalledError
+from mmbeitv2.own_configs import find_config
 from mmbeitv2.registry import class_name
 
 SCOPES = dict(classifier='mmpretrain', segmentation='mmseg')
@@ -58,10 +59,11 @@ def load_fine_tuned(
     """Model of a fine-tuned checkpoint.
 
     Args:
-        checkpoint: that a run wrote, which holds its config and the names of its classes; or of
-            another project, with ``config``.
+        checkpoint: that a run wrote, which holds its config and the names of its classes; the
+            name of published weights; or of another project, with ``config``.
         kind: ``'classifier'`` or ``'segmentation'``.
-        config: of the run; the one in the checkpoint unless given.
+        config: of the run; unless given the catalogue's of published weights, else the one in the
+            checkpoint.
         classes: names; unless given those in the checkpoint, else those that the config's data set
             has by itself, else numbers.
         value_range: black and white of photos of float or 32-bit numbers; those of the config's
@@ -80,10 +82,11 @@ def load_fine_tuned(
             f'{opened} holds no {"segmenter" if kind == "segmentation" else kind}: {CURES[kind]}'
         )
     meta = content.get('meta') or {}
-    cfg = config if config is not None else noted_config(meta, str(checkpoint))
+    cfg = config if config is not None else _config_of(checkpoint, meta)
     if cfg is None:
         raise InputError(
-            f'{checkpoint} does not hold the config of its run: give that with --config'
+            f'{checkpoint} does not hold the config of its run: give that with --config, or as '
+            'config= from Python'
         )
     if not {'model', 'test_dataloader'} <= cfg.keys():
         raise InputError(
@@ -100,6 +103,14 @@ def load_fine_tuned(
         )
     seen = _set_value_range(pipeline, value_range, str(checkpoint))
     return FineTuned(model, pipeline, names, noted.get('palette'), seen)
+
+
+def _config_of(checkpoint: str | Path, meta: Mapping[str, Any]) -> Config | None:
+    """Of published weights what they are read by here: a publisher's file may note his own."""
+    entry = published(checkpoint)
+    if entry is not None:
+        return Config.fromfile(find_config(entry.config))
+    return noted_config(meta, str(checkpoint))
 
 
 def _set_value_range(

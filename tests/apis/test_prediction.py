@@ -20,6 +20,7 @@ from mmbeitv2.checkpoints.catalogue import catalogue
 from mmbeitv2.checkpoints.published_files import MIRROR
 from mmbeitv2.checkpoints.translation import open_checkpoint, translate
 from mmbeitv2.errors import UserError
+from mmbeitv2.exchange.deployment.sources import open_deployable
 from mmbeitv2.exchange.exporting import export
 from mmbeitv2.exchange.writing import write_file
 from mmbeitv2.launch.config import load_config
@@ -159,6 +160,9 @@ def test_published_weights_bring_the_catalogues_config(photos, tmp_path, tool, m
     code, printed, error = tool('classify', name, photos, '--out', out)
     assert (code, error.count('error:')) == (0, 0)
     assert '5 photos in' in printed
+    # From Python as by the command.
+    assert classify(name, photos).classes == list('01234567')
+    assert open_deployable(name).part == 'classifier'
     code, _, error = tool('segment', name, photos, '--out', tmp_path / 'maps')
     assert code == 2
     assert f'{name} holds weights of kind classifier, but a segmentation is wanted' in error

@@ -28,7 +28,11 @@ DEMO_STAGES = {
     'finetune': 'seed0/finetune_pretrained/epoch_4.pth',
 }
 # As docs/openmmlab.md has it.
-OWN_CONFIG = "_base_ = 'mmbeitv2::beitv2_vit-b16_300e.py'\ndata_root = 'data/my_photos/'\n"
+OWN_CONFIGS = {
+    'mine.py': "_base_ = 'mmbeitv2::beitv2_vit-b16_300e.py'\ndata_root = 'data/my_photos/'\n",
+    'theirs.py': "_base_ = str(__import__('mmbeitv2.own_configs').own_configs.find_config("
+    "'beitv2_vit-b16_300e.py'))\nmodel = dict(backbone=dict(drop_path_rate=0.2))\n",
+}
 # Photos by the names that the pages give them.
 PHOTOS = ('photo.jpg', 'cat.jpg', 'dog.jpg')
 # What the pages call a file that a reader has: a file of the quick start in its place.
@@ -64,7 +68,8 @@ def make_scratch(folder: Path, demo: Path, quickstart: Path | None) -> Path:
     for name in PHOTOS:
         shutil.copy(photo, folder / name)
     _several_places(folder, demo / 'imagenet')
-    (folder / 'mine.py').write_text(OWN_CONFIG)
+    for name, text in OWN_CONFIGS.items():
+        (folder / name).write_text(text)
     if quickstart is not None:
         _quickstart(folder, quickstart)
     else:

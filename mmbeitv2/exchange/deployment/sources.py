@@ -80,7 +80,7 @@ def open_deployable(
     Args:
         source: see :func:`mmbeitv2.checkpoints.sources.local_file`.
         part: one of ``PARTS``; by default what the checkpoint is, of pretraining the backbone.
-        config: of a fine-tuned model's run; the one in the checkpoint unless given.
+        config: of a fine-tuned model's run; the checkpoint's or the catalogue's unless given.
         num_heads: heads, where the file does not note them; width / 64 unless given.
         trust: open a file that holds Python objects beside weights, which can run any code.
 
