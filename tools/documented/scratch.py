@@ -18,6 +18,8 @@ CLASS_FOLDERS = {
     'data/own': (8, 2),
     'data/own_classes': (4, 2),
 }
+# By whose names photos have their reassessed labels (ImageNet-ReaL).
+IMAGENET_VAL = 'ILSVRC2012_val_{:08d}.JPEG'
 ROBUSTNESS = {'imagenet-a': 200, 'imagenet-r': 200, 'imagenet-sketch': 1000, 'imagenet-v2': 1000}
 QUICKSTART = 'work_dirs/quickstart'
 # Where the demo's configs look for each other's checkpoints.
@@ -144,6 +146,8 @@ def _classes(folder: Path, photos: Path) -> None:
         _link(train[:12], folder / 'data/own-labelled' / label)
         _link(train[12:36], folder / 'data/own-train' / label)
         _link(val[:6], folder / 'data/own-val' / label)
+    for number, photo in enumerate(sorted((folder / 'photos/imagenet/val').glob('*/*')), 1):
+        photo.rename(photo.with_name(IMAGENET_VAL.format(number)))
     _write_lists(folder / 'photos/imagenet')
     (folder / 'data/imagenet').symlink_to('../photos/imagenet')
     for variant, count in ROBUSTNESS.items():
