@@ -134,7 +134,8 @@ def test_the_scratch_copys_validation_photos_have_reassessed_labels(tmp_path):
     names = [path.name for path in (tmp_path / 'copy/data/imagenet/val').glob('*/*')]
     assert len(names) == 4
     labels = ImageNetReaLAccuracy()
-    assert any([labels._labels_of(name) for name in names])
+    # None is refused, though not each has a label.
+    assert any(set(map(labels._labels_of, names)))
 
 
 @pytest.mark.slow
