@@ -1,7 +1,9 @@
 """The card of a converted checkpoint: how it loads, what it sees, how it was trained."""
 
+import re
 from typing import Any
 
+from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.loading_lines import Written, loading_lines
 from mmbeitv2.exchange.peers import PEERS, package_of
 from mmbeitv2.exchange.run_notes import RunNotes
@@ -12,6 +14,7 @@ MOST_CLASSES = 20
 TASKS = dict(classifier='image-classification')
 # What the hub calls them.
 LICENCES = {'MIT': 'mit', 'Apache-2.0': 'apache-2.0'}
+LICENCE = re.compile(r'[a-z0-9][a-z0-9.+-]*')
 
 
 def model_card(written: Written, project: str, metadata: dict[str, str]) -> str:
@@ -36,20 +39,48 @@ def model_card(written: Written, project: str, metadata: dict[str, str]) -> str:
     if written.notes.classes:
         parts.append(_classes(written.notes.classes))
     parts.append(_training(written.notes))
+    if written.notes.results:
+        parts.append(_results(written.notes))
     return '\n'.join(parts)
 
 
 def _licence(metadata: dict[str, str]) -> str:
     if 'licence' not in metadata:
         return 'that of the source, which the file does not note'
+    if 'publisher' not in metadata:
+        return metadata['licence']
     return f'{metadata["licence"]}, by {metadata["publisher"]}'
+
+
+def check_licence(licence: str, published_under: str | None) -> None:
+    """Refuse a licence that the hub would not take, or one for weights of somebody else.
+
+    Args:
+        licence: by the hub's name.
+        published_under: licence of published weights; None for others.
+
+    Raises:
+        ValueError: names what is allowed.
+    """
+    if published_under is not None:
+        raise InputError(
+            f'the licence is {licence!r}, but these are published weights, whose licence is '
+            f'{published_under}: leave it out'
+        )
+    if not LICENCE.fullmatch(licence):
+        raise InputError(
+            f'the licence is {licence!r}, allowed: a name of the Hugging Face hub, such as '
+            'apache-2.0, mit, cc-by-4.0 or other'
+        )
 
 
 def _front_matter(written: Written, project: str, metadata: dict[str, str]) -> str:
     library = package_of(project) if project in PEERS and project != 'mmpretrain' else 'mmbeitv2'
     lines = [f'library_name: {library}', 'tags:', '- beit']
-    if metadata.get('licence') in LICENCES:
-        lines.insert(0, f'license: {LICENCES[metadata["licence"]]}')
+    licence = metadata.get('licence', '')
+    # Ours says the hub's name; what publishers say is known of some.
+    if licence := LICENCES.get(licence, '' if 'publisher' in metadata else licence):
+        lines.insert(0, f'license: {licence}')
     if written.kind in TASKS:
         lines.insert(0, f'pipeline_tag: {TASKS[written.kind]}')
     return '\n'.join(['---', *lines, '---', ''])
@@ -83,6 +114,7 @@ def _training(notes: RunNotes) -> str:
     record = notes.record
     rows = {
         'recipe': notes.recipe,
+        'data': ', '.join(notes.data),
         'epoch': notes.epoch,
         'seed': notes.seed,
         'layer scale at the start': notes.layer_scale,
@@ -96,6 +128,13 @@ def _training(notes: RunNotes) -> str:
     if not known:
         return '## Training\n\nThe file notes none of it.\n'
     return '\n'.join(['## Training\n', '| | |', '| --- | --- |', *known, ''])
+
+
+def _results(notes: RunNotes) -> str:
+    rows = [f'| {name} | {value:.5g} |' for name, value in notes.results.items()]
+    return '\n'.join(
+        ['## Results\n', "On the run's own validation:\n", '| | |', '| --- | --- |', *rows, '']
+    )
 
 
 def _versions(record: dict[str, Any]) -> str:

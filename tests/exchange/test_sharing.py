@@ -111,12 +111,14 @@ def test_a_tokenizer_comes_back_by_the_command(hub, vqkd, images, tmp_path, caps
     torch.save({'state_dict': vqkd.state_dict()}, tmp_path / 'vqkd.pth')
     tool = runpy.run_path(str(ROOT / 'tools/push_to_hub.py'))
     line = [str(tmp_path / 'vqkd.pth'), 'someone/vqkd', '--layout', 'mmbeitv2', '--num-heads', '4']
-    tool['main'](line)
+    tool['main']([*line, '--licence', 'cc-by-4.0'])
     assert f'{hub.address}/someone/vqkd' in capsys.readouterr().out
     # Its card names the repository, not the folder of this machine that was uploaded.
     card = hub.repositories['someone/vqkd']['main']['README.md'].decode()
     assert "model = load_tokenizer('hf-hub:someone/vqkd', num_heads=4)" in card
     assert '# vqkd\n' in card
+    assert '\nlicense: cc-by-4.0\n' in card
+    assert 'Licence: cc-by-4.0.' in card
     assert str(Path(tempfile.gettempdir())) not in card
     config = json.loads(hub.repositories['someone/vqkd']['main']['config.json'])
     assert (config['kind'], config['quantizer']['num_codes']) == ('tokenizer', 64)
@@ -131,6 +133,18 @@ class TestRefusals:
         for layout in ('transformers', 'mmbeitv2'):
             with pytest.raises(ExistingFileError, match=r'config\.json'):
                 save_pretrained(file[0], tmp_path, layout)
+
+    @pytest.mark.parametrize(
+        ('name', 'licence', 'message'),
+        [
+            (None, 'My Licence', "'My Licence', allowed: a name of the Hugging Face hub, such as"),
+            ('beitv2-b16-1600e-in1k', 'mit', 'published weights, whose licence is MIT: leave'),
+        ],
+    )
+    def test_a_licence_that_is_none(self, name, licence, message, file, tmp_path):
+        with pytest.raises(InputError, match=message):
+            save_pretrained(name or file[0], tmp_path / 'out', 'timm', licence=licence)
+        assert not (tmp_path / 'out').exists()
 
     def test_another_layout(self, file, tmp_path):
         with pytest.raises(
