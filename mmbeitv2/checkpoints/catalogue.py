@@ -85,6 +85,16 @@ def published(source: str | Path) -> Published | None:
     return None if entry is None or Path(source).exists() else entry
 
 
+def described(source: str | Path) -> Published | None:
+    """Published weights of this name, or at this address; None for anything else.
+
+    Args:
+        source: of a checkpoint.
+    """
+    at = (entry for entry in catalogue().values() if str(source) in entry.addresses)
+    return published(source) or next(at, None)
+
+
 def nearest_names(name: str) -> list[str]:
     """Names of the catalogue that look like ``name``, the most alike first.
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from mmbeitv2.checkpoints.catalogue import published
+from mmbeitv2.checkpoints.catalogue import described
 from mmbeitv2.checkpoints.hashes import sha256
 from mmbeitv2.checkpoints.naming import with_prefix
 from mmbeitv2.checkpoints.sources import local_file
@@ -131,7 +131,7 @@ def convert(
     destination = Path(destination)
     check_destination(destination, project, overwrite)
     if licence:
-        entry = published(source)
+        entry = described(source)
         check_licence(licence, entry and entry.licence)
     checkpoint = open_checkpoint(source, trust, img_size=img_size, ema=ema)
     # Heads are given for the tokenizer, where there is one.
@@ -180,7 +180,7 @@ def _metadata(source: str | Path, checkpoint: Checkpoint) -> dict[str, str]:
             'kind': checkpoint.kind,
             'converted_by': f'mmbeitv2 {__version__}',
         }
-    if (entry := published(source)) is not None:
+    if (entry := described(source)) is not None:
         metadata |= dict(licence=entry.licence, publisher=entry.publisher)
     if AGGREGATION_LAYER in checkpoint.state:
         metadata['layer'] = str(int(checkpoint.state[AGGREGATION_LAYER]))

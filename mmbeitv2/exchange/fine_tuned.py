@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
 
-from mmbeitv2.checkpoints.catalogue import check_kind, published
+from mmbeitv2.checkpoints.catalogue import check_kind, described
 from mmbeitv2.checkpoints.loading import load_exactly
 from mmbeitv2.checkpoints.noted_config import noted_config
 from mmbeitv2.checkpoints.reading import read_training_checkpoint, weights_in
@@ -107,7 +107,7 @@ def load_fine_tuned(
 
 def _config_of(checkpoint: str | Path, meta: Mapping[str, Any]) -> Config | None:
     """Of published weights what they are read by here: a publisher's file may note his own."""
-    entry = published(checkpoint)
+    entry = described(checkpoint)
     if entry is not None:
         return Config.fromfile(find_config(entry.config))
     return noted_config(meta, str(checkpoint))

@@ -294,6 +294,10 @@ class TestRefusals:
         with pytest.raises(UserError, match='holds no segmenter'):
             export(pretrained_checkpoint, 'torchscript', 'm.pt', part='segmentation')
 
+    def test_published_weights_of_another_kind_are_refused_before_any_download(self):
+        with pytest.raises(UserError, match='of kind pretraining, but a classifier is wanted'):
+            open_deployable('beitv2-b16-300e', 'classifier')
+
     def test_a_file_that_is_there_stays(self, pretrained_checkpoint, tmp_path, capsys, monkeypatch):
         monkeypatch.syspath_prepend(ROOT / 'tools')
         import export as tool

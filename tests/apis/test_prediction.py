@@ -16,6 +16,7 @@ from photo_files import write_photo
 from PIL import Image
 
 from mmbeitv2.apis import Segmenter, classify
+from mmbeitv2.checkpoints import sources
 from mmbeitv2.checkpoints.catalogue import catalogue
 from mmbeitv2.checkpoints.published_files import MIRROR
 from mmbeitv2.checkpoints.translation import open_checkpoint, translate
@@ -163,6 +164,9 @@ def test_published_weights_bring_the_catalogues_config(photos, tmp_path, tool, m
     # From Python as by the command.
     assert classify(name, photos).classes == list('01234567')
     assert open_deployable(name).part == 'classifier'
+    # Nor is there another config for the same file by its address.
+    monkeypatch.setattr(sources, 'download', lambda url: tmp_path / entry.file)
+    assert classify(entry.addresses[0], photos).classes == list('01234567')
     code, _, error = tool('segment', name, photos, '--out', tmp_path / 'maps')
     assert code == 2
     assert f'{name} holds weights of kind classifier, but a segmentation is wanted' in error

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmbeitv2.checkpoints.catalogue import check_kind
 from mmbeitv2.checkpoints.hashes import sha256
 from mmbeitv2.checkpoints.sources import local_file
 from mmbeitv2.checkpoints.translation import Checkpoint, open_checkpoint
@@ -88,6 +89,9 @@ def open_deployable(
         FileNotFoundError: no such file.
         ValueError: no such part in it, or one that is no function of RGB photos alone.
     """
+    # Every checkpoint has a backbone.
+    if part in PARTS and part != 'backbone':
+        check_kind(source, part)
     opened = open_checkpoint(str(source), trust)
     part = part or DEFAULT_PARTS[opened.kind]
     with local_file(source) as path:
