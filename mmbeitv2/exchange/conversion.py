@@ -182,6 +182,7 @@ def _metadata(source: str | Path, checkpoint: Checkpoint) -> dict[str, str]:
         }
     if (entry := described(source)) is not None:
         metadata |= dict(licence=entry.licence, publisher=entry.publisher)
+        metadata |= dict(published=entry.name, what=entry.what, published_result=entry.published)
     if AGGREGATION_LAYER in checkpoint.state:
         metadata['layer'] = str(int(checkpoint.state[AGGREGATION_LAYER]))
     return metadata

@@ -95,7 +95,9 @@ def load_fine_tuned(
         )
     model, pipeline = _build(cfg, kind, opened)
     number = _num_classes(model)
-    noted = meta.get('dataset_meta') or _declared(cfg, kind, number)
+    noted = meta.get('dataset_meta') or declared_classes(cfg, kind)
+    if 'dataset_meta' not in meta and len(noted.get('classes') or ()) != number:
+        noted = {}
     names = list(classes or noted.get('classes') or map(str, range(number)))
     if len(names) != number:
         raise InputError(
@@ -156,12 +158,22 @@ def _build(cfg: Config, kind: str, opened: Checkpoint) -> tuple[nn.Module, Compo
     return model.eval(), pipeline
 
 
-def _declared(cfg: Config, kind: str, number: int) -> dict[str, Any]:
-    """What a data set of a host says of its classes, as ImageNet and ADE20K do; empty without."""
+def declared_classes(cfg: Config, kind: str) -> dict[str, Any]:
+    """What a data set of a host says of its classes, as ImageNet and ADE20K do; empty without.
+
+    Args:
+        cfg: with ``test_dataloader``, unless it is of pretraining.
+        kind: a key of ``SCOPES``; of others there are none.
+
+    Returns:
+        ``classes``, and ``palette`` of segmentation.
+    """
+    if kind not in SCOPES or 'test_dataloader' not in cfg:
+        return {}
+    _import_components(SCOPES[kind])
     dataset = cfg.test_dataloader.dataset
     with DATASETS.switch_scope_and_registry(SCOPES[kind]) as registry:
-        declared = getattr(registry.get(dataset['type']), 'METAINFO', {})
-    return dict(declared) if len(declared.get('classes') or ()) == number else {}
+        return dict(getattr(registry.get(dataset['type']), 'METAINFO', {}))
 
 
 def _import_components(scope: str) -> None:

@@ -35,10 +35,10 @@ def model_card(written: Written, project: str, metadata: dict[str, str]) -> str:
         f'## Loading\n\n```python\n{loading_lines(written, project)}```\n',
     ]
     if written.kind in ('classifier', 'pretraining', 'backbone') and written.sees_photos:
-        parts.append(_photos(written))
+        parts.append(_photos(written, 'published' in metadata))
     if written.notes.classes:
         parts.append(_classes(written.notes.classes))
-    parts.append(_training(written.notes))
+    parts.append(_training(written.notes, metadata))
     if written.notes.results:
         parts.append(_results(written.notes))
     return '\n'.join(parts)
@@ -86,10 +86,11 @@ def _front_matter(written: Written, project: str, metadata: dict[str, str]) -> s
     return '\n'.join(['---', *lines, '---', ''])
 
 
-def _photos(written: Written) -> str:
+def _photos(written: Written, published: bool) -> str:
     size = written.vit['img_size']
     mean, std = written.notes.normalization
-    by = 'as its run noted' if written.notes.mean else 'as the paper: the file notes none'
+    noted = "as this project's config of it has it" if published else 'as its run noted'
+    by = noted if written.notes.mean else 'as the paper: the file notes none'
     seen = (
         f'the whole, {size[0]} × {size[1]} pixels'
         if isinstance(size, tuple)
@@ -106,13 +107,16 @@ def _photos(written: Written) -> str:
 
 
 def _classes(classes: tuple[str, ...]) -> str:
-    more = f', … ({len(classes)} in all)' if len(classes) > MOST_CLASSES else ''
-    return f'## Classes\n\n{", ".join(classes[:MOST_CLASSES])}{more}\n'
+    more = f'; … ({len(classes)} in all)' if len(classes) > MOST_CLASSES else ''
+    return f'## Classes\n\n{"; ".join(classes[:MOST_CLASSES])}{more}\n'
 
 
-def _training(notes: RunNotes) -> str:
+def _training(notes: RunNotes, metadata: dict[str, str]) -> str:
     record = notes.record
     rows = {
+        'published as': metadata.get('published'),
+        'what': metadata.get('what'),
+        'published result': metadata.get('published_result'),
         'recipe': notes.recipe,
         'data': ', '.join(notes.data),
         'epoch': notes.epoch,

@@ -6,14 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.logging import print_log
 
+from mmbeitv2.checkpoints.catalogue import described
 from mmbeitv2.checkpoints.noted_config import noted_config
 from mmbeitv2.checkpoints.reading import read_training_checkpoint
 from mmbeitv2.checkpoints.sources import local_file
 from mmbeitv2.datasets.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
 from mmbeitv2.datasets.decoding import check_value_range
 from mmbeitv2.errors import InputError
+from mmbeitv2.exchange.fine_tuned import declared_classes
+from mmbeitv2.own_configs import find_config
 from mmbeitv2.registry import class_name
 
 RECORD = 'run.json'
@@ -92,20 +96,27 @@ class RunNotes:
 
 
 def read_run_notes(source: str | Path) -> RunNotes:
-    """What the run that wrote a checkpoint noted.
+    """What the run that wrote a checkpoint noted; of published weights what the catalogue knows.
 
     Args:
         source: see :func:`mmbeitv2.checkpoints.sources.local_file`.
     """
+    entry = described(source)
     meta = read_training_checkpoint(source, mapped=True).get('meta')
     if not isinstance(meta, Mapping):
-        return RunNotes()
+        if entry is None:
+            return RunNotes()
+        meta = {}
     cfg = _config(meta, str(source))
+    dataset = meta.get('dataset_meta') or {}
+    if entry is not None:
+        # What its publisher's file does not note, or by the names of his own project.
+        config = Config.fromfile(find_config(entry.config))
+        dataset, cfg = dataset or declared_classes(config, entry.kind), config.to_dict()
     experiment = str(meta.get('experiment_name', ''))
     with local_file(source) as path:
         start = path.parent / experiment[-TIMESTAMP_LENGTH:]
     record = _record(start / RECORD)
-    dataset = meta.get('dataset_meta') or {}
     mean, std, bgr = _normalization(cfg)
     centre, short_side = _centre(cfg)
     scale = _get(cfg, 'model', 'backbone', 'init_values')
@@ -113,7 +124,7 @@ def read_run_notes(source: str | Path) -> RunNotes:
         recipe=experiment[: -TIMESTAMP_LENGTH - 1],
         epoch=meta.get('epoch'),
         seed=meta.get('seed'),
-        data=_data(cfg),
+        data=() if entry is not None else _data(cfg),
         results=_results(start / SCALARS, (meta.get('epoch'), meta.get('iter'))),
         classes=tuple(map(str, dataset.get('classes') or ())),
         layer_scale=None if scale is None else float(scale),

@@ -182,6 +182,41 @@ class TestEveryFamily:
             'vqkd-b16-clip-mmpretrain': vqkd.state_dict(),
         }
 
+    @pytest.fixture
+    def put(self, as_checkpoint, tmp_path, monkeypatch):
+        """Write tensors as the file of a published name, into a mirror."""
+        monkeypatch.setenv(MIRROR, str(tmp_path))
+        monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+        monkeypatch.setattr(torch.hub, '_hub_dir', None)
+
+        def write(name, state, project):
+            published = export(as_checkpoint(state), project).state
+            torch.save({'model': published}, tmp_path / catalogue()[name].file)
+            return published
+
+        return write
+
+    def test_a_published_classifier_brings_its_classes_and_its_result(
+        self, classifier, put, tmp_path
+    ):
+        """Its file notes neither; the catalogue's config knows ImageNet."""
+        _, state = classifier
+        state |= {'head.fc.weight': torch.randn(1000, 48), 'head.fc.bias': torch.randn(1000)}
+        put('beitv2-b16-300e-in1k', state, 'official')
+        save_pretrained('beitv2-b16-300e-in1k', tmp_path / 'out', 'transformers')
+        config = json.loads((tmp_path / 'out/config.json').read_text())
+        assert config['id2label']['1'] == 'goldfish, Carassius auratus'
+        assert config['layer_scale_init_value'] == 0.1
+        card = (tmp_path / 'out/README.md').read_text()
+        for line in (
+            'tench, Tinca tinca; goldfish, Carassius auratus; ',
+            '| published as | beitv2-b16-300e-in1k |',
+            '| published result | 85.0 top-1 |',
+            "(0.229, 0.224, 0.225), as this project's config of it has it",
+        ):
+            assert line in card
+        assert '| data |' not in card
+
     @pytest.mark.parametrize(
         ('name', 'project'),
         [
@@ -192,14 +227,10 @@ class TestEveryFamily:
         ],
     )
     def test_tensors_are_the_same_after_the_whole_way(
-        self, name, project, states, hub, as_checkpoint, tmp_path, monkeypatch
+        self, name, project, states, hub, put, tmp_path
     ):
         entry = catalogue()[name]
-        published = export(as_checkpoint(states[name]), project).state
-        torch.save({'model': published}, tmp_path / entry.file)
-        monkeypatch.setenv(MIRROR, str(tmp_path))
-        monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
-        monkeypatch.setattr(torch.hub, '_hub_dir', None)
+        published = put(name, states[name], project)
         # Heads of the fixtures' models, where no bias table shows them.
         heads = 4 if entry.kind == 'tokenizer' else None
         written = save_pretrained(name, tmp_path / 'folder', 'mmbeitv2', heads)
