@@ -99,11 +99,14 @@ def nearest_names(name: str) -> list[str]:
     """Names of the catalogue that look like ``name``, the most alike first.
 
     Args:
-        name: as it was given; only what could be a name has any, no path.
+        name: as it was given. Of a path there is at most the one whose published file is called so.
     """
+    file = Path(name).name
+    if same := [entry.name for entry in catalogue().values() if entry.file == file]:
+        return same
     if '/' in name or Path(name).suffix:
         return []
-    return get_close_matches(name, catalogue(), MOST_NEAREST)
+    return get_close_matches(name.lower(), catalogue(), MOST_NEAREST)
 
 
 def named(name: str) -> Published:
