@@ -132,7 +132,7 @@ def convert(
     check_destination(destination, project, overwrite)
     if licence:
         entry = described(source)
-        check_licence(licence, entry and entry.licence)
+        check_licence(licence, None if entry is None else entry.licence)
     checkpoint = open_checkpoint(source, trust, img_size=img_size, ema=ema)
     # Heads are given for the tokenizer, where there is one.
     parts = (with_prefix(checkpoint.state, encoder) for encoder in ENCODERS)
