@@ -28,6 +28,8 @@ CURES = dict(
     classifier='fine-tune one (configs/finetune), or learn from a few labels with `mmbeitv2 probe`',
     segmentation='fine-tune one (configs/segmentation)',
 )
+# Tensors of ``LinearProbeHead``.
+PROBES = 'head.classifiers.'
 MASK_LOADERS = ('LoadAnnotations', 'LoadSegmentationMask')
 
 
@@ -77,10 +79,7 @@ def load_fine_tuned(
     check_kind(checkpoint, kind)
     content = read_training_checkpoint(checkpoint)
     opened = translate(weights_in(content, checkpoint), str(checkpoint))
-    if opened.kind != kind:
-        raise InputError(
-            f'{opened} holds no {"segmenter" if kind == "segmentation" else kind}: {CURES[kind]}'
-        )
+    _check_holds(opened, kind)
     meta = content.get('meta') or {}
     cfg = config if config is not None else _config_of(checkpoint, meta)
     if cfg is None:
@@ -105,6 +104,19 @@ def load_fine_tuned(
         )
     seen = _set_value_range(pipeline, value_range, str(checkpoint))
     return FineTuned(model, pipeline, names, noted.get('palette'), seen)
+
+
+def _check_holds(opened: Checkpoint, kind: str) -> None:
+    if kind == 'classifier' and any(name.startswith(PROBES) for name in opened.state):
+        raise InputError(
+            f'{opened} holds a linear probe, which has several classifiers of one backbone: use it '
+            "by mmpretrain's ImageClassificationInferencer (docs/openmmlab.md), export its "
+            f'backbone with --part backbone, or {CURES[kind]}'
+        )
+    if opened.kind != kind:
+        raise InputError(
+            f'{opened} holds no {"segmenter" if kind == "segmentation" else kind}: {CURES[kind]}'
+        )
 
 
 def _config_of(checkpoint: str | Path, meta: Mapping[str, Any]) -> Config | None:

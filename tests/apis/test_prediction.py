@@ -124,6 +124,23 @@ def test_a_checkpoint_of_another_kind_is_one_line(
         Segmenter(classifier[1], photos)
 
 
+def test_a_linear_probe_is_called_so(classifier, photos):
+    content = torch.load(classifier[1], weights_only=True)
+    state = content['state_dict']
+    for name in ('weight', 'bias'):
+        state[f'head.classifiers.cls_token.1.{name}'] = state.pop(f'head.fc.{name}')
+    torch.save(content, classifier[1])
+    for use in (lambda: classify(classifier[1], photos), lambda: exported(classifier[1])):
+        with pytest.raises(ValueError, match='holds a linear probe, which has several') as caught:
+            use()
+        assert '\n' not in str(caught.value)
+    assert open_deployable(classifier[1]).part == 'backbone'
+
+
+def exported(checkpoint):
+    return open_deployable(checkpoint, 'classifier')
+
+
 def test_a_checkpoint_without_config_needs_one(classifier, photos):
     config, checkpoint = classifier
     rewrite(checkpoint, cfg=None, dataset_meta=None)
