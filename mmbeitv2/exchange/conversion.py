@@ -130,9 +130,7 @@ def convert(
     """
     destination = Path(destination)
     check_destination(destination, project, overwrite)
-    if licence:
-        entry = described(source)
-        check_licence(licence, None if entry is None else entry.licence)
+    check_licence(licence, source)
     checkpoint = open_checkpoint(source, trust, img_size=img_size, ema=ema)
     # Heads are given for the tokenizer, where there is one.
     parts = (with_prefix(checkpoint.state, encoder) for encoder in ENCODERS)

@@ -1,8 +1,10 @@
 """The card of a converted checkpoint: how it loads, what it sees, how it was trained."""
 
 import re
+from pathlib import Path
 from typing import Any
 
+from mmbeitv2.checkpoints.catalogue import described
 from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.loading_lines import Written, loading_lines
 from mmbeitv2.exchange.peers import PEERS, package_of
@@ -52,20 +54,22 @@ def _licence(metadata: dict[str, str]) -> str:
     return f'{metadata["licence"]}, by {metadata["publisher"]}'
 
 
-def check_licence(licence: str, published_under: str | None) -> None:
+def check_licence(licence: str, source: str | Path) -> None:
     """Refuse a licence that the hub would not take, or one for weights of somebody else.
 
     Args:
-        licence: by the hub's name.
-        published_under: licence of published weights; None for others.
+        licence: by the hub's name; empty for none.
+        source: of the checkpoint.
 
     Raises:
         ValueError: names what is allowed.
     """
-    if published_under is not None:
+    if not licence:
+        return
+    if (entry := described(source)) is not None:
         raise InputError(
             f'the licence is {licence!r}, but these are published weights, whose licence is '
-            f'{published_under}: leave it out'
+            f'{entry.licence}: leave it out'
         )
     if not LICENCE.fullmatch(licence):
         raise InputError(
