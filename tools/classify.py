@@ -17,7 +17,7 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 from mmbeitv2.apis.prediction import Classified, classify
 from mmbeitv2.datasets.listing import listed_lines
 from mmbeitv2.errors import ExistingFileError, InputError
-from mmbeitv2.launch.config import config_of_run
+from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.photo_arguments import add_photo_arguments, print_unread, reading_options
 from mmbeitv2.launch.user_errors import one_line_errors
 
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     found = classify(
         args.checkpoint,
         args.photos,
-        config=config_of_run(args.config, args.checkpoint),
+        config=load_config(args.config) if args.config else None,
         classes=args.classes and [text for _, text in listed_lines(args.classes)],
         progress=True,
         **options,

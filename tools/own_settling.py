@@ -13,7 +13,7 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
 import torch
 from own_labels import Labelled, labels_to_judge_by, put_labelled
-from own_start import Sources, sources
+from own_start import Sources, check_sources, sources
 from own_teachers import offline, teacher_config
 from tqdm import tqdm
 
@@ -57,6 +57,7 @@ def settle(args: Namespace, machine: Machine) -> Plan:
         UserError: photos, labels, teacher, weights or wishes that cannot be used, or too little
             space; nothing is trained.
     """
+    check_sources(args.tokenizer, args.start)
     bar = dict(desc='looking at the photos', unit=' photos', leave=False)
     found = survey(
         args.photos,

@@ -25,7 +25,7 @@ from mmbeitv2.apis.prediction import SegmentedPhoto, Segmenter
 from mmbeitv2.datasets.decoding import read_rgb
 from mmbeitv2.datasets.listing import address_parts, photo_path
 from mmbeitv2.errors import ExistingFileError, InputError
-from mmbeitv2.launch.config import config_of_run
+from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.photo_arguments import add_photo_arguments, print_unread, reading_options
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.visualization.class_maps import as_palette_image, colours_of, lay_over
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     options = reading_options(args)
     # A fine-tuned model is built from its config, which says both.
     del options['num_heads'], options['trust']
-    config = config_of_run(args.config, args.checkpoint)
+    config = load_config(args.config) if args.config else None
     segmenter = Segmenter(args.checkpoint, args.photos, config, progress=True, **options)
     classes = segmenter.fine_tuned.classes
     colours = colours_of(len(classes), segmenter.fine_tuned.palette)

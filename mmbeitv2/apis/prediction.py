@@ -61,7 +61,7 @@ class Segmenter:
     Args:
         checkpoint: see :func:`mmbeitv2.exchange.fine_tuned.load_fine_tuned`.
         photos: see :func:`mmbeitv2.datasets.photo_list.list_photos`.
-        config: of the run; the one in the checkpoint unless given.
+        config: of the run; the checkpoint's or the catalogue's unless given.
         value_range: see :func:`classify`.
         image_column: see :func:`classify`.
         **options: of :func:`classify`, from ``batch_size`` on.
@@ -112,7 +112,7 @@ def classify(
     Args:
         checkpoint: see :func:`mmbeitv2.exchange.fine_tuned.load_fine_tuned`.
         photos: see :func:`mmbeitv2.datasets.photo_list.list_photos`.
-        config: of the run; the one in the checkpoint unless given.
+        config: of the run; the checkpoint's or the catalogue's unless given.
         classes: their names; those in the checkpoint unless given.
         batch_size: photos a step.
         workers: processes that read photos.

@@ -25,6 +25,7 @@ def save_pretrained(
     num_heads: int | None = None,
     overwrite: bool = False,
     repository: str = '',
+    licence: str = '',
 ) -> Conversion:
     """Write a checkpoint as a folder: weights without code, configuration and card.
 
@@ -36,6 +37,7 @@ def save_pretrained(
         overwrite: replace files of that name.
         repository: ``OWNER/NAME`` of the hub, from which the card says to load it; from ``folder``
             where empty.
+        licence: see :func:`mmbeitv2.exchange.conversion.convert`.
 
     Returns:
         What was written, and how it compares with the source.
@@ -49,7 +51,9 @@ def save_pretrained(
     if layout not in LAYOUTS:
         raise InputError(f'layout is {layout!r}, allowed: {", ".join(LAYOUTS)}')
     if layout in FOLDERS:
-        return convert(source, folder, layout, num_heads, overwrite, address=repository)
+        return convert(
+            source, folder, layout, num_heads, overwrite, address=repository, licence=licence
+        )
     for name in (CARD, CONFIG):
         if (folder / name).exists() and not overwrite:
             raise ExistingFileError(
@@ -57,7 +61,11 @@ def save_pretrained(
             )
     project, scheme = ('timm', LOCAL_SCHEME) if layout == 'timm' else ('safetensors', '')
     address = f'{HUB_SCHEME}{repository}' if repository else f'{scheme}{folder}'
-    written = convert(source, folder / WEIGHTS, project, num_heads, overwrite, address=address)
+    written = convert(
+        *(source, folder / WEIGHTS, project, num_heads, overwrite),
+        address=address,
+        licence=licence,
+    )
     # A repository's card has one name.
     card_path(folder / WEIGHTS, project).replace(folder / CARD)
     if layout == 'timm':

@@ -76,6 +76,21 @@ def test_a_teacher_that_is_not_there(tool, photos, tmp_path, teacher, message):
     assert message in refused(tool, photos, '--out', tmp_path / 'run', '--teacher', teacher)
 
 
+@pytest.mark.parametrize(
+    ('option', 'name', 'message'),
+    [
+        ('--tokenizer', 'beitv2-b16-300e', 'of kind pretraining, but a tokenizer is wanted'),
+        ('--from', 'vqkd-b16-clip', 'of kind tokenizer, but a backbone is wanted'),
+        ('--from', 'beitv2-b16-300-e', 'no checkpoint at beitv2-b16-300-e: check the path, or'),
+    ],
+)
+def test_weights_that_cannot_serve_are_told_before_photos_are_looked_at(
+    tool, photos, tmp_path, capsys, option, name, message
+):
+    assert message in refused(tool, photos, '--out', tmp_path / 'run', option, name)
+    assert 'photos' not in capsys.readouterr().out
+
+
 def test_a_folder_of_something_else_is_left_alone(tool, photos, tmp_path):
     (tmp_path / 'run').mkdir()
     (tmp_path / 'run' / 'thesis.txt').write_text('years of work')
