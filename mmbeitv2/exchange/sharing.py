@@ -10,7 +10,8 @@ from mmbeitv2.checkpoints.translation import Checkpoint, tokenizer_prefix
 from mmbeitv2.errors import ExistingFileError, InputError, MissingFileError
 from mmbeitv2.exchange.architecture import tokenizer_architecture, vit_architecture
 from mmbeitv2.exchange.conversion import Conversion, convert
-from mmbeitv2.exchange.timm_files import LOCAL_SCHEME, write_timm_config
+from mmbeitv2.exchange.loading_lines import TIMM_LOCAL_SCHEME
+from mmbeitv2.exchange.timm_files import write_timm_config
 from mmbeitv2.exchange.writing import CARD, CONFIG, FOLDERS, WEIGHTS, card_path
 
 # Of transformers and timm, for their users; of this project, for all kinds of models.
@@ -59,7 +60,7 @@ def save_pretrained(
             raise ExistingFileError(
                 f'{folder / name} is there already: choose another folder or --overwrite'
             )
-    project, scheme = ('timm', LOCAL_SCHEME) if layout == 'timm' else ('safetensors', '')
+    project, scheme = ('timm', TIMM_LOCAL_SCHEME) if layout == 'timm' else ('safetensors', '')
     address = f'{HUB_SCHEME}{repository}' if repository else f'{scheme}{folder}'
     written = convert(
         *(source, folder / WEIGHTS, project, num_heads, overwrite),

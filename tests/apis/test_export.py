@@ -201,6 +201,7 @@ class TestTorchScript:
         ]
         torch.testing.assert_close(cls, expected, rtol=1e-4, atol=1e-5)
 
+    @pytest.mark.needs_torch('2.4', 'float16 on a CPU')
     def test_float16_keeps_the_classifier_s_head_in_float32(self, classifier, export):
         path, note = export(classifier[1], 'torchscript', 'c.pt', precision='float16')
         assert note['variant'] == 'float16'

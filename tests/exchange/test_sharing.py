@@ -1,6 +1,7 @@
 """What is uploaded comes back from the hub and computes the same, in each layout."""
 
 import json
+import re
 import runpy
 import tempfile
 from pathlib import Path
@@ -73,13 +74,17 @@ class TestTimm:
         card = hub.repositories['someone/small']['main']['README.md'].decode()
         assert "timm.create_model('hf-hub:someone/small', pretrained=True)" in card
         assert 'library_name: timm' in card
-        for name in ('hf-hub:someone/small', f'local-dir:{tmp_path / "folder"}'):
-            library = timm.create_model(name, pretrained=True).eval()
+        weights = str(tmp_path / 'folder/model.safetensors')
+        for name, source in (
+            ('hf-hub:someone/small', dict(pretrained=True)),
+            (f'local-dir:{tmp_path / "folder"}', dict(checkpoint_path=weights)),
+        ):
+            library = timm.create_model(name, **source).eval()
             assert (library.embed_dim, library.num_classes) == (48, 10)
             with torch.no_grad():
                 assert_close(library(images), model(images), atol=1e-5, rtol=1e-5)
             data = timm.data.resolve_model_data_config(library)
-            assert data['input_size'] == (3, 64, 64)
+            assert tuple(data['input_size']) == (3, 64, 64)
             assert tuple(data['mean']) == timm.data.IMAGENET_DEFAULT_MEAN
         # And back here.
         assert open_checkpoint('hf-hub:someone/small').kind == 'classifier'
@@ -93,8 +98,9 @@ class TestTimm:
         torch.save(dict(state_dict=model.state_dict()), tmp_path / 'file.pth')
         save_pretrained(tmp_path / 'file.pth', tmp_path / 'folder', 'timm', num_heads=4)
         card = (tmp_path / 'folder/README.md').read_text()
-        library = timm.create_model(f'local-dir:{tmp_path / "folder"}', pretrained=True).eval()
-        assert f"'local-dir:{tmp_path / 'folder'}', pretrained=True" in card
+        line = re.search(r'timm.create_model\(.*\)', card)[0]
+        library = eval(line, dict(timm=timm))
+        assert f"'local-dir:{tmp_path / 'folder'}', checkpoint_path=" in line
         with torch.no_grad():
             expected = extract_features(model, images)['cls_token']
             assert_close(library(images), expected, atol=1e-5, rtol=1e-5)
