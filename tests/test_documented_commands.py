@@ -119,6 +119,25 @@ def test_paper_runs_are_cut_to_a_step_and_what_cannot_run_is_said():
     assert (missing.how, missing.lines, missing.note) == ('cannot run here', (), 'needs ADE20K')
 
 
+def test_the_scratch_copys_validation_photos_have_reassessed_labels(tmp_path):
+    """Else the configs of ImageNet-ReaL would refuse them."""
+    from documented.scratch import _classes
+
+    from mmbeitv2.evaluation.real import ImageNetReaLAccuracy
+
+    for split in ('train', 'val'):
+        for number in range(40):
+            photo = tmp_path / f'demo/{split}/{"ab"[number % 2]}/{number}.jpg'
+            photo.parent.mkdir(parents=True, exist_ok=True)
+            photo.touch()
+    _classes(tmp_path / 'copy', tmp_path / 'demo')
+    names = [path.name for path in (tmp_path / 'copy/data/imagenet/val').glob('*/*')]
+    assert len(names) == 4
+    labels = ImageNetReaLAccuracy()
+    # None is refused, though not each has a label.
+    assert any(set(map(labels._labels_of, names)))
+
+
 @pytest.mark.slow
 def test_every_documented_command_runs(tmp_path):
     """Those that need no network, no other data and no quarter of an hour."""

@@ -11,12 +11,14 @@ from mmbeitv2.launch.config import load_config
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_a_config_of_ones_own_is_written_out_as_the_page_says(tmp_path, monkeypatch):
+def test_configs_of_ones_own_are_read_as_the_page_says(tmp_path, monkeypatch):
     page = (ROOT / 'docs/openmmlab.md').read_text()
-    config, program, *_ = re.findall(r'```python\n(.*?)```', page, re.S)
+    theirs, config, program, *_ = re.findall(r'```python\n(.*?)```', page, re.S)
     monkeypatch.chdir(tmp_path)
+    Path('theirs.py').write_text(theirs)
     Path('mine.py').write_text(config)
     exec(program, {})
+    assert load_config('theirs.py').model == Config.fromfile('theirs.py').model
     assert '_base_' not in Path('mine_whole.py').read_text()
 
 

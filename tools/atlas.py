@@ -22,7 +22,12 @@ from mmbeitv2.apis import load_tokenizer, survey_codebook
 from mmbeitv2.datasets.photo_folder import FOLDERS, find_photos, labels_of
 from mmbeitv2.errors import ExistingFileError, InputError
 from mmbeitv2.exchange.run_notes import noted_value_range
-from mmbeitv2.launch.photo_arguments import NOTED, add_value_range
+from mmbeitv2.launch.photo_arguments import (
+    NOTED,
+    add_image_column,
+    add_label_column,
+    add_value_range,
+)
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.reports.atlas import check_megabytes, write_atlas
 
@@ -33,14 +38,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('tokenizer', help='checkpoint of VQ-KD, or of pretraining with a tokenizer')
-    parser.add_argument('photos', type=Path, metavar='PHOTOS', help='folder with photos')
+    parser.add_argument(
+        'photos',
+        type=Path,
+        metavar='PHOTOS',
+        help='folder, photo, list, tar, Parquet or LMDB file, or folder of save_to_disk',
+    )
     parser.add_argument('--out', type=Path, default=Path('atlas.html'), metavar='FILE.html')
     parser.add_argument(
         '--labels',
         nargs='?',
         const=FOLDERS,
         metavar='FILE.csv',
-        help='alone: the first folder below PHOTOS is the class; else a table PHOTO,LABEL',
+        help='alone: the first folder below PHOTOS is the class, or what tars and tables say; '
+        'else a table PHOTO,LABEL',
     )
     parser.add_argument(
         '--shown', type=int, default=1000, metavar='N', help='photos in the page (default: 1000)'
@@ -53,6 +64,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--num-heads', type=int, metavar='N', help='of the encoder, if not width / 64'
     )
+    add_image_column(parser)
+    add_label_column(parser)
     add_value_range(parser, NOTED)
     return parser.parse_args(argv)
 
@@ -66,13 +79,14 @@ def make_atlas(args: argparse.Namespace) -> Path:
     check_out(args.out)
     check_megabytes(args.megabytes)
     # Before the weights are read, which takes longer than to see that a file is wrong.
-    photos = find_photos(args.photos)
+    photos = find_photos(args.photos, args.image_column)
     if args.labels is not None:
-        labels_of(photos, args.photos, args.labels)
+        labels_of(photos, args.photos, args.labels, args.image_column, args.label_column)
     tokenizer = load_tokenizer(args.tokenizer, num_heads=args.num_heads)
     value_range = args.value_range or noted_value_range(args.tokenizer)
     survey = survey_codebook(
-        tokenizer, args.photos, args.labels, args.shown, args.batch_size, value_range
+        *(tokenizer, args.photos, args.labels, args.shown, args.batch_size, value_range),
+        *(args.image_column, args.label_column),
     )
     title = args.title or '/'.join(Path(args.tokenizer).parts[-2:])
     return write_atlas(survey, args.out, title, args.megabytes)

@@ -37,7 +37,7 @@ from mmbeitv2.datasets.places import kind_of
 from mmbeitv2.datasets.survey import in_processes
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, UserError
 from mmbeitv2.launch.loaders import cores_of_process
-from mmbeitv2.launch.photo_arguments import add_value_range
+from mmbeitv2.launch.photo_arguments import add_image_column, add_value_range
 from mmbeitv2.launch.user_errors import one_line_errors
 
 BAD, PROGRESS = 'bad.tsv', 'progress.json'
@@ -66,9 +66,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--out', type=Path, help='folder of the result (default: work_dirs/check_images/FOLDER)'
     )
     add_value_range(parser)
-    parser.add_argument(
-        '--image-column', metavar='NAME', help='of tables (default: their only one of image files)'
-    )
+    add_image_column(parser)
     parser.add_argument(
         '--workers', type=int, default=cores_of_process('none'), help='processes (default: cores)'
     )

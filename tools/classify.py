@@ -1,6 +1,7 @@
 """Classes of photos by a fine-tuned checkpoint: ``python tools/classify.py CHECKPOINT PHOTOS``.
 
-PHOTOS is a folder (at any depth), a photo, or a text file with a photo a line. The names of the
+PHOTOS is a folder (at any depth), a photo, a text file with a photo a line, or a file of photos
+(.tar, .parquet, .lmdb, a folder of save_to_disk). The names of the
 classes, the size and the normalisation are those that the checkpoint's run noted in it.
 """
 
@@ -16,7 +17,7 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 from mmbeitv2.apis.prediction import Classified, classify
 from mmbeitv2.datasets.listing import listed_lines
 from mmbeitv2.errors import ExistingFileError, InputError
-from mmbeitv2.launch.config import config_of_run
+from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.photo_arguments import add_photo_arguments, print_unread, reading_options
 from mmbeitv2.launch.user_errors import one_line_errors
 
@@ -29,7 +30,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('checkpoint', help='of fine-tuning')
-    parser.add_argument('photos', help='folder, photo or list')
+    parser.add_argument(
+        'photos', help='folder, photo, list, tar, Parquet or LMDB file, or folder of save_to_disk'
+    )
     parser.add_argument('--out', type=Path, metavar='FILE', help='.csv or .json (default: print)')
     parser.add_argument('--picture', type=Path, metavar='FILE.png', help='photos with their class')
     parser.add_argument('--top', type=int, default=5, metavar='K', help='classes a photo')
@@ -86,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     found = classify(
         args.checkpoint,
         args.photos,
-        config=config_of_run(args.config, args.checkpoint),
+        config=load_config(args.config) if args.config else None,
         classes=args.classes and [text for _, text in listed_lines(args.classes)],
         progress=True,
         **options,
@@ -103,8 +106,7 @@ def run(args: argparse.Namespace) -> None:
         from mmbeitv2.visualization.photo_grid import draw_photos
 
         titles = ['{} {:.0%}'.format(*found.best(row, 1)[0]) for row in range(len(found.names))]
-        paths = [found.folder / name for name in found.names]
-        draw_photos(paths, titles, args.picture, found.value_range)
+        draw_photos(found.paths, titles, args.picture, found.value_range)
     print_unread(found.unread, len(found.names) + len(found.unread))
 
 

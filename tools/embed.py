@@ -1,9 +1,11 @@
 """Features of photos in one file: ``python tools/embed.py CHECKPOINT PHOTOS --out FILE.npz``.
 
-PHOTOS is a folder (at any depth), a photo, or a text file with a photo a line. FILE ends in .npz or
-.parquet and holds a row a photo: ``paths``, ``cls`` ([CLS] after the final norm) and ``mean`` (of
-the patches), with --with also ``patches`` and ``codes``. Any checkpoint serves: of pretraining, of
-a tokenizer, fine-tuned, of this project or another; its photos are normalised as it was trained.
+PHOTOS is a folder (at any depth), a photo, a text file with a photo a line, or a file of photos
+(.tar, .parquet, .lmdb, a folder of save_to_disk); or several such folders and files. FILE ends in
+.npz or .parquet and holds a row a photo: ``paths`` (addresses, of photos in files), ``cls`` ([CLS]
+after the final norm) and ``mean`` (of the patches), with --with also ``patches`` and ``codes``. Any
+checkpoint serves: of pretraining, of a tokenizer, fine-tuned, of this project or another; its
+photos are normalised as it was trained.
 
 Stopped or killed, the same command goes on; what is made so far lies beside FILE until it is whole.
 """
@@ -24,7 +26,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('checkpoint', help='path, address or published name')
-    parser.add_argument('photos', help='folder, photo or list')
+    parser.add_argument(
+        'photos',
+        nargs='+',
+        help='folder, photo, list, tar, Parquet or LMDB file, or folder of save_to_disk; '
+        'or several folders and files',
+    )
     parser.add_argument('--out', required=True, metavar='FILE', help='ends in .npz or .parquet')
     parser.add_argument(
         '--with',
@@ -55,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         report(
             embed(
                 args.checkpoint,
-                args.photos,
+                args.photos[0] if len(args.photos) == 1 else args.photos,
                 args.out,
                 with_=args.with_,
                 tokenizer=args.tokenizer,

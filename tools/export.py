@@ -24,7 +24,7 @@ from mmbeitv2.exchange.deployment.formats import DEFAULT_OPSET, OPSETS, SUFFIXES
 from mmbeitv2.exchange.deployment.graphs import INPUTS
 from mmbeitv2.exchange.deployment.options import PRECISIONS, Options, check_options
 from mmbeitv2.exchange.deployment.sources import PARTS, open_deployable
-from mmbeitv2.launch.config import config_of_run
+from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.user_errors import one_line_errors
 
 # Photos that nothing was trained on.
@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             MMLogger.get_instance('mmbeitv2', log_level='WARNING')
         options = options_of(args)
         check_options(args.out, options)
-        config = config_of_run(args.config, args.checkpoint)
+        config = load_config(args.config) if args.config else None
         model = open_deployable(
             args.checkpoint, args.part, config, num_heads=args.num_heads, trust=args.trust
         )

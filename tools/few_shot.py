@@ -35,6 +35,7 @@ from torch import Tensor
 from mmbeitv2.errors import InputError
 from mmbeitv2.evaluation.few_shot import Accuracy, draw_episodes, few_shot_accuracy
 from mmbeitv2.evaluation.labelled import ProbeAccuracy, draws_of, probe_accuracy
+from mmbeitv2.launch.photo_arguments import add_image_column, add_label_column
 from mmbeitv2.launch.user_errors import one_line_errors
 
 COLOUR_GRID = 4
@@ -62,7 +63,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('checkpoint', help='of pretraining')
     parser.add_argument(
-        'folders', type=Path, nargs='+', metavar='FOLDER', help='with photos in a folder per class'
+        'folders',
+        type=Path,
+        nargs='+',
+        metavar='FOLDER',
+        help='of a folder of photos per class, or tars or tables with labels',
     )
     parser.add_argument('--shots', type=int, nargs='+', default=[1, 2, 5, 10, 20], metavar='K')
     parser.add_argument('--draws', type=int, default=40)
@@ -79,11 +84,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--train-photos', type=int, metavar='N', help='use so many of them (default: all)'
     )
     parser.add_argument('--json', type=Path, help='write the accuracies of every draw here too')
+    add_image_column(parser)
+    add_label_column(parser)
     add_network_arguments(parser)
     return parser.parse_args(argv)
 
 
-def features_of(paths: Sequence[Path], found: Networks) -> dict[str, Tensor]:
+def features_of(paths: Sequence[str | Path], found: Networks) -> dict[str, Tensor]:
     """Features of all photos by name, ``(N, C)`` each."""
     parts: dict[str, list[Tensor]] = {}
     for pixels in photos_of(found, paths):
@@ -136,7 +143,7 @@ def ask(args: argparse.Namespace) -> dict[str, Answer]:
     if len(args.folders) > 1 or args.train_photos is not None:
         raise InputError('more folders than one, and --train-photos, need --train FOLDER.')
     folder = args.folders[0]
-    photos = find_photos(folder, args.groups)
+    photos = find_photos(folder, args.groups, args.image_column, args.label_column)
     features = features_of(photos.paths, networks(args))
     results = {OTHER_PHOTOS: evaluate(features, photos.classes, args.shots, args.draws)}
     print(table(f'{folder}, {OTHER_PHOTOS}', results[OTHER_PHOTOS]))
@@ -164,11 +171,13 @@ def ask_others(args: argparse.Namespace) -> dict[str, Answer]:
     Raises:
         UserError: a class that the training photos lack, and what the parts refuse.
     """
-    training = find_photos(args.train, args.groups)
+    training = find_photos(args.train, args.groups, args.image_column, args.label_column)
     if args.train_photos is not None:
         training = some_of_each(training, args.train_photos)
     names = sorted(set(training.classes))
-    asked = [find_photos(folder, None) for folder in args.folders]
+    asked = [
+        find_photos(folder, None, args.image_column, args.label_column) for folder in args.folders
+    ]
     for folder, photos in zip(args.folders, asked):
         if unknown := set(photos.classes) - set(names):
             raise InputError(

@@ -83,7 +83,7 @@ def networks(args: argparse.Namespace) -> Networks:
     )
 
 
-def photos_of(found: Networks, paths: Sequence[Path]) -> Iterator[Tensor]:
+def photos_of(found: Networks, paths: Sequence[str | Path]) -> Iterator[Tensor]:
     """Photos as the checkpoint's run saw its validation photos, batch by batch, with progress."""
     size = found.models[PRETRAINED].backbone.img_size[0]
     for start in tqdm(range(0, len(paths), BATCH), desc='features', unit='batch', leave=False):

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
 from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
+from mmbeitv2.datasets.places import kind_of
+from mmbeitv2.datasets.source_labels import source_labels
 from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.evaluation.labelled import draw_labelled
 
@@ -16,7 +18,7 @@ from mmbeitv2.evaluation.labelled import draw_labelled
 class Photos(NamedTuple):
     """Files with their classes and, if known, what they show."""
 
-    paths: list[Path]
+    paths: list[str]
     classes: list[str]
     groups: list[str] | None
 
@@ -26,20 +28,33 @@ class Photos(NamedTuple):
         return Photos(*columns, self.groups and [self.groups[i] for i in positions])
 
 
-def find_photos(folder: Path, groups: Path | None) -> Photos:
-    """Photos of the class folders below ``folder``.
+def find_photos(
+    folder: Path,
+    groups: Path | None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> Photos:
+    """Photos of the class folders below ``folder``, or of tars and tables that have labels.
+
+    Args:
+        folder: or file.
+        groups: table that says what photos show.
+        image_column: of tables; None for their only column of image files.
+        label_column: likewise; None for the only one whose classes have names, or ``label``.
 
     Raises:
-        UserError: no such folder, fewer than two classes, or a photo that ``groups`` lacks.
+        UserError: no such folder or file, fewer than two classes, or a photo that ``groups`` lacks.
     """
+    if kind_of(str(folder)) != 'folder':
+        return _in_files(folder, groups, image_column, label_column)
     if not folder.is_dir():
         raise MissingFileError(f'no folder {folder}: it is to hold a folder of photos per class.')
     left_out = LeftOut()
     names = sorted(walk_images(folder, readable_extensions(), left_out))
     if left_out.names:
         print(f'{folder}: {left_out}')
-    paths = [folder / name for name in names if name.count(os.sep) == 1]
-    classes = [path.parent.name for path in paths]
+    paths = [str(folder / name) for name in names if name.count(os.sep) == 1]
+    classes = [Path(path).parent.name for path in paths]
     if len(set(classes)) < 2:
         raise InputError(
             f'{folder} has photos of {len(set(classes))} classes, needed are 2 or more: one folder '
@@ -48,7 +63,19 @@ def find_photos(folder: Path, groups: Path | None) -> Photos:
     return Photos(paths, classes, None if groups is None else shown_by(paths, groups))
 
 
-def shown_by(paths: Sequence[Path], table: Path) -> list[str]:
+def _in_files(files: Path, groups: Path | None, *columns: str | None) -> Photos:
+    if groups is not None:
+        raise InputError(f'--groups {groups} names photos of a folder, which {files} is not.')
+    found = source_labels(files, *columns)
+    if found is None or len(set(found.classes.values())) < 2:
+        raise InputError(
+            f'{files} has no labels of 2 classes or more: give tars with .cls members, a table '
+            'with a column of labels, or a folder of photos per class.'
+        )
+    return Photos(list(found.classes), list(found.classes.values()), None)
+
+
+def shown_by(paths: Sequence[str], table: Path) -> list[str]:
     """What each photo shows: the last column of ``table``, whose first is relative to it.
 
     Raises:
@@ -58,10 +85,10 @@ def shown_by(paths: Sequence[Path], table: Path) -> list[str]:
         raise MissingFileError(f'no table {table}: it is to say what each photo shows.')
     with table.open(newline='') as file:
         shown = {(table.parent / row[0]).resolve(): row[-1] for row in csv.reader(file) if row}
-    missing = [path for path in paths if path.resolve() not in shown]
+    missing = [path for path in paths if Path(path).resolve() not in shown]
     if missing:
         raise InputError(f'{table} does not say what {missing[0]} shows: add a row for it.')
-    return [shown[path.resolve()] for path in paths]
+    return [shown[Path(path).resolve()] for path in paths]
 
 
 def some_of_each(photos: Photos, count: int) -> Photos:

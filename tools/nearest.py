@@ -21,6 +21,7 @@ import numpy as np
 from mmbeitv2.apis.embedding import digest_of, embed
 from mmbeitv2.apis.encoder import load_encoder
 from mmbeitv2.apis.nearest import Neighbour, nearest
+from mmbeitv2.datasets.listing import photo_path
 from mmbeitv2.datasets.photo_list import list_photos
 from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.exchange.embeddings import SUFFIXES, Embeddings, read_embeddings
@@ -116,7 +117,7 @@ def run(args: argparse.Namespace) -> list[Neighbour]:
         # Drawing alone needs matplotlib.
         from mmbeitv2.visualization.photo_grid import draw_photos
 
-        paths = [Path(found.meta['folder']) / one.name for one in neighbours]
+        paths = [photo_path(found.meta['folder'], one.name) for one in neighbours]
         titles = [f'{one.cosine:.3f}' for one in neighbours]
         draw_photos(paths, titles, args.picture, found.meta.get('value_range'))
     return neighbours

@@ -1,19 +1,100 @@
 """Labelled photos of one's own, to judge a model by."""
 
+import io
 import os
+import shutil
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
+from PIL import Image
+
+from mmbeitv2.datasets.decoding import read_bytes
+from mmbeitv2.datasets.listing import readable_extensions
 from mmbeitv2.datasets.photo_folder import FOLDERS, find_photos, labels_of
+from mmbeitv2.datasets.source_labels import source_labels
 from mmbeitv2.datasets.survey import Survey
 from mmbeitv2.errors import InputError
+from mmbeitv2.evaluation.labelled import draw_labelled
 
 FEWEST_OF_A_CLASS = 2
+# Photos within files are copied to be judged by: so many, or as many of each class as are labelled
+# and some to ask about.
+MOST_COPIED, MOST_OF_A_CLASS = 2000, 25
 
 
-def labelled_photos(labels: str, survey: Survey) -> dict[str, list[Path]]:
+class Labelled(NamedTuple):
+    """Photos to judge by.
+
+    Attributes:
+        by_class: paths, or addresses within files, of the photos of each class.
+        shown: where the labels come from, for the reader.
+    """
+
+    by_class: dict[str, list[str]]
+    shown: str
+
+
+def labels_to_judge_by(args: Namespace, survey: Survey) -> Labelled | str:
+    """Labels that were given, or those that the photos bring with them.
+
+    Args:
+        args: ``photos``, ``labels``, ``image_column`` and ``label_column``.
+        survey: of the photos.
+
+    Returns:
+        The photos; or why there are none, in words.
+
+    Raises:
+        UserError: labels that were given and cannot be used.
+    """
+    given, column = args.labels, args.label_column
+    own = given in (None, FOLDERS)
+    # A number may be anything, unless somebody says that it is a label.
+    asked = given is not None or column is not None
+    found = source_labels(args.photos, args.image_column, column, asked) if own else None
+    if found is None:
+        if column is not None and own:
+            raise InputError(f'--label-column {column} needs photos in tables, which these are not')
+        if given is not None:
+            return Labelled(labelled_photos(given, survey), given)
+        return _hint(survey)
+    photos = {photo.name for photo in survey.photos}
+    by_class: dict[str, list[str]] = {}
+    for address, name in found.classes.items():
+        if address in photos:
+            by_class.setdefault(name, []).append(address)
+    if asked:
+        _check(by_class, given or f'of --label-column {column}')
+    kept = {name: v for name, v in by_class.items() if len(v) >= FEWEST_OF_A_CLASS}
+    if len(kept) < 2:
+        return f'none: of {found.shown} {len(kept)} classes have {FEWEST_OF_A_CLASS} photos'
+    return Labelled(_some(kept), f'{found.shown} of the photos')
+
+
+def _hint(survey: Survey) -> str:
+    folders = {photo.name.partition(os.sep)[0] for photo in survey.photos if os.sep in photo.name}
+    loose = survey.folder is None or any(os.sep not in photo.name for photo in survey.photos)
+    if loose or len(folders) < 2:
+        return 'none: --labels gives some to judge by'
+    return f'none: --labels alone takes the {len(folders)} folders of the photos as classes'
+
+
+def _some(by_class: dict[str, list[str]]) -> dict[str, list[str]]:
+    names = list(by_class)
+    photos = [(number, path) for number, name in enumerate(names) for path in by_class[name]]
+    count = max(MOST_OF_A_CLASS, MOST_COPIED // len(names))
+    some: dict[str, list[str]] = {name: [] for name in names}
+    for place in draw_labelled([number for number, _ in photos], count):
+        number, path = photos[place]
+        some[names[number]].append(path)
+    return some
+
+
+def labelled_photos(labels: str, survey: Survey) -> dict[str, list[str]]:
     """Photos of each class.
 
     Args:
@@ -32,9 +113,9 @@ def labelled_photos(labels: str, survey: Survey) -> dict[str, list[Path]]:
         names = [photo.name for photo in survey.photos]
         folder, source = _one_folder(survey.folder, names, labels), labels
         # A table may name what cannot be read, but nothing that is not there.
-        photos = [folder / name for name in (*names, *survey.unreadable)]
-    unread = {folder / name for name in survey.unreadable if folder == survey.folder}
-    by_class: dict[str, list[Path]] = {}
+        photos = [str(folder / name) for name in (*names, *survey.unreadable)]
+    unread = {str(folder / name) for name in survey.unreadable if folder == survey.folder}
+    by_class: dict[str, list[str]] = {}
     for path, name in zip(photos, labels_of(photos, folder, source)):
         if name is not None and path not in unread:
             by_class.setdefault(name, []).append(path)
@@ -45,13 +126,13 @@ def labelled_photos(labels: str, survey: Survey) -> dict[str, list[Path]]:
 def _one_folder(folder: Path | None, names: Sequence[str], labels: str) -> Path:
     if folder is None or any(os.path.isabs(name) for name in names):
         raise InputError(
-            f'--labels {labels} needs photos that lie in one folder: for photos in tars, tables or '
-            'several folders give another folder, of class folders'
+            f'--labels {labels} needs photos that lie in one folder: for photos in several '
+            'folders, or in files that bring no labels, give another folder, of class folders'
         )
     return folder
 
 
-def _check(by_class: dict[str, list[Path]], labels: str) -> None:
+def _check(by_class: dict[str, list[str]], labels: str) -> None:
     if len(by_class) < 2:
         raise InputError(
             f'--labels {labels} names {len(by_class)} classes ({", ".join(by_class) or "none"}) '
@@ -65,17 +146,27 @@ def _check(by_class: dict[str, list[Path]], labels: str) -> None:
         )
 
 
-def link_labelled(by_class: dict[str, list[Path]], folder: Path) -> None:
-    """Make a folder for each class, with links to its photos.
+def put_labelled(by_class: dict[str, list[str]], folder: Path) -> None:
+    """Make a folder for each class: links to its photos, and copies of those within files.
 
     Args:
-        by_class: of :func:`labelled_photos`.
-        folder: that is made.
+        by_class: of :class:`Labelled`.
+        folder: that is made, in the place of an earlier one.
     """
+    shutil.rmtree(folder, ignore_errors=True)
     for name, paths in by_class.items():
         place = folder / name.replace(os.sep, '_')
-        place.mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True)
         for number, path in enumerate(paths):
-            link = place / f'{number:06d}_{path.name}'
-            if not link.is_symlink():
-                link.symlink_to(path.resolve())
+            if '://' in path:
+                content = read_bytes(path)
+                (place / f'{number:06d}{_suffix(content)}').write_bytes(content)
+            else:
+                (place / f'{number:06d}_{Path(path).name}').symlink_to(Path(path).resolve())
+
+
+def _suffix(content: bytes) -> str:
+    """An extension by which a photo is found again; a row of a table need not have a name."""
+    with Image.open(io.BytesIO(content)) as image:
+        suffix = f'.{str(image.format).lower()}'
+    return suffix if suffix in readable_extensions() else '.png'

@@ -9,7 +9,7 @@ from typing import Any
 
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
-from own_settling import LABELLED, settle, this_machine
+from own_settling import settle, this_machine
 from own_teachers import offline
 
 from mmbeitv2.checkpoints.atomic import write_atomically
@@ -18,7 +18,14 @@ from mmbeitv2.datasets.photo_sources import load_tables
 from mmbeitv2.errors import ExistingFileError
 from mmbeitv2.launch.jobs import ToolJob, done, run_together
 from mmbeitv2.launch.plan import Machine, Plan
-from mmbeitv2.reports.own_progress import ASKED, PLAN, SPENT, write_progress
+from mmbeitv2.reports.own_progress import (
+    ASKED,
+    LABELLED,
+    PLAN,
+    SPENT,
+    STAGES,
+    write_progress,
+)
 
 TOOLS = tools_folder()
 SHOTS = (1, 2, 5, 10, 20)
@@ -70,6 +77,8 @@ def describe(plan: Plan, machine: Machine) -> str:
         f'  image size  {plan.image_size} pixels: {plan.reasons["image_size"]}',
         f'  codes       {plan.num_codes:,}: {plan.reasons["num_codes"]}',
     ]
+    # Plans of earlier versions do not say.
+    lines += [f'  labels      {plan.reasons["labels"]}'] if 'labels' in plan.reasons else []
     for name, stage in plan.stages.items():
         lines.append(
             f'  {name:<11} {stage.epochs:,} epochs, {stage.steps:,} steps of '
@@ -84,7 +93,7 @@ def jobs_of(args: Namespace, plan: Plan) -> list[ToolJob]:
     jobs = [training(args, plan, name) for name in plan.stages]
     trained = args.out / 'pretraining'
     newest = trained / 'last_checkpoint'
-    if args.labels is not None:
+    if (args.out / LABELLED).is_dir():
         jobs.append(judging(args, plan, newest))
     for project, name in (('timm', 'timm.safetensors'), ('transformers', 'transformers')):
         target = args.out / 'export' / name
@@ -146,7 +155,8 @@ class Watch:
 
     def __call__(self) -> None:
         """Called about every second."""
-        if time.monotonic() - self.written > SECONDS_BETWEEN_PAGES:
+        # The report itself puts its page in the place of this one, which must not come back.
+        if self.name != STAGES[-1] and time.monotonic() - self.written > SECONDS_BETWEEN_PAGES:
             self.write()
 
     def write(self) -> None:
@@ -179,7 +189,7 @@ def run(args: Namespace) -> None:
         print(f'\n[{number}/{len(jobs)}] {name}', flush=True)
         watch = Watch(args.out, job)
         run_together([job], env, watch)
-        if name != 'report':
+        if name != STAGES[-1]:
             watch.write()
     print(f'\n{(args.out / "report" / "summary.txt").read_text()}')
     print(f'{args.out / "report.html"} shows it.')

@@ -12,8 +12,8 @@ from typing import Any
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
 import torch
-from own_labels import labelled_photos, link_labelled
-from own_start import Sources, sources
+from own_labels import Labelled, labels_to_judge_by, put_labelled
+from own_start import Sources, check_sources, sources
 from own_teachers import offline, teacher_config
 from tqdm import tqdm
 
@@ -32,9 +32,8 @@ from mmbeitv2.launch.plan_configs import (
 )
 from mmbeitv2.launch.plan_rules import check_photos, make_plan, number_held_out, with_lengths
 from mmbeitv2.launch.processor import processor_name
-from mmbeitv2.reports.own_progress import PLAN
+from mmbeitv2.reports.own_progress import LABELLED, PLAN
 
-LABELLED = 'labelled'
 # How every teacher begins what it says of weights that it could not get.
 WEIGHTS_OF_TEACHER = re.compile(r'weights .*of the .*teacher')
 
@@ -58,6 +57,7 @@ def settle(args: Namespace, machine: Machine) -> Plan:
         UserError: photos, labels, teacher, weights or wishes that cannot be used, or too little
             space; nothing is trained.
     """
+    check_sources(args.tokenizer, args.start)
     bar = dict(desc='looking at the photos', unit=' photos', leave=False)
     found = survey(
         args.photos,
@@ -68,7 +68,7 @@ def settle(args: Namespace, machine: Machine) -> Plan:
     )
     print(f'{found.shown}: {found}', flush=True)
     check_photos(found)
-    labelled = None if args.labels is None else labelled_photos(args.labels, found)
+    labelled = labels_to_judge_by(args, found)
     given = sources(args.tokenizer, args.start, args.out)
     teacher = None
     if given.tokenizer is None:
@@ -78,8 +78,8 @@ def settle(args: Namespace, machine: Machine) -> Plan:
     plan = make_plan(found, len(train), len(held_out), machine, wishes, given.given)
     if given.words:
         print(given.words, flush=True)
-    if labelled is not None:
-        link_labelled(labelled, args.out / LABELLED)
+    plan.reasons['labels'] = in_words(labelled)
+    put_labelled({} if isinstance(labelled, str) else labelled.by_class, args.out / LABELLED)
     data = write_lists(args, found, train, held_out)
     write_configs(args, plan, data, teacher, given)
     timed = time_steps(args.out, plan, machine)
@@ -92,6 +92,14 @@ def settle(args: Namespace, machine: Machine) -> Plan:
     return plan
 
 
+def in_words(labelled: Labelled | str) -> str:
+    """What photos there are to judge by, for the plan."""
+    if isinstance(labelled, str):
+        return labelled
+    count = sum(map(len, labelled.by_class.values()))
+    return f'{count:,} photos of {len(labelled.by_class):,} classes, from {labelled.shown}'
+
+
 def write_lists(
     args: Namespace, found: Survey, train: Sequence[str], held_out: Sequence[str]
 ) -> Data:
@@ -102,7 +110,8 @@ def write_lists(
         write_atomically(args.out / f'{name}.txt', text.encode())
     lists = ((args.out / f'{name}.txt').resolve() for name in ('train', 'held_out'))
     value_range = None if args.value_range is None else tuple(args.value_range)
-    labelled = None if args.labels is None else (args.out / LABELLED).resolve()
+    place = (args.out / LABELLED).resolve()
+    labelled = place if place.is_dir() else None
     folder = (args.out if found.folder is None else found.folder).resolve()
     return Data(folder, *lists, value_range, labelled, found.shown)
 

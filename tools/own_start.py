@@ -9,7 +9,9 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 import torch
 
 from mmbeitv2.checkpoints.atomic import partial_file
+from mmbeitv2.checkpoints.catalogue import check_kind
 from mmbeitv2.checkpoints.naming import with_prefix
+from mmbeitv2.checkpoints.sources import is_missing, local_file
 from mmbeitv2.checkpoints.translation import (
     TOKENIZER_PART,
     Checkpoint,
@@ -45,6 +47,26 @@ class Sources(NamedTuple):
     start: Start | None = None
     given: Given = Given()
     words: str = ''
+
+
+def check_sources(tokenizer: str | None, start: str | None) -> None:
+    """Refuse what surely cannot be started from, before photos are looked at or files fetched.
+
+    Args:
+        tokenizer: see :func:`sources`.
+        start: likewise.
+
+    Raises:
+        UserError: published weights of another kind, or no such file.
+    """
+    for source, wanted in ((tokenizer, 'tokenizer'), (start, 'backbone')):
+        if source is None:
+            continue
+        check_kind(source, wanted)
+        if is_missing(source):
+            # It says what there is instead.
+            with local_file(source):
+                pass
 
 
 def sources(tokenizer: str | None, start: str | None, out: Path) -> Sources:

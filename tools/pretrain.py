@@ -20,7 +20,7 @@ from own_teachers import TEACHERS
 
 from mmbeitv2.datasets.photo_folder import FOLDERS
 from mmbeitv2.launch.jobs import end_cleanly
-from mmbeitv2.launch.photo_arguments import add_value_range
+from mmbeitv2.launch.photo_arguments import add_image_column, add_label_column, add_value_range
 from mmbeitv2.launch.plan import SIZES
 
 
@@ -45,7 +45,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         const=FOLDERS,
         metavar='CSV|FOLDER',
         help='to judge by alone: a table whose lines are PHOTO,CLASS, photos relative to PHOTOS; '
-        'another folder, of class folders; alone, where PHOTOS has class folders',
+        'another folder, of class folders; alone, where PHOTOS has class folders, .cls members or '
+        'a column of labels (default: .cls members, or the column whose classes have names)',
     )
     weights = parser.add_argument_group('weights to start from')
     weights.add_argument(
@@ -67,9 +68,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     choices.add_argument('--image-size', type=int, help='in pixels, a multiple of 16')
     choices.add_argument('--codes', type=int, help='of the tokenizer')
     add_value_range(choices)
-    choices.add_argument(
-        '--image-column', metavar='NAME', help='of tables (default: their only one of image files)'
-    )
+    add_image_column(choices)
+    add_label_column(choices)
     choices.add_argument('--seed', type=int, default=0)
     parser.add_argument('--plan', action='store_true', help='print the plan, and end')
     args = parser.parse_args(argv)

@@ -28,11 +28,17 @@ from labelled_photos import find_photos
 from torch import Tensor
 
 from mmbeitv2.apis import embed, read_photos
+from mmbeitv2.datasets.listing import photo_path
 from mmbeitv2.datasets.photo_list import list_photos
 from mmbeitv2.errors import ExistingFileError, InputError
 from mmbeitv2.evaluation.few_shot import ridge_probe
 from mmbeitv2.exchange.embeddings import Embeddings, read_embeddings
-from mmbeitv2.launch.photo_arguments import add_photo_arguments, print_unread, reading_options
+from mmbeitv2.launch.photo_arguments import (
+    add_label_column,
+    add_photo_arguments,
+    print_unread,
+    reading_options,
+)
 from mmbeitv2.launch.user_errors import one_line_errors
 
 NAMES = dict(cls='[CLS]', mean='mean of patches')
@@ -44,12 +50,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('checkpoint', help='of any kind')
-    parser.add_argument('folder', type=Path, help='with photos in a folder per class')
+    parser.add_argument(
+        'folder', type=Path, help='of a folder of photos per class, or tars or tables with labels'
+    )
     parser.add_argument('--shots', type=int, nargs='+', default=[1, 2, 5, 10, 20], metavar='K')
     parser.add_argument('--draws', type=int, default=40)
-    parser.add_argument('--ask', metavar='PHOTOS', help='folder, photo or list to classify')
+    parser.add_argument(
+        '--ask',
+        metavar='PHOTOS',
+        help='to classify: folder, photo, list, tar, Parquet or LMDB file, folder of save_to_disk',
+    )
     parser.add_argument('--out', type=Path, metavar='FILE.csv', help='classes of --ask')
     parser.add_argument('--feature', choices=list(NAMES), default='mean', help='of --ask')
+    add_label_column(parser)
     add_photo_arguments(parser)
     return parser.parse_args(argv)
 
@@ -65,7 +78,7 @@ def embedded(args: argparse.Namespace, photos: str | Path) -> Embeddings:
 
 def mean_colours(args: argparse.Namespace, found: Embeddings) -> Tensor:
     """What few-shot compares with, of the same photos."""
-    paths = [args.folder / name for name in found.paths]
+    paths = [photo_path(args.folder, name) for name in found.paths]
     size, value_range = found.meta['size'], found.meta.get('value_range')
     parts = []
     for start in range(0, len(paths), BATCH):
@@ -84,11 +97,12 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f'--draws is {args.draws}, but must be 2 or more')
     if args.ask is not None:
         list_photos(args.ask)
-    labelled = find_photos(args.folder, None)
+    labelled = find_photos(args.folder, None, args.image_column, args.label_column)
     found = embedded(args, args.folder)
     of_class = dict(zip(labelled.paths, labelled.classes))
-    rows = [i for i, name in enumerate(found.paths) if args.folder / name in of_class]
-    classes = [of_class[args.folder / found.paths[i]] for i in rows]
+    paths = [photo_path(args.folder, name) for name in found.paths]
+    rows = [i for i, path in enumerate(paths) if path in of_class]
+    classes = [of_class[paths[i]] for i in rows]
     features = {NAMES[k]: torch.from_numpy(found.arrays[k])[rows] for k in NAMES}
     compared = features | {few_shot.COLOURS: mean_colours(args, found)[rows]}
     answer = few_shot.evaluate(compared, classes, args.shots, args.draws)

@@ -34,6 +34,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--folder', type=Path, metavar='DIR', help='keep what is uploaded here')
     parser.add_argument('--overwrite', action='store_true', help='replace files in DIR')
+    parser.add_argument(
+        '--licence',
+        metavar='NAME',
+        default='',
+        help='of your weights, for the card, as the hub calls it, such as apache-2.0',
+    )
     parser.add_argument('--private', action='store_true', help='for its owner alone')
     parser.add_argument('--dry-run', action='store_true', help='upload nothing')
     parser.add_argument(
@@ -55,6 +61,7 @@ def run(args: argparse.Namespace, folder: Path) -> None:
         args.num_heads,
         overwrite=args.overwrite,
         repository=args.repository,
+        licence=args.licence,
     )
     print(written)
     if not written.equal:

@@ -1,6 +1,7 @@
 """Class maps of photos: ``python tools/segment.py CHECKPOINT PHOTOS --out FOLDER``.
 
-PHOTOS is a folder (at any depth), a photo, or a text file with a photo a line. FOLDER gets
+PHOTOS is a folder (at any depth), a photo, a text file with a photo a line, or a file of photos
+(.tar, .parquet, .lmdb, a folder of save_to_disk). FOLDER gets
 ``maps/PHOTO.png``, whose pixels are the numbers of the classes, coloured by a palette;
 ``overlays/PHOTO.jpg``, the colours laid over the photo; ``shares.csv``, the share of the pixels
 that each class has; and ``classes.json``, names and colours. The names of the classes, the size and
@@ -10,6 +11,7 @@ the normalisation are those that the checkpoint's run noted in it.
 import argparse
 import csv
 import json
+import os
 from collections.abc import Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -21,8 +23,9 @@ from PIL import Image
 
 from mmbeitv2.apis.prediction import SegmentedPhoto, Segmenter
 from mmbeitv2.datasets.decoding import read_rgb
+from mmbeitv2.datasets.listing import address_parts, photo_path
 from mmbeitv2.errors import ExistingFileError, InputError
-from mmbeitv2.launch.config import config_of_run
+from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.photo_arguments import add_photo_arguments, print_unread, reading_options
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.visualization.class_maps import as_palette_image, colours_of, lay_over
@@ -34,7 +37,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('checkpoint', help='of fine-tuning for segmentation')
-    parser.add_argument('photos', help='folder, photo or list')
+    parser.add_argument(
+        'photos', help='folder, photo, list, tar, Parquet or LMDB file, or folder of save_to_disk'
+    )
     parser.add_argument('--out', type=Path, required=True, metavar='FOLDER')
     parser.add_argument('--share', type=float, default=0.5, help='of the colours in overlays')
     parser.add_argument(
@@ -56,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     options = reading_options(args)
     # A fine-tuned model is built from its config, which says both.
     del options['num_heads'], options['trust']
-    config = config_of_run(args.config, args.checkpoint)
+    config = load_config(args.config) if args.config else None
     segmenter = Segmenter(args.checkpoint, args.photos, config, progress=True, **options)
     classes = segmenter.fine_tuned.classes
     colours = colours_of(len(classes), segmenter.fine_tuned.palette)
@@ -84,14 +89,15 @@ def write_pictures(
 ) -> None:
     """Map and overlay of one photo, under its whole name: a.jpg and a.png may lie side by side."""
     # A list may name photos by absolute paths, or above its own folder.
-    name = Path(*(part for part in Path(photo.name).parts if part not in ('/', '..')))
+    path = os.path.join(*address_parts(photo.name)) if '://' in photo.name else photo.name
+    name = Path(*(part for part in Path(path).parts if part not in ('/', '..')))
     for kind, suffix in (('maps', '.png'), ('overlays', '.jpg')):
         path = args.out / kind / name.with_name(f'{name.name}{suffix}')
         path.parent.mkdir(parents=True, exist_ok=True)
         if kind == 'maps':
             as_palette_image(photo.labels, colours).save(path)
         else:
-            file = segmenter.photos.folder / photo.name
+            file = photo_path(segmenter.photos.folder or '', photo.name)
             pixels = read_rgb(file, value_range=segmenter.fine_tuned.value_range)
             overlay = lay_over(np.asarray(pixels), photo.labels, colours, args.share)
             Image.fromarray(overlay).save(path, quality=90)

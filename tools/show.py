@@ -19,7 +19,7 @@ from mmbeitv2.apis import load_pretrained, show_model
 from mmbeitv2.datasets.photo_folder import find_photos
 from mmbeitv2.errors import ExistingFileError
 from mmbeitv2.exchange.run_notes import noted_value_range
-from mmbeitv2.launch.photo_arguments import NOTED, add_value_range
+from mmbeitv2.launch.photo_arguments import NOTED, add_image_column, add_value_range
 from mmbeitv2.launch.user_errors import one_line_errors
 
 
@@ -29,7 +29,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('checkpoint', help='of pretraining')
-    parser.add_argument('photos', type=Path, metavar='PHOTOS', help='folder with photos')
+    parser.add_argument(
+        'photos',
+        type=Path,
+        metavar='PHOTOS',
+        help='folder, photo, list, tar, Parquet or LMDB file, or folder of save_to_disk',
+    )
     parser.add_argument('--out', type=Path, required=True, metavar='FOLDER', help='of the figures')
     parser.add_argument('--tokenizer', metavar='FILE', help='where CHECKPOINT holds none')
     parser.add_argument('--count', type=int, default=6, metavar='N', help='photos drawn')
@@ -42,6 +47,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--num-heads', type=int, metavar='N', help="of the tokenizer's encoder, if not width / 64"
     )
+    add_image_column(parser)
     add_value_range(parser, NOTED)
     return parser.parse_args(argv)
 
@@ -55,12 +61,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.out.exists() and not args.out.is_dir():
             raise ExistingFileError(f"--out '{args.out}' is a file: give a folder.")
         # Before the weights are read, which takes longer than to see that a file is wrong.
-        find_photos(args.photos)
+        find_photos(args.photos, args.image_column)
         model = load_pretrained(args.checkpoint, args.num_heads, args.tokenizer)
         figures = show_model(
             *(model, args.photos, args.out, args.count, args.neighbours),
             *(args.layer, args.photo, args.seed),
             args.value_range or noted_value_range(args.checkpoint),
+            args.image_column,
         )
         for path in figures:
             print(path)

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mmbeitv2.apis.photos import for_tokenizer, read_photos
-from mmbeitv2.datasets.photo_folder import find_photos, labels_of
+from mmbeitv2.datasets.photo_folder import find_photos, labels_of, shown_name
 from mmbeitv2.errors import InputError
 from mmbeitv2.evaluation.code_census import UNLABELLED, CodeCensus
 from mmbeitv2.evaluation.codebook_survey import CodebookSurvey
@@ -33,6 +33,8 @@ def survey_codebook(
     shown: int = 1000,
     batch_size: int = 64,
     value_range: Sequence[float] | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
 ) -> CodebookSurvey:
     """Find out what each code of a tokenizer stands for in the photos of a folder.
 
@@ -43,12 +45,17 @@ def survey_codebook(
 
     Args:
         tokenizer: of :func:`mmbeitv2.apis.load_tokenizer`; it is moved to this machine's device.
-        folder: with photos. Their centre is coded, at the tokenizer's own image size.
+        folder: with photos, or files of them, see
+            :func:`mmbeitv2.datasets.photo_list.list_photos`. Their centre is coded, at the
+            tokenizer's own image size.
         labels: ``'folders'`` or a CSV file, see
             :func:`mmbeitv2.datasets.photo_folder.labels_of`; None for no labels.
         shown: photos to show; more where codes are so many that the first examples need them.
         batch_size: photos coded at a time.
         value_range: black and white of photos of float or 32-bit numbers, see ``LoadImage``.
+        image_column: of tables; None for their only column of image files.
+        label_column: likewise, of ``'folders'``; None for the only one whose classes have names,
+            or ``label``.
 
     Returns:
         What :func:`mmbeitv2.reports.atlas.write_atlas` makes a page of.
@@ -59,8 +66,10 @@ def survey_codebook(
         OSError: a file that is no photo.
     """
     _check(tokenizer, shown, batch_size)
-    photos = find_photos(folder)
-    named = [None] * len(photos) if labels is None else labels_of(photos, folder, labels)
+    photos = find_photos(folder, image_column)
+    named: list[str | None] = [None] * len(photos)
+    if labels is not None:
+        named = labels_of(photos, folder, labels, image_column, label_column)
     classes = sorted({label for label in named if label is not None})
     # The whole photo would be squeezed to a square; its centre keeps its proportions.
     side = min(tokenizer.encoder.img_size)
@@ -79,7 +88,7 @@ def survey_codebook(
         grid=(grids.shape[1], grids.shape[2]),
         side=side,
         photos=files,
-        names=[path.relative_to(folder).as_posix() for path in files],
+        names=[shown_name(path, folder) for path in files],
         labels=[named[i] for i in chosen],
         codes=grids,
         exemplars=_exemplars(census, chosen),
@@ -116,7 +125,7 @@ def _counted(
 
 
 def _batches(
-    photos: Sequence[Path],
+    photos: Sequence[str],
     side: int,
     size: int,
     value_range: Sequence[float] | None,

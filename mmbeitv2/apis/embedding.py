@@ -15,6 +15,7 @@ from mmbeitv2.checkpoints.atomic import free_bytes
 from mmbeitv2.checkpoints.digests import digest
 from mmbeitv2.datasets.photo_batches import check_unread
 from mmbeitv2.datasets.photo_list import PhotoList, list_photos
+from mmbeitv2.datasets.photo_sources import Source
 from mmbeitv2.errors import ExistingFileError, InputError, UnreadableFileError
 from mmbeitv2.exchange.embeddings import check_suffix, read_meta, write_embeddings
 
@@ -39,7 +40,7 @@ class Embedded(NamedTuple):
 
 def embed(
     checkpoint: str | Path,
-    photos: str | Path,
+    photos: Source,
     out: str | Path,
     with_: Sequence[str] = (),
     tokenizer: str | Path | None = None,
@@ -53,6 +54,7 @@ def embed(
     overwrite: bool = False,
     trust: bool = False,
     value_range: Sequence[float] | None = None,
+    image_column: str | None = None,
     progress: bool = False,
 ) -> Embedded:
     """Write one file with the features of all photos: ``paths``, ``cls``, ``mean``.
@@ -77,6 +79,7 @@ def embed(
         overwrite: replace a file of another run.
         trust: open a checkpoint that holds Python objects beside weights, which can run any code.
         value_range: see :func:`mmbeitv2.apis.load_encoder`.
+        image_column: of tables; None for their only column of image files.
         progress: show a bar with the rate.
 
     Raises:
@@ -84,7 +87,7 @@ def embed(
     """
     out = Path(out)
     _check_arguments(out, with_, batch_size, workers, max_unreadable)
-    found = list_photos(photos)
+    found = list_photos(photos, image_column)
     encoder = load_encoder(
         checkpoint, tokenizer, size, num_heads, device, precision, trust, value_range
     )
@@ -122,7 +125,7 @@ def describe(encoder: PhotoEncoder, photos: PhotoList, names: Sequence[str]) -> 
         **digests,
         kind=encoder.kind,
         photos=listed,
-        folder=str(photos.folder.resolve()),
+        folder='' if photos.folder is None else str(photos.folder.resolve()),
         size=encoder.size,
         features=list(names),
         precision=str(encoder.precision.dtype).removeprefix('torch.'),

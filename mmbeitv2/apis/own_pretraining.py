@@ -68,6 +68,7 @@ def pretrain(
     codes: int | None = None,
     value_range: tuple[float, float] | None = None,
     image_column: str | None = None,
+    label_column: str | None = None,
     seed: int = 0,
 ) -> OwnRun:
     """Train a tokenizer and a backbone on one's own photos, and judge them.
@@ -83,6 +84,7 @@ def pretrain(
         hours: for everything; usual lengths otherwise.
         labels: to judge by alone: a CSV file whose lines are PHOTO,CLASS, photos relative to
             ``photos``; another folder, of class folders; ``'folders'`` where ``photos`` has them.
+            The ``.cls`` members of tars, and a table's classes with names, unless given.
         teacher: ``'clip'``, ``'dino'``, ``'lite0'`` or ``'timm:MODEL'``, each also with ``@FILE``
             for its weights.
         tokenizer: checkpoint of one to take, so that none is trained.
@@ -92,6 +94,7 @@ def pretrain(
         codes: of the tokenizer.
         value_range: black and white of photos of float or 32-bit numbers.
         image_column: of tables; None for their only column of image files.
+        label_column: of tables; None for the only one whose classes have names.
         seed: of everything random.
 
     Returns:
@@ -107,6 +110,7 @@ def pretrain(
     chosen: dict[str, Any] = dict(hours=hours, labels=labels, size=size, image_size=image_size)
     chosen |= dict(teacher=teacher, tokenizer=tokenizer, start=start, codes=codes, seed=seed)
     chosen |= dict(value_range=value_range, image_column=image_column)
+    chosen |= dict(label_column=label_column)
     out = Path(out).expanduser()
     check_sources(photos)
     _run([*source_paths(photos), '--out', str(out), *_options(chosen)])

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from mmbeitv2.apis.encoder import find_device
 from mmbeitv2.datasets.photo_batches import check_unread, read_batches
 from mmbeitv2.datasets.photo_list import PhotoList, list_photos
+from mmbeitv2.datasets.photo_sources import Source
 from mmbeitv2.engine.precision import choose_precision
 from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.fine_tuned import FineTuned, load_fine_tuned
@@ -22,7 +23,7 @@ class Classified(NamedTuple):
 
     Attributes:
         names: of the photos, relative to ``folder``.
-        folder: where the photos lie.
+        folder: where the photos lie; None where names are absolute, or addresses in files.
         classes: names of the K classes.
         scores: float32 ``(N, K)``, each row of sum 1.
         unread: name and reason of photos that could not be read.
@@ -30,11 +31,16 @@ class Classified(NamedTuple):
     """
 
     names: list[str]
-    folder: Path
+    folder: Path | None
     classes: list[str]
     scores: np.ndarray
     unread: list[tuple[str, str]]
     value_range: tuple[float, float] | None = None
+
+    @property
+    def paths(self) -> list[str]:
+        """Where the photos lie."""
+        return PhotoList(self.folder, self.names).paths
 
     def best(self, row: int, count: int) -> list[tuple[str, float]]:
         """The classes of the highest scores of a photo, and these."""
@@ -55,8 +61,9 @@ class Segmenter:
     Args:
         checkpoint: see :func:`mmbeitv2.exchange.fine_tuned.load_fine_tuned`.
         photos: see :func:`mmbeitv2.datasets.photo_list.list_photos`.
-        config: of the run; the one in the checkpoint unless given.
+        config: of the run; the checkpoint's or the catalogue's unless given.
         value_range: see :func:`classify`.
+        image_column: see :func:`classify`.
         **options: of :func:`classify`, from ``batch_size`` on.
 
     Raises:
@@ -66,12 +73,13 @@ class Segmenter:
     def __init__(
         self,
         checkpoint: str | Path,
-        photos: str | Path,
+        photos: Source,
         config: Config | None = None,
         value_range: Sequence[float] | None = None,
+        image_column: str | None = None,
         **options: Any,
     ) -> None:
-        self.photos = list_photos(photos)
+        self.photos = list_photos(photos, image_column)
         self.options = options
         self.fine_tuned = load_fine_tuned(
             checkpoint, 'segmentation', config, value_range=value_range
@@ -87,7 +95,7 @@ class Segmenter:
 
 def classify(
     checkpoint: str | Path,
-    photos: str | Path,
+    photos: Source,
     config: Config | None = None,
     classes: Sequence[str] | None = None,
     batch_size: int = 32,
@@ -96,6 +104,7 @@ def classify(
     precision: str = 'auto',
     max_unreadable: float = 0.01,
     value_range: Sequence[float] | None = None,
+    image_column: str | None = None,
     progress: bool = False,
 ) -> Classified:
     """Scores of all classes for each photo, read and normalised as in the run's test.
@@ -103,7 +112,7 @@ def classify(
     Args:
         checkpoint: see :func:`mmbeitv2.exchange.fine_tuned.load_fine_tuned`.
         photos: see :func:`mmbeitv2.datasets.photo_list.list_photos`.
-        config: of the run; the one in the checkpoint unless given.
+        config: of the run; the checkpoint's or the catalogue's unless given.
         classes: their names; those in the checkpoint unless given.
         batch_size: photos a step.
         workers: processes that read photos.
@@ -112,12 +121,13 @@ def classify(
         max_unreadable: share of photos that may be unreadable; they are left out and named.
         value_range: black and white of photos of float or 32-bit numbers; those of the config's
             test unless given.
+        image_column: of tables; None for their only column of image files.
         progress: show a bar with the rate.
 
     Raises:
         UserError: what the user can mend; before any photo is read where it can be seen.
     """
-    found = list_photos(photos)
+    found = list_photos(photos, image_column)
     fine_tuned = load_fine_tuned(checkpoint, 'classifier', config, classes, value_range)
     unread: list[tuple[str, str]] = []
     options: dict[str, Any] = dict(

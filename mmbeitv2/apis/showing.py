@@ -46,6 +46,7 @@ def show_model(
     photo: str | Path | None = None,
     seed: int = 0,
     value_range: Sequence[float] | None = None,
+    image_column: str | None = None,
 ) -> list[Path]:
     """Draw what a pretrained model makes of the photos of a folder.
 
@@ -57,7 +58,9 @@ def show_model(
     Args:
         model: result of :func:`mmbeitv2.apis.load_pretrained`; it is moved to this machine's
             device.
-        folder: with photos, of which the centre is seen, at the model's own image size.
+        folder: with photos, or files of them, see
+            :func:`mmbeitv2.datasets.photo_list.list_photos`. Their centre is seen, at the model's
+            own image size.
         out: folder of the figures; it is made.
         count: photos drawn, at equal distances in the folder.
         neighbours: of each photo.
@@ -65,6 +68,7 @@ def show_model(
         photo: of the folder, drawn alone instead of ``count`` ones.
         seed: of the masks.
         value_range: black and white of photos of float or 32-bit numbers, see ``LoadImage``.
+        image_column: of tables; None for their only column of image files.
 
     Returns:
         Paths of the figures.
@@ -74,7 +78,7 @@ def show_model(
         ValueError: fewer than two photos, or an argument out of range.
         OSError: a file that is no photo.
     """
-    photos = _some_photos(folder, count, neighbours)
+    photos = _some_photos(folder, count, neighbours, image_column)
     shown = _shown(photos, folder, count, photo)
     model.to(get_device())
     read = partial(read_photos, size=model.backbone.img_size[0], value_range=value_range)
@@ -98,11 +102,13 @@ def show_model(
     return [*figures, draw_neighbours(images, found, out / 'neighbours.png')]
 
 
-def _some_photos(folder: str | Path, count: int, neighbours: int) -> list[Path]:
+def _some_photos(
+    folder: str | Path, count: int, neighbours: int, image_column: str | None
+) -> list[str]:
     for name, value in dict(count=count, neighbours=neighbours).items():
         if value < 1:
             raise InputError(f'{name} is {value}, allowed: 1 or more, such as 6.')
-    photos = find_photos(folder)
+    photos = find_photos(folder, image_column)
     if len(photos) < 2:
         raise InputError(
             f"'{folder}' has 1 photo, needed are 2 or more: neighbours and the patches that stand "
@@ -112,15 +118,19 @@ def _some_photos(folder: str | Path, count: int, neighbours: int) -> list[Path]:
 
 
 def _shown(
-    photos: Sequence[Path], folder: str | Path, count: int, photo: str | Path | None
+    photos: Sequence[str], folder: str | Path, count: int, photo: str | Path | None
 ) -> list[int]:
     """Numbers of the photos to draw; at most half, so that others remain to compare with."""
     if photo is None:
         return evenly_spaced(range(len(photos)), min(count, len(photos) // 2))
     for number, path in enumerate(photos):
-        if Path(photo).exists() and path.samefile(photo):
+        if path == str(photo) or _same_file(path, photo):
             return [number]
     raise MissingFileError(f"'{photo}' is no photo of '{folder}': name one that lies in it.")
+
+
+def _same_file(path: str, other: str | Path) -> bool:
+    return '://' not in path and Path(other).exists() and Path(path).samefile(other)
 
 
 def _image(pixels: Tensor) -> Image.Image:
@@ -139,10 +149,10 @@ def _draw_codes(
 
 def _alike(
     model: BEiTV2,
-    photos: Sequence[Path],
+    photos: Sequence[str],
     shown: Sequence[int],
     neighbours: int,
-    read: Callable[[Sequence[Path]], Tensor],
+    read: Callable[[Sequence[str]], Tensor],
 ) -> list[list[tuple[Image.Image, float]]]:
     """The photos most like each one that is shown, and their cosines."""
     best, cosine = nearest_photos(_cls_tokens(model, photos, read), shown, neighbours)
@@ -153,7 +163,7 @@ def _alike(
 
 
 def _cls_tokens(
-    model: BEiTV2, photos: Sequence[Path], read: Callable[[Sequence[Path]], Tensor]
+    model: BEiTV2, photos: Sequence[str], read: Callable[[Sequence[str]], Tensor]
 ) -> Tensor:
     """[CLS] of all photos, float32 ``(N, C)`` on the CPU."""
     tokens = []

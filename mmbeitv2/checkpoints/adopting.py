@@ -76,8 +76,15 @@ def check_resumable(content: Mapping[str, Any], source: str) -> None:
         ValueError: it holds no optimiser or no position in the run; names what does work.
     """
     meta = content.get('meta')
-    if isinstance(meta, Mapping) and {'epoch', 'iter'} <= meta.keys() and 'optimizer' in content:
-        return
+    if isinstance(meta, Mapping) and {'epoch', 'iter'} <= meta.keys():
+        if 'optimizer' in content:
+            return
+        # mmengine would go on from there with an optimiser that has seen no gradient.
+        raise InputError(
+            f'{source} holds weights and position of a run, but not its optimiser, as with '
+            f'save_optimizer=False of CheckpointHook: {HOW_TO_START}; what is to be resumed is '
+            'trained with --cfg-options default_hooks.checkpoint.save_optimizer=True'
+        )
     naming = find_naming(unwrapped(weights_in(dict(content), source)))
     kind = 'weights' if naming is None else f'weights of {naming.project}'
     raise InputError(

@@ -85,15 +85,28 @@ def published(source: str | Path) -> Published | None:
     return None if entry is None or Path(source).exists() else entry
 
 
+def described(source: str | Path) -> Published | None:
+    """Published weights of this name, or at this address; None for anything else.
+
+    Args:
+        source: of a checkpoint.
+    """
+    at = (entry for entry in catalogue().values() if str(source) in entry.addresses)
+    return published(source) or next(at, None)
+
+
 def nearest_names(name: str) -> list[str]:
     """Names of the catalogue that look like ``name``, the most alike first.
 
     Args:
-        name: as it was given; only what could be a name has any, no path.
+        name: as it was given. Of a path there is at most the one whose published file is called so.
     """
+    file = Path(name).name
+    if same := [entry.name for entry in catalogue().values() if entry.file == file]:
+        return same
     if '/' in name or Path(name).suffix:
         return []
-    return get_close_matches(name, catalogue(), MOST_NEAREST)
+    return get_close_matches(name.lower(), catalogue(), MOST_NEAREST)
 
 
 def named(name: str) -> Published:

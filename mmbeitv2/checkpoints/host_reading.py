@@ -1,14 +1,12 @@
 """Let mmengine, and so every library built on it, read checkpoints weights-only."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 from mmengine.runner import CheckpointLoader
 
 from mmbeitv2.checkpoints.reading import read_training_checkpoint
-from mmbeitv2.checkpoints.sources import PACKAGE_SCHEME, URL_SCHEMES
-from mmbeitv2.errors import InputError
+from mmbeitv2.checkpoints.sources import PACKAGE_SCHEME, URL_SCHEMES, checked_source
 
 # Of mmengine's own, and of paths (the empty one); it matches them as regular expressions.
 SCHEMES = (
@@ -49,18 +47,3 @@ def load_from_file_without_code(filename: str | Path, map_location: Any = None) 
         UserError: see :func:`mmbeitv2.checkpoints.reading.read_training_checkpoint`.
     """
     return read_training_checkpoint(checked_source(filename), map_location or 'cpu')
-
-
-def checked_source(source: str | Path) -> str:
-    """Refuse an address that nothing here reads.
-
-    Raises:
-        ValueError: names those that are.
-    """
-    source = str(source)
-    if re.match(r'[\w.+-]+:/', source) and not source.startswith((*URL_SCHEMES, PACKAGE_SCHEME)):
-        raise InputError(
-            f'the checkpoint {source!r} is neither a file of this machine nor an address that '
-            f'begins with {", ".join((*URL_SCHEMES, PACKAGE_SCHEME))}: copy it here first'
-        )
-    return source

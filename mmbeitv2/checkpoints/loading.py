@@ -1,7 +1,7 @@
 """Load weights into a model: everything fits, or an error names what does not."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mmengine.logging import print_log
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ SIGNATURE = 'blocks.0.norm1.weight'
 HOW_TO_LOAD = (
     "name the file in init_cfg of the backbone itself (type='mmbeitv2.BEiTViT'), which reads every "
     'layout, or convert it for the whole model first: `mmbeitv2 convert-checkpoint FILE NEW.pth '
-    '--to mmbeitv2`; a state dict of other parts alone is loaded by those parts'
+    '--to mmbeitv2`'
 )
 
 
@@ -118,27 +118,37 @@ def parts_with_start(model: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...
     return tuple(n for n in names if not any(key.startswith(n) for key in checkpoint.state))
 
 
-def check_part(part: nn.Module, state: dict[str, Tensor], may_be_missing: Iterable[str]) -> None:
+def check_part(
+    part: nn.Module,
+    state: dict[str, Tensor],
+    unplaced: Sequence[str],
+    may_be_missing: Iterable[str],
+) -> None:
     """Refuse a state dict of which a vision Transformer would take nothing, or a part.
 
     mmengine loads without being strict and only logs what did not fit: ``load_from`` outside of
     this project's tools, ``get_model``, ``init_model``, an ``init_cfg`` of the model around it.
-    A dictionary without the first layer's norm is let through: adapters are loaded so.
+    A dictionary without the first layer's norm is let through: adapters are loaded so. So is one
+    that has nothing of this part, if all of it is of others: a head alone, for instance.
 
     Args:
         part: the vision Transformer.
         state: tensors by its names.
+        unplaced: names given that the models around it have no place for.
         may_be_missing: beginnings of names that may keep their initial values.
 
     Raises:
-        ValueError: nothing is of this part, or by the names of another project, or does not fit.
+        ValueError: nothing is of this part, but something of none; or by the names of another
+            project, or does not fit.
     """
     kind = type(part).__name__
     if not state:
-        raise InputError(
-            f'the weights given hold nothing of {kind} within its model, which would stay random: '
-            f'{HOW_TO_LOAD}'
-        )
+        if unplaced:
+            raise InputError(
+                f'the weights given hold nothing of {kind} within its model, which would stay '
+                f'random, but {unplaced[0]}, for which the model has no place: {HOW_TO_LOAD}'
+            )
+        return
     naming = find_naming(state)
     own = part.state_dict()
     if naming is not None and naming.signature not in own:

@@ -1,5 +1,6 @@
 """Where a checkpoint lies: a path, a published name, the hub, a URL, or a package."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -34,7 +35,7 @@ def local_file(source: str | Path) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: no such file, name, package or address; ``last_checkpoint`` names none.
-        ValueError: a download whose hash differs from the expected one.
+        ValueError: a download whose hash differs from the expected one; an address of another kind.
     """
     source = str(source)
     if source.startswith(PACKAGE_SCHEME):
@@ -47,7 +48,22 @@ def local_file(source: str | Path) -> Iterator[Path]:
     elif (entry := published(source)) is not None:
         yield file_of(entry)
     else:
-        yield _existing(Path(source).expanduser())
+        yield _existing(Path(checked_source(source)).expanduser())
+
+
+def checked_source(source: str | Path) -> str:
+    """Refuse an address that nothing here reads.
+
+    Raises:
+        ValueError: names those that are.
+    """
+    source = str(source)
+    if re.match(r'[\w.+-]{2,}:/', source) and not source.startswith((*URL_SCHEMES, PACKAGE_SCHEME)):
+        raise InputError(
+            f'the checkpoint {source!r} is neither a file of this machine nor an address that '
+            f'begins with {", ".join((*URL_SCHEMES, PACKAGE_SCHEME))}: copy it here first'
+        )
+    return source
 
 
 def is_named(source: str) -> bool:

@@ -75,6 +75,18 @@ def open_image(
         return Image.open(io.BytesIO(content)), content
 
 
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Width and height of an image, by its header; of one in a file of many all bytes are read.
+
+    Raises:
+        OSError: See ``open_image``.
+    """
+    if '://' in str(path):
+        return open_image(path)[0].size
+    with naming_unreadable_file(path), Image.open(path) as image:
+        return image.size
+
+
 def read_bytes(path: str | Path, backend_args: dict[str, Any] | None = None) -> bytes:
     """All bytes of an image file, see ``open_image``."""
     with naming_unreadable_file(path):

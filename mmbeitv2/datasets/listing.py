@@ -64,6 +64,22 @@ def photo_path(folder: str | Path, name: str) -> str:
     return name if '://' in name else os.path.join(folder, name)
 
 
+def address_parts(address: str) -> tuple[str, str]:
+    """File and name within it of the address of a photo, for the reader and for other files.
+
+    Args:
+        address: of a photo in a tar, an LMDB file or a table, where the name begins with the row.
+    """
+    kind, _, rest = address.partition('://')
+    file, _, within = rest.partition('#')
+    if kind == 'tar':
+        within = within.rpartition('@')[0]
+    elif kind == 'arrow':
+        # Column, row and name, which may be empty or that of many.
+        within = '_'.join(part for part in within.split('#')[1:] if part)
+    return file, within
+
+
 def in_address(name: str) -> str:
     """A name as it may stand in the address of a photo that is found by other parts of it.
 

@@ -1,7 +1,6 @@
 """Photos read in batches for use, not training: in order, and what cannot be read is told."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch.utils.data import DataLoader, Dataset
@@ -29,19 +28,19 @@ class PhotoBatch(NamedTuple):
 
 
 class _Photos(Dataset[Any]):
-    def __init__(self, paths: Sequence[Path], pipeline: Callable[[dict[str, Any]], Any]) -> None:
+    def __init__(self, paths: Sequence[str], pipeline: Callable[[dict[str, Any]], Any]) -> None:
         self.paths = paths
         self.pipeline = pipeline
 
     def __getitem__(self, index: int) -> tuple[int, Any, str | None]:
         try:
-            return index, self.pipeline(dict(img_path=str(self.paths[index]))), None
+            return index, self.pipeline(dict(img_path=self.paths[index])), None
         except (UnreadableFileError, MissingFileError) as error:
             return index, None, reason_of(error)
 
 
 def read_batches(
-    paths: Sequence[Path],
+    paths: Sequence[str],
     pipeline: Callable[[dict[str, Any]], Any],
     batches: Sequence[Sequence[int]],
     workers: int = 0,
@@ -49,7 +48,7 @@ def read_batches(
     """Read photos in order.
 
     Args:
-        paths: of all photos.
+        paths: of all photos, or addresses of those in files.
         pipeline: from ``dict(img_path=...)`` to what a photo becomes.
         batches: positions of the photos of each batch.
         workers: processes that read; 0 for this one.

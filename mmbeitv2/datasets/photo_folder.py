@@ -1,59 +1,82 @@
-"""A folder of photos as pictures of it need it: its files, and a label for those that have one."""
+"""Photos as pictures of them need them: where they lie, and a label for those that have one."""
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from mmbeitv2.errors import InputError, MissingFileError
 
-from .decoding import naming_unreadable_file
+from .decoding import image_size
 from .labels import named
-from .listing import readable_extensions
+from .listing import address_parts, readable_extensions
 from .photo_list import list_photos
+from .source_labels import SourceLabels, source_labels
 
 FOLDERS = 'folders'
 
 
-def find_photos(folder: str | Path) -> list[Path]:
-    """Every photo below a folder, in order of its path, each with a header that Pillow knows.
+def find_photos(source: str | Path, image_column: str | None = None) -> list[str]:
+    """Every photo of a source, in order, each with a header that Pillow knows.
 
     Headers are read before anything is computed, so that a file that is no image is found at once;
     one that is cut off shows it when it is decoded.
 
     Args:
-        folder: with photos, or with folders of them.
+        source: see :func:`mmbeitv2.datasets.photo_list.list_photos`.
+        image_column: of tables; None for their only column of image files.
+
+    Returns:
+        Paths, or addresses of photos in files.
 
     Raises:
-        FileNotFoundError: no such folder.
+        FileNotFoundError: no such source.
         ValueError: no photo in it.
         OSError: a file that is no image, by its name.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise MissingFileError(f"no folder '{folder}': give the one that holds the photos.")
-    photos = list_photos(folder).paths
+    photos = list_photos(source, image_column).paths
     for path in photos:
-        with naming_unreadable_file(path), Image.open(path):
-            pass
+        image_size(path)
     return photos
 
 
-def labels_of(photos: Sequence[Path], folder: str | Path, source: str) -> list[str | None]:
+def shown_name(path: str, source: str | Path) -> str:
+    """Name of a photo for the reader: below its folder, or below the file that it lies in."""
+    if '://' in path:
+        file, within = address_parts(path)
+        return f'{Path(file).name}/{within}'
+    return Path(os.path.relpath(path, source if Path(source).is_dir() else '.')).as_posix()
+
+
+def labels_of(
+    photos: Sequence[str],
+    photos_of: str | Path,
+    source: str,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> list[str | None]:
     """The label of each photo, None for those without.
 
     Args:
         photos: result of :func:`find_photos`.
-        folder: where they lie.
-        source: ``'folders'``, where the first folder below ``folder`` names the class, or a CSV
-            file: its first column is a photo, relative to ``folder``, its last column the label.
+        photos_of: its argument.
+        source: ``'folders'``, where the first folder below a folder names the class, or tars and
+            tables have labels of their own; or a CSV file: its first column is a photo, relative to
+            the folder, its last column the label.
+        image_column: of tables; None for their only column of image files.
+        label_column: likewise; None for the only one whose classes have names, or ``label``.
 
     Raises:
         FileNotFoundError: no such table, or photos in it that are not there.
-        ValueError: photos in no class folder, or a row without a label.
+        ValueError: photos in no class folder, or a row without a label; files without labels.
     """
-    parts = [path.relative_to(folder).parts for path in photos]
+    folder = Path(photos_of)
+    if not folder.is_dir() or any('://' in path for path in photos):
+        found = None
+        if source == FOLDERS:
+            found = source_labels(photos_of, image_column, label_column)
+        return _labels_of_files(photos, photos_of, source, found)
+    parts = [Path(path).relative_to(folder).parts for path in photos]
     if source != FOLDERS:
         table = _read_table(Path(source), folder, {'/'.join(p) for p in parts})
         return [table.get('/'.join(p)) for p in parts]
@@ -63,6 +86,19 @@ def labels_of(photos: Sequence[Path], folder: str | Path, source: str) -> list[s
             'into one, or give the labels as a table, --labels FILE.csv.'
         )
     return [p[0] for p in parts]
+
+
+def _labels_of_files(
+    photos: Sequence[str], files: str | Path, source: str, found: SourceLabels | None
+) -> list[str | None]:
+    if found is None:
+        raise InputError(
+            f"'{files}' is no folder, and has no labels of its own"
+            + (f', and {source} names photos of a folder' if source != FOLDERS else '')
+            + ': give photos in class folders, tars with .cls members, or a table with a column '
+            'of labels.'
+        )
+    return [found.classes.get(path) for path in photos]
 
 
 def _read_table(table: Path, folder: str | Path, known: set[str]) -> dict[str, str]:

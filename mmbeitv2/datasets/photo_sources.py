@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mmbeitv2.errors import InputError, MissingFileError
 
+from .list_file import names_in_list
 from .listing import LeftOut, readable_extensions, walk_images
-from .photo_list import list_photos
 from .places import PACKED, Place, kind_of, places_of
 
 Source = str | Path | Sequence[str | Path]
@@ -55,8 +55,7 @@ def find_sources(source: Source, image_column: str | None = None) -> PhotoSource
         if kind_of(path) == 'folder' and os.path.isdir(path):
             return _of_folder(Path(path))
         if kind_of(path) == 'folder' and os.path.isfile(path) and not path.endswith(PACKED):
-            found = list_photos(path)
-            return PhotoSources(found.folder, found.names, path)
+            return PhotoSources(Path(path).parent, names_in_list(path), path)
     return _of_places(places_of(sources, '', dict(image_column=image_column)))
 
 

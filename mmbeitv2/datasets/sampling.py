@@ -147,7 +147,7 @@ _numpy: Any = np.random
 
 
 @contextmanager
-def _seeded(sample: SampleIndex) -> Iterator[None]:
+def seeded(sample: SampleIndex) -> Iterator[None]:
     """Seed Python, NumPy and torch (CPU) for one sample and restore their states afterwards."""
     # A hash, since sums such as seed + epoch + index give neighbours the same randomness.
     key = f'{sample.seed}/{sample.epoch}/{int(sample)}'.encode()
@@ -198,7 +198,7 @@ class SampleSeeded(BaseTransform):
                 'the dataset without wrappers that compute new indices '
                 '(ConcatDataset, RepeatDataset).' + ('' if 'sample_idx' in results else NO_DATASET)
             )
-        with _seeded(sample):
+        with seeded(sample):
             return self.transforms(results)
 
     def __repr__(self) -> str:

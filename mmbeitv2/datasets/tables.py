@@ -152,10 +152,14 @@ class Table:
 
     def class_names(self) -> tuple[str, ...] | None:
         """Names of the classes, None where the label column does not have them."""
+        return self.named_labels().get(self.label_column or '')
+
+    def named_labels(self) -> dict[str, tuple[str, ...]]:
+        """Columns of labels whose classes have names, ``ClassLabel`` of datasets, and the names."""
         noted = json.loads((self.schema.metadata or {}).get(NOTED, b'{}'))
         features = (noted.get('info') or {}).get('features') or {}
-        names = (features.get(self.label_column) or {}).get('names')
-        return None if names is None else tuple(names)
+        named = {name: (feature or {}).get('names') for name, feature in features.items()}
+        return {name: tuple(names) for name, names in named.items() if names is not None}
 
     def photos(self) -> Iterator[tuple[str, int | None]]:
         """Yield address and label of every row, in order.

@@ -49,7 +49,11 @@ def check_tar(path: str) -> None:
 
 
 def tar_photos(
-    path: str, extensions: Sequence[str], with_label: bool, left_out: LeftOut
+    path: str,
+    extensions: Sequence[str],
+    with_label: bool,
+    left_out: LeftOut,
+    all_labelled: bool = True,
 ) -> Iterator[tuple[str, int | None]]:
     """Yield address and label of the photos of a tar, in the order in which they lie in it.
 
@@ -59,6 +63,7 @@ def tar_photos(
         with_label: Whether the member of the same WebDataset key that ends in ``.cls`` holds the
             label, a whole number.
         left_out: Told of every file that is no photo, but for labels.
+        all_labelled: Whether a photo without a label is an error.
 
     Raises:
         ValueError: A photo without a label, or a label that is none.
@@ -72,7 +77,7 @@ def tar_photos(
             f"the tar '{path}' is damaged: {error}. Write or copy it once more"
         ) from error
     for name, (offset, size) in photos.items():
-        if with_label and _key(name) not in labels:
+        if with_label and all_labelled and _key(name) not in labels:
             raise InputError(
                 f"'{name}' in '{path}' has no label: write it into a member {_key(name)}{LABEL}, "
                 'or set with_label=False for images without labels'

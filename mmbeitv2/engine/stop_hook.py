@@ -19,6 +19,7 @@ from mmbeitv2.checkpoints.run_folder import point_to
 from mmbeitv2.engine.agreement import Agreement
 from mmbeitv2.engine.checkpoint_hook import CheckpointHook
 from mmbeitv2.engine.exact_resume_hook import update_is_unfinished
+from mmbeitv2.engine.going_on import saves_optimizer
 from mmbeitv2.engine.workers import end_workers
 from mmbeitv2.errors import STOPPED_EXIT_CODE
 from mmbeitv2.registry import HOOKS
@@ -118,9 +119,15 @@ class StopHook(Hook):
         barrier()
         if is_main_process() and NOTE_VARIABLE in os.environ:
             Path(os.environ[NOTE_VARIABLE]).touch()
+        how = 'go on with --resume'
+        if not saves_optimizer(runner):
+            how = (
+                'without its optimiser (save_optimizer=False), so start a new run from it with '
+                f'--cfg-options load_from={path}'
+            )
         runner.logger.warning(
             f'stopped by {self._asked or "a signal to another process"} after iteration '
-            f'{runner.iter + 1}, saved {path}: go on with --resume (exit code {STOPPED_EXIT_CODE})'
+            f'{runner.iter + 1}, saved {path}: {how} (exit code {STOPPED_EXIT_CODE})'
         )
         self._restore()
         if threading.current_thread() is threading.main_thread():

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import Tensor
 
@@ -18,7 +17,7 @@ class CodebookSurvey:
         census: of all photos.
         grid: rows and columns of patches.
         side: side in pixels at which photos were coded: their centre, the short side resized to it.
-        photos: files of the photos shown.
+        photos: paths, or addresses in files, of the photos shown.
         names: of these, relative to their folder.
         labels: of these; None for a photo without.
         codes: int64 ``(photos shown, rows, columns)``.
@@ -32,7 +31,7 @@ class CodebookSurvey:
     census: CodeCensus
     grid: tuple[int, int]
     side: int
-    photos: Sequence[Path]
+    photos: Sequence[str]
     names: Sequence[str]
     labels: Sequence[str | None]
     codes: Tensor

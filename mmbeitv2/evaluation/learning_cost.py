@@ -1,9 +1,10 @@
-"""What looks at a run cost of its time, and how often there may be one."""
+"""What looks at a run cost of its time, at how many photos they are, and how often there is one."""
 
 import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 
 class Cost:
@@ -22,12 +23,17 @@ class Cost:
     @contextmanager
     def of_a_look(self) -> Iterator[None]:
         """Count what happens within."""
-        began = time.perf_counter()
+        self._look_began = time.perf_counter()
         try:
             yield
         finally:
-            self.last = time.perf_counter() - began
+            self.last = self.so_far
             self.spent += self.last
+
+    @property
+    def so_far(self) -> float:
+        """Seconds of the look that goes on."""
+        return time.perf_counter() - self._look_began
 
     def go_on_from(self, record: dict[str, float]) -> None:
         """Add the seconds of a run that is resumed."""
@@ -54,6 +60,55 @@ class Cost:
         )
 
 
+class Times(NamedTuple):
+    """What looks and training take, as measured before the first look; seconds.
+
+    Attributes:
+        photo: of a look, for each held-out photo and what is looked at beside it.
+        once: likewise, but of the first look alone: photos are read, and targets computed.
+        training: of all steps of the run.
+    """
+
+    photo: float
+    once: float
+    training: float
+
+
+class Fit(NamedTuple):
+    """Held-out photos that are looked at, and the share of the run that looks at them then take."""
+
+    photos: int
+    share: float
+
+
+def photos_that_fit(
+    times: Times, spent: float, looks: int, least: int, most: int, cost: float
+) -> Fit:
+    """At how many photos looks cost no more than a share of the run's time.
+
+    Args:
+        times: measured.
+        spent: seconds that came before the first look, for measuring.
+        looks: that are to fit, 1 or more.
+        least: photos, of which fewer give no verdict, 1 or more.
+        most: photos that there are, or that were asked for, 1 or more.
+        cost: share of the run's time, in (0, 1].
+
+    Returns:
+        ``most`` photos or fewer; ``least`` of them, if there are, also where they cost more.
+    """
+    budget = _allowed(times.training, cost) - spent
+    a_photo = times.once + looks * times.photo
+    photos = most if budget >= most * a_photo else max(int(budget / a_photo), min(least, most))
+    seconds = spent + photos * a_photo
+    return Fit(photos, seconds / (seconds + times.training))
+
+
+def _allowed(training: float, most: float) -> float:
+    """Seconds of looks, of so many of training: most · (training + looks) = looks."""
+    return training * most / (1 - most) if most < 1 else math.inf
+
+
 def next_interval(cost: Cost, epoch: int, epochs: int, wanted: int, most: float) -> int:
     """Epochs between looks, so that they cost no more than a share of the whole run's time.
 
@@ -72,9 +127,7 @@ def next_interval(cost: Cost, epoch: int, epochs: int, wanted: int, most: float)
     """
     left = epochs - epoch
     training = (cost.elapsed - cost.spent) / epoch * epochs
-    # Of the whole with looks, the share most: most · (training + looks) = looks.
-    budget = training * most / (1 - most) if most < 1 else math.inf
-    affordable = (budget - cost.spent) / max(cost.last, 1e-9)
+    affordable = (_allowed(training, most) - cost.spent) / max(cost.last, 1e-9)
     if affordable <= 1 or left == 0:
         return max(wanted, epochs)
     return max(wanted, min(epochs, math.ceil(left / affordable)))

@@ -4,31 +4,37 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import broadcast_object_list, get_rank
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmbeitv2.errors import InputError
 from mmbeitv2.evaluation.learning_cost import Cost, next_interval
-from mmbeitv2.evaluation.learning_measures import (
-    FEATURES,
-    Measures,
-    pretraining_measures,
-    probe_measures,
-    tokenizer_measures,
-)
+from mmbeitv2.evaluation.learning_measures import Measures
 from mmbeitv2.evaluation.learning_record import (
     FORMAT,
+    LearningFile,
     Record,
-    append_record,
     keep_until,
-    write_records,
 )
-from mmbeitv2.evaluation.looked_photos import LEAST_CLASSES
-from mmbeitv2.evaluation.looks import Seen, first_broken
-from mmbeitv2.evaluation.verdict import LEARNING, TOO_EARLY, Verdict, verdict
-from mmbeitv2.evaluation.viewing import Viewing, choose_photos, look_of, plain_model
-from mmbeitv2.models.quantizer import NormEMAQuantizer, perplexity
+from mmbeitv2.evaluation.looks import first_broken
+from mmbeitv2.evaluation.measuring import measures_of
+from mmbeitv2.evaluation.rehearsal import affordable, share_of
+from mmbeitv2.evaluation.verdict import (
+    LEARNING,
+    TOO_EARLY,
+    Verdict,
+    verdict,
+)
+from mmbeitv2.evaluation.viewing import (
+    Viewing,
+    choose_photos,
+    from_first_rank,
+    look_of,
+    quantizer_of,
+    start_of,
+    wait_for_device,
+)
 from mmbeitv2.registry import HOOKS
 
 # Of a checkpoint: codes at the last look.
@@ -52,11 +58,15 @@ class LearningHook(Hook):
     Args:
         interval: epochs from look to look, 1 or more. It grows where looks would cost more than
             ``max_cost`` of the run; the log says so.
-        photos: folder or list file of held-out photos; those of ``val_dataloader`` unless given.
-        labels: folder with a folder of photos for each class, or CSV file with lines
-            ``PHOTO,LABEL``, for a nearest-neighbour and a ridge probe; None for none.
-        max_photos: of held-out photos, and of training photos.
-        max_labelled: of labelled photos.
+        photos: held-out photos: a folder, a list file, a tar, a table or an LMDB file; those of
+            ``val_dataloader`` unless given.
+        labels: folder with a folder of photos for each class, CSV file with lines ``PHOTO,LABEL``,
+            or a tar or a table that has labels, for a nearest-neighbour and a ridge probe; None for
+            none.
+        max_photos: of held-out photos, and of training photos. Fewer are looked at where so many
+            would cost more than ``max_cost``: how many is tried, and settled for the whole run,
+            before the first look; the log says so.
+        max_labelled: of labelled photos; fewer likewise.
         max_cost: share of the run's time that looks may take, in (0, 1].
         batch_size: photos a step of a look.
 
@@ -96,24 +106,32 @@ class LearningHook(Hook):
         self._viewing: Viewing | None = None
         self._codes: np.ndarray | None = None
         self._history: list[Record] = []
-        self._unwritten = False
+        self._file = LearningFile()
+        self._chosen: int | None = None
         self._cost = Cost()
 
     def before_train(self, runner: Runner) -> None:
         """Choose the photos, drop looks at steps to come, and look at the weights of the start."""
         self._kind, look = look_of(runner)
         self._cost.start()
-        with self._cost.of_a_look():
-            limits = self.max_photos, self.max_labelled
-            groups = choose_photos(runner, self.photos, self.labels, *limits)
-            self._viewing = Viewing(look, groups, self.batch_size)
-            self._viewing.read(runner)
         if get_rank() == 0:
             self._history = keep_until(runner.work_dir, runner.iter if runner.iter else -1)
         if self._history:
-            self._cost.go_on_from(self._history[-1]['cost'])
-            self._every = self._history[-1]['interval']
-        self._every = _from_first_rank(self._every)
+            last = self._history[-1]
+            self._cost.go_on_from(last['cost'])
+            self._every, self._chosen = last['interval'], last.get('chosen')
+        self._every, self._chosen = from_first_rank((self._every, self._chosen))
+        with self._cost.of_a_look():
+            limits = self.max_photos, self.max_labelled
+            groups = choose_photos(runner, self.photos, self.labels, *limits)
+            if self._chosen is None:
+                wanted = self.max_cost, self.batch_size
+                self._chosen = affordable(runner, look, self._kind, groups, self._cost, *wanted)
+            self._chosen = min(self._chosen, len(groups['held_out']))
+            groups = share_of(groups, self._chosen)
+            self._viewing = Viewing(look, groups, self.batch_size)
+            self._viewing.read(runner)
+        self._viewing.check_read(runner)
         if runner.iter == 0:
             self._take_a_look(runner)
 
@@ -135,7 +153,7 @@ class LearningHook(Hook):
 
     def _take_a_look(self, runner: Runner) -> None:
         assert self._viewing is not None, 'photos are chosen before training'
-        _wait_for_device()
+        wait_for_device()
         with self._cost.of_a_look():
             seen = self._viewing.see(runner)
             if broken := first_broken(seen):
@@ -144,37 +162,15 @@ class LearningHook(Hook):
                 return
             if get_rank() == 0:
                 photos = self._viewing.photos_of(seen)
-                measures = self._measures(runner, seen, photos)
+                same = self._history and self._history[-1]['photos'] == photos
+                before = self._codes if same else None
+                measures = measures_of(runner, self._kind, self._viewing, seen, before)
         if self._kind == 'tokenizer':
             self._codes = seen['held_out']['codes'].astype(np.int32)
         if get_rank() == 0:
             record = self._record(runner, measures, photos, seen['held_out']['codes'].size)
             self._say(runner, self._add(runner, record))
-        self._every = _from_first_rank(self._every)
-
-    def _measures(self, runner: Runner, seen: dict[str, Seen], photos: dict[str, Any]) -> Measures:
-        assert self._viewing is not None
-        quantizer = _quantizer(runner)
-        groups = seen['held_out'], seen['training'], quantizer.num_codes
-        if self._kind == 'pretraining':
-            found = pretraining_measures(*groups)
-        else:
-            same = self._history and self._history[-1]['photos'] == photos
-            found = tokenizer_measures(*groups, self._codes if same else None)
-            if runner.iter:
-                counts = quantizer.code_counts
-                found.values['usage_epoch'] = (counts > 0).float().mean().item()
-                found.values['perplexity_epoch'] = perplexity(counts).item()
-        labels = self._viewing.groups['labelled'].labels if 'labelled' in seen else None
-        if labels is not None:
-            # Photos that cannot be read have no features.
-            labels = labels[seen['labelled']['position']]
-        if labels is not None and len(np.unique(labels)) >= LEAST_CLASSES:
-            probes = probe_measures(seen['labelled'], labels, FEATURES[self._kind])
-            found.values.update(probes.values)
-            found.errors.update(probes.errors)
-            found.by_photo.update(probes.by_photo)
-        return found
+        self._every = from_first_rank(self._every)
 
     def _record(
         self, runner: Runner, measures: Measures, photos: dict[str, Any], patches: int
@@ -186,10 +182,11 @@ class LearningHook(Hook):
             epoch=_epoch(runner),
             max_iters=runner.max_iters,
             max_epochs=runner.max_epochs,
-            start=_start_of(runner),
+            start=start_of(runner),
             photos=photos,
-            codes=_quantizer(runner).num_codes,
-            revive_below=_quantizer(runner).revive_below,
+            chosen=self._chosen,
+            codes=quantizer_of(runner).num_codes,
+            revive_below=quantizer_of(runner).revive_below,
             patches=patches,
             measures=measures.values,
             errors=measures.errors,
@@ -204,26 +201,11 @@ class LearningHook(Hook):
         record['interval'] = self._every
         record['cost'] = self._cost.record()
         self._history.append(record)
-        self._write(runner)
+        self._file.write(runner, self._history)
         scalars = {f'learning/{name}': value for name, value in record['measures'].items()}
         scalars['learning/cost'] = self._cost.share
         runner.visualizer.add_scalars(scalars, step=runner.iter)
         return record
-
-    def _write(self, runner: Runner) -> None:
-        """Add the last look to the file, or all of them after one that could not be written."""
-        try:
-            if self._unwritten:
-                write_records(runner.work_dir, self._history)
-            else:
-                append_record(runner.work_dir, self._history[-1])
-            self._unwritten = False
-        except OSError as error:
-            if not self._unwritten:
-                runner.logger.warning(
-                    f'learning: {error}. Training goes on; looks are written once they can be'
-                )
-            self._unwritten = True
 
     def _space(self, runner: Runner, epoch: int) -> None:
         """Make looks rarer, or as often as was asked, so that all cost what they may."""
@@ -249,28 +231,3 @@ class LearningHook(Hook):
 def _epoch(runner: Runner) -> int:
     """Epochs that have been trained, where a look is taken."""
     return runner.epoch + 1 if runner.iter else 0
-
-
-def _start_of(runner: Runner) -> str:
-    """Whether the run has begun from weights that somebody had trained."""
-    model: Any = plain_model(runner)
-    init = getattr(getattr(model, 'backbone', model), 'init_cfg', None) or {}
-    return 'loaded' if runner._load_from or init.get('checkpoint') else 'random'
-
-
-def _wait_for_device() -> None:
-    """Let queued steps end, whose time is not the look's."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-
-
-def _quantizer(runner: Runner) -> NormEMAQuantizer:
-    model: Any = plain_model(runner)
-    quantizer: NormEMAQuantizer = getattr(model, 'target_generator', model).quantize
-    return quantizer
-
-
-def _from_first_rank(value: int) -> int:
-    values = [value]
-    broadcast_object_list(values)
-    return int(values[0])

@@ -4,9 +4,11 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from mmengine.runner import Runner
 
 from mmbeitv2.checkpoints.atomic import free_bytes, write_atomically
 from mmbeitv2.errors import UnreadableFileError
@@ -60,6 +62,33 @@ def append_record(work_dir: str | Path, record: Mapping[str, Any]) -> None:
             f'cannot write a look to {path}: {error.strerror}, {free_bytes(path):,} bytes are '
             'free. Free some, or make the file one that can be written'
         ) from error
+
+
+class LearningFile:
+    """The file of a run's looks, of which none is lost while it cannot be written."""
+
+    def __init__(self) -> None:
+        self._unwritten = False
+
+    def write(self, runner: Runner, records: Sequence[Mapping[str, Any]]) -> None:
+        """Add the last look, or all of them after one that could not be written.
+
+        Args:
+            runner: of the run; its log is told once, and training goes on.
+            records: of all looks, in order.
+        """
+        try:
+            if self._unwritten:
+                write_records(runner.work_dir, records)
+            else:
+                append_record(runner.work_dir, records[-1])
+            self._unwritten = False
+        except OSError as error:
+            if not self._unwritten:
+                runner.logger.warning(
+                    f'learning: {error}. Training goes on; looks are written once they can be'
+                )
+            self._unwritten = True
 
 
 def write_records(work_dir: str | Path, records: Iterable[Mapping[str, Any]]) -> None:

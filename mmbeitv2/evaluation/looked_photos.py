@@ -12,9 +12,11 @@ from mmengine.dataset import BaseDataset, Compose
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
+from mmbeitv2.datasets.decoding import naming_unreadable_file, reason_of
 from mmbeitv2.datasets.photo_folder import FOLDERS, find_photos, labels_of
 from mmbeitv2.datasets.photo_list import list_photos
-from mmbeitv2.datasets.sampling import HELD_OUT_SEED, SampleIndex
+from mmbeitv2.datasets.places import kind_of
+from mmbeitv2.datasets.sampling import HELD_OUT_SEED, SampleIndex, seeded
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
 from mmbeitv2.evaluation.labelled import draw_labelled
 from mmbeitv2.evaluation.looks import Known
@@ -41,17 +43,28 @@ class Photos:
     def __len__(self) -> int:
         return len(self.infos)
 
+    def name(self, number: int) -> str:
+        """Path of a photo; its number where its data set holds the photos themselves."""
+        return str(self.infos[number].get('img_path', number))
+
     def names(self) -> list[str]:
         """Paths of the photos."""
-        return [str(info['img_path']) for info in self.infos]
+        return [self.name(number) for number in range(len(self))]
+
+    def some(self, count: int) -> 'Photos':
+        """So many of them, drawn at random, always the same ones; labels evenly."""
+        if self.labels is None:
+            return Photos([self.infos[place] for place in _draw(len(self), count)])
+        chosen = _of_each_class(self.labels, count)
+        return Photos([self.infos[i] for i in chosen], self.labels[chosen], self.classes)
 
 
 def held_out_photos(source: str | Path | None, runner: Runner, most: int) -> Photos:
     """Held-out photos, drawn at random, always the same.
 
     Args:
-        source: a folder, a list file or a photo, see ``list_photos``; None for the data of the
-            run's validation.
+        source: a folder, a list, a file of photos or a photo, see ``list_photos``; None for the
+            data of the run's validation.
         runner: of the run.
         most: photos drawn.
 
@@ -88,7 +101,8 @@ def labelled_photos(source: str | Path, most: int) -> Photos:
 
     Args:
         source: a folder with a folder of photos for each class; or a CSV file whose first column
-            is a photo, relative to the file's folder, and whose last column is its label.
+            is a photo, relative to the file's folder, and whose last column is its label; or a tar
+            or a table that has labels of its own.
         most: photos drawn.
 
     Raises:
@@ -96,14 +110,15 @@ def labelled_photos(source: str | Path, most: int) -> Photos:
         ValueError: photos without a label, one class, or no class with two photos.
     """
     source = Path(source)
-    if not source.exists():
+    if kind_of(str(source)) == 'folder' and not source.exists():
         raise MissingFileError(
             f'no labels at {source}: give a folder with a folder of photos for each class, or a '
             'CSV file with lines PHOTO,LABEL'
         )
-    folder = source if source.is_dir() else source.parent
-    photos = find_photos(folder)
-    names = labels_of(photos, folder, FOLDERS if source.is_dir() else str(source))
+    table = kind_of(str(source)) == 'folder' and not source.is_dir()
+    place = source.parent if table else source
+    photos = find_photos(place)
+    names = labels_of(photos, place, str(source) if table else FOLDERS)
     known = [(path, name) for path, name in zip(photos, names) if name is not None]
     counts = dict(zip(*np.unique([name for _, name in known], return_counts=True)))
     classes = sorted(str(name) for name in counts if counts[name] >= LEAST_OF_A_CLASS)
@@ -114,13 +129,19 @@ def labelled_photos(source: str | Path, most: int) -> Photos:
         )
     known = [(path, name) for path, name in known if name in classes]
     labels = np.array([classes.index(name) for _, name in known])
-    chosen = draw_labelled(labels.tolist(), max(LEAST_OF_A_CLASS, most // len(classes)), SEED)
+    chosen = _of_each_class(labels, most)
     infos = [dict(img_path=str(known[i][0])) for i in chosen]
     return Photos(infos, labels[chosen], classes)
 
 
 def _draw(count: int, most: int) -> np.ndarray:
     return np.sort(np.random.default_rng(SEED).permutation(count)[:most])
+
+
+def _of_each_class(labels: np.ndarray, most: int) -> np.ndarray:
+    """Positions of as many of each class; of two each at least."""
+    count = max(LEAST_OF_A_CLASS, most // len(np.unique(labels)))
+    return draw_labelled(labels.tolist(), count, SEED)
 
 
 def _drawn(infos: list[dict[str, Any]], most: int) -> Photos:
@@ -150,24 +171,30 @@ def plain_pipeline(runner: Runner) -> Compose:
     return dataset.pipeline
 
 
-def digest_of(names: Iterable[str]) -> str:
-    """Whether two looks have seen the same photos."""
-    joined = '\0'.join(names)
-    return hashlib.sha256(joined.encode(errors='surrogateescape')).hexdigest()[:16]
+def digest_of(parts: Iterable[bytes]) -> str:
+    """Digest of some bytes, part by part."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()[:16]
 
 
 @dataclass
 class Batch:
-    """Photos read: what the data preprocessor takes, their positions, and what is known of them."""
+    """Photos read: what the data preprocessor takes, their positions, and what is known of them.
+
+    Another photo in the place of one, of the same name, has another digest.
+    """
 
     positions: list[int]
     data: dict[str, Any]
+    digests: list[str]
     known: Known = field(default_factory=dict)
 
 
 def read(
     photos: Photos, pipeline: Compose, positions: Sequence[int], batch_size: int
-) -> tuple[list[Batch], list[int]]:
+) -> tuple[list[Batch], dict[int, str]]:
     """Read some of the photos.
 
     Every photo has the mask of its position, so that those of two groups have the same masks.
@@ -179,22 +206,28 @@ def read(
         batch_size: photos of a batch.
 
     Returns:
-        Batches, and the positions of photos that cannot be read.
+        Batches, and the reason by position of photos that cannot be read.
     """
-    batches, unread = [], []
+    batches: list[Batch] = []
+    unread: dict[int, str] = {}
     for start in range(0, len(positions), batch_size):
         items: dict[int, Mapping[str, Any]] = {}
         for position in positions[start : start + batch_size]:
-            info = {**photos.infos[position], 'sample_idx': SampleIndex(position, HELD_OUT_SEED, 0)}
+            index = SampleIndex(position, HELD_OUT_SEED, 0)
+            info = {**photos.infos[position], 'sample_idx': index}
             try:
-                items[position] = pipeline(info)
-            except (UnreadableFileError, MissingFileError):
-                unread.append(position)
+                # Loaders of other projects raise what they like, and know no SampleSeeded.
+                with seeded(index), naming_unreadable_file(photos.name(position)):
+                    items[position] = pipeline(info)
+            except (UnreadableFileError, MissingFileError) as error:
+                unread[position] = reason_of(error)
         if items:
-            batches.append(Batch(list(items), _collated(list(items.values()))))
+            batches.append(_collated(items))
     return batches, unread
 
 
-def _collated(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    pixels = [torch.as_tensor(item['inputs']) for item in items]
-    return dict(inputs=pixels, data_samples=[item['data_samples'] for item in items])
+def _collated(items: Mapping[int, Mapping[str, Any]]) -> Batch:
+    pixels = [torch.as_tensor(item['inputs']) for item in items.values()]
+    samples = [item['data_samples'] for item in items.values()]
+    digests = [digest_of([image.numpy().tobytes()]) for image in pixels]
+    return Batch(list(items), dict(inputs=pixels, data_samples=samples), digests)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from mmbeitv2.checkpoints.catalogue import published
+from mmbeitv2.checkpoints.catalogue import described
 from mmbeitv2.checkpoints.hashes import sha256
 from mmbeitv2.checkpoints.naming import with_prefix
 from mmbeitv2.checkpoints.sources import local_file
@@ -24,7 +24,7 @@ from mmbeitv2.exchange.equality import (
 )
 from mmbeitv2.exchange.exporting import Export, export
 from mmbeitv2.exchange.loading_lines import Written, loading_lines
-from mmbeitv2.exchange.model_card import model_card
+from mmbeitv2.exchange.model_card import check_licence, model_card
 from mmbeitv2.exchange.peers import PEERS, package_of
 from mmbeitv2.exchange.run_notes import RunNotes, read_run_notes
 from mmbeitv2.exchange.transformers_files import preprocessor_config, transformers_config
@@ -103,6 +103,7 @@ def convert(
     img_size: int | tuple[int, int] | None = None,
     ema: bool = False,
     address: str = '',
+    licence: str = '',
 ) -> Conversion:
     """Write a checkpoint for another project, then read and run what was written.
 
@@ -119,14 +120,17 @@ def convert(
             does not note it; square unless given.
         ema: take the moving average of the weights, where the source holds one beside them.
         address: by which the card's readers load what is written; its path where empty.
+        licence: of the weights, by the Hugging Face hub's name, for the card; published weights
+            have their own.
 
     Raises:
         FileNotFoundError: no source.
         FileExistsError: there is a destination already.
-        ValueError: the project has no such model, or the source is refused.
+        ValueError: the project has no such model, the source is refused, or the licence is none.
     """
     destination = Path(destination)
     check_destination(destination, project, overwrite)
+    check_licence(licence, source)
     checkpoint = open_checkpoint(source, trust, img_size=img_size, ema=ema)
     # Heads are given for the tokenizer, where there is one.
     parts = (with_prefix(checkpoint.state, encoder) for encoder in ENCODERS)
@@ -139,7 +143,7 @@ def convert(
     notes = RunNotes() if trust else read_run_notes(source)
     state = exported.kept | exported.noted
     written = Written(destination, checkpoint.kind, state, num_heads, notes, address)
-    metadata = _metadata(source, checkpoint)
+    metadata = _metadata(source, checkpoint) | ({'licence': licence} if licence else {})
     _write(written, project, exported, metadata)
     found = None
     if project not in PEERS or find_spec(package_of(project)):
@@ -174,8 +178,9 @@ def _metadata(source: str | Path, checkpoint: Checkpoint) -> dict[str, str]:
             'kind': checkpoint.kind,
             'converted_by': f'mmbeitv2 {__version__}',
         }
-    if (entry := published(source)) is not None:
+    if (entry := described(source)) is not None:
         metadata |= dict(licence=entry.licence, publisher=entry.publisher)
+        metadata |= dict(published=entry.name, what=entry.what, published_result=entry.published)
     if AGGREGATION_LAYER in checkpoint.state:
         metadata['layer'] = str(int(checkpoint.state[AGGREGATION_LAYER]))
     return metadata

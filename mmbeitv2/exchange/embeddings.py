@@ -22,7 +22,8 @@ class Embeddings(NamedTuple):
     """Content of a file of embeddings.
 
     Attributes:
-        paths: of the photos, relative to ``meta['folder']``.
+        paths: of the photos, relative to ``meta['folder']``; where that is empty, absolute, or
+            addresses of photos in files. ``mmbeitv2.datasets.listing.photo_path`` joins both.
         arrays: features by name, a row a photo.
         meta: what they were made of: checkpoint, size, photos that could not be read.
     """

@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +13,14 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
 
-from mmbeitv2.checkpoints.catalogue import check_kind
+from mmbeitv2.checkpoints.catalogue import check_kind, described
 from mmbeitv2.checkpoints.loading import load_exactly
 from mmbeitv2.checkpoints.noted_config import noted_config
 from mmbeitv2.checkpoints.reading import read_training_checkpoint, weights_in
 from mmbeitv2.checkpoints.translation import Checkpoint, translate
 from mmbeitv2.datasets.decoding import check_value_range
 from mmbeitv2.errors import InputError, NotInstalledError
+from mmbeitv2.own_configs import find_config
 from mmbeitv2.registry import class_name
 
 SCOPES = dict(classifier='mmpretrain', segmentation='mmseg')
@@ -27,6 +28,8 @@ CURES = dict(
     classifier='fine-tune one (configs/finetune), or learn from a few labels with `mmbeitv2 probe`',
     segmentation='fine-tune one (configs/segmentation)',
 )
+# Tensors of ``LinearProbeHead``.
+PROBES = 'head.classifiers.'
 MASK_LOADERS = ('LoadAnnotations', 'LoadSegmentationMask')
 
 
@@ -58,10 +61,11 @@ def load_fine_tuned(
     """Model of a fine-tuned checkpoint.
 
     Args:
-        checkpoint: that a run wrote, which holds its config and the names of its classes; or of
-            another project, with ``config``.
+        checkpoint: that a run wrote, which holds its config and the names of its classes; the
+            name of published weights; or of another project, with ``config``.
         kind: ``'classifier'`` or ``'segmentation'``.
-        config: of the run; the one in the checkpoint unless given.
+        config: of the run; unless given the catalogue's of published weights, else the one in the
+            checkpoint.
         classes: names; unless given those in the checkpoint, else those that the config's data set
             has by itself, else numbers.
         value_range: black and white of photos of float or 32-bit numbers; those of the config's
@@ -75,15 +79,13 @@ def load_fine_tuned(
     check_kind(checkpoint, kind)
     content = read_training_checkpoint(checkpoint)
     opened = translate(weights_in(content, checkpoint), str(checkpoint))
-    if opened.kind != kind:
-        raise InputError(
-            f'{opened} holds no {"segmenter" if kind == "segmentation" else kind}: {CURES[kind]}'
-        )
+    _check_holds(opened, kind)
     meta = content.get('meta') or {}
-    cfg = config if config is not None else noted_config(meta, str(checkpoint))
+    cfg = config if config is not None else _config_of(checkpoint, meta)
     if cfg is None:
         raise InputError(
-            f'{checkpoint} does not hold the config of its run: give that with --config'
+            f'{checkpoint} does not hold the config of its run: give that with --config, or as '
+            'config= from Python'
         )
     if not {'model', 'test_dataloader'} <= cfg.keys():
         raise InputError(
@@ -92,7 +94,9 @@ def load_fine_tuned(
         )
     model, pipeline = _build(cfg, kind, opened)
     number = _num_classes(model)
-    noted = meta.get('dataset_meta') or _declared(cfg, kind, number)
+    noted = meta.get('dataset_meta') or declared_classes(cfg, kind)
+    if 'dataset_meta' not in meta and len(noted.get('classes') or ()) != number:
+        noted = {}
     names = list(classes or noted.get('classes') or map(str, range(number)))
     if len(names) != number:
         raise InputError(
@@ -100,6 +104,27 @@ def load_fine_tuned(
         )
     seen = _set_value_range(pipeline, value_range, str(checkpoint))
     return FineTuned(model, pipeline, names, noted.get('palette'), seen)
+
+
+def _check_holds(opened: Checkpoint, kind: str) -> None:
+    if kind == 'classifier' and any(name.startswith(PROBES) for name in opened.state):
+        raise InputError(
+            f'{opened} holds a linear probe, which has several classifiers of one backbone: use it '
+            "by mmpretrain's ImageClassificationInferencer (docs/openmmlab.md), export its "
+            f'backbone with --part backbone, or {CURES[kind]}'
+        )
+    if opened.kind != kind:
+        raise InputError(
+            f'{opened} holds no {"segmenter" if kind == "segmentation" else kind}: {CURES[kind]}'
+        )
+
+
+def _config_of(checkpoint: str | Path, meta: Mapping[str, Any]) -> Config | None:
+    """Of published weights what they are read by here: a publisher's file may note his own."""
+    entry = described(checkpoint)
+    if entry is not None:
+        return Config.fromfile(find_config(entry.config))
+    return noted_config(meta, str(checkpoint))
 
 
 def _set_value_range(
@@ -145,12 +170,22 @@ def _build(cfg: Config, kind: str, opened: Checkpoint) -> tuple[nn.Module, Compo
     return model.eval(), pipeline
 
 
-def _declared(cfg: Config, kind: str, number: int) -> dict[str, Any]:
-    """What a data set of a host says of its classes, as ImageNet and ADE20K do; empty without."""
+def declared_classes(cfg: Config, kind: str) -> dict[str, Any]:
+    """What a data set of a host says of its classes, as ImageNet and ADE20K do; empty without.
+
+    Args:
+        cfg: with ``test_dataloader``, unless it is of pretraining.
+        kind: a key of ``SCOPES``; of others there are none.
+
+    Returns:
+        ``classes``, and ``palette`` of segmentation.
+    """
+    if kind not in SCOPES or 'test_dataloader' not in cfg:
+        return {}
+    _import_components(SCOPES[kind])
     dataset = cfg.test_dataloader.dataset
     with DATASETS.switch_scope_and_registry(SCOPES[kind]) as registry:
-        declared = getattr(registry.get(dataset['type']), 'METAINFO', {})
-    return dict(declared) if len(declared.get('classes') or ()) == number else {}
+        return dict(getattr(registry.get(dataset['type']), 'METAINFO', {}))
 
 
 def _import_components(scope: str) -> None:

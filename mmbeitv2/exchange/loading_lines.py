@@ -32,6 +32,10 @@ TIMM_MODELS = {
 }
 
 
+# Of a folder, as timm names it.
+TIMM_LOCAL_SCHEME = 'local-dir:'
+
+
 @dataclass(frozen=True)
 class Written:
     """A converted checkpoint.
@@ -115,7 +119,10 @@ def timm_model(written: Written) -> tuple[str, dict[str, Any]]:
 def _timm(written: Written) -> str:
     name, arguments = timm_model(written)
     if written.address:
-        return f'import timm\n\nmodel = timm.create_model({written.name}, pretrained=True).eval()\n'
+        # Before 1.0.26 timm reads no file of safetensors from a folder that is only named.
+        local = written.address.startswith(TIMM_LOCAL_SCHEME)
+        weights = f'checkpoint_path={str(written.path)!r}' if local else 'pretrained=True'
+        return f'import timm\n\nmodel = timm.create_model({written.name}, {weights}).eval()\n'
     given = ''.join(f'    {k}={v!r},\n' for k, v in arguments.items())
     return (
         'import timm\n\n'

@@ -1,7 +1,11 @@
 """The card of a converted checkpoint: how it loads, what it sees, how it was trained."""
 
+import re
+from pathlib import Path
 from typing import Any
 
+from mmbeitv2.checkpoints.catalogue import described
+from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.loading_lines import Written, loading_lines
 from mmbeitv2.exchange.peers import PEERS, package_of
 from mmbeitv2.exchange.run_notes import RunNotes
@@ -12,6 +16,7 @@ MOST_CLASSES = 20
 TASKS = dict(classifier='image-classification')
 # What the hub calls them.
 LICENCES = {'MIT': 'mit', 'Apache-2.0': 'apache-2.0'}
+LICENCE = re.compile(r'[a-z0-9][a-z0-9.+-]*')
 
 
 def model_card(written: Written, project: str, metadata: dict[str, str]) -> str:
@@ -32,33 +37,64 @@ def model_card(written: Written, project: str, metadata: dict[str, str]) -> str:
         f'## Loading\n\n```python\n{loading_lines(written, project)}```\n',
     ]
     if written.kind in ('classifier', 'pretraining', 'backbone') and written.sees_photos:
-        parts.append(_photos(written))
+        parts.append(_photos(written, 'published' in metadata))
     if written.notes.classes:
         parts.append(_classes(written.notes.classes))
-    parts.append(_training(written.notes))
+    parts.append(_training(written.notes, metadata))
+    if written.notes.results:
+        parts.append(_results(written.notes))
     return '\n'.join(parts)
 
 
 def _licence(metadata: dict[str, str]) -> str:
     if 'licence' not in metadata:
         return 'that of the source, which the file does not note'
+    if 'publisher' not in metadata:
+        return metadata['licence']
     return f'{metadata["licence"]}, by {metadata["publisher"]}'
+
+
+def check_licence(licence: str, source: str | Path) -> None:
+    """Refuse a licence that the hub would not take, or one for weights of somebody else.
+
+    Args:
+        licence: by the hub's name; empty for none.
+        source: of the checkpoint.
+
+    Raises:
+        ValueError: names what is allowed.
+    """
+    if not licence:
+        return
+    if (entry := described(source)) is not None:
+        raise InputError(
+            f'the licence is {licence!r}, but these are published weights, whose licence is '
+            f'{entry.licence}: leave it out'
+        )
+    if not LICENCE.fullmatch(licence):
+        raise InputError(
+            f'the licence is {licence!r}, allowed: a name of the Hugging Face hub, such as '
+            'apache-2.0, mit, cc-by-4.0 or other'
+        )
 
 
 def _front_matter(written: Written, project: str, metadata: dict[str, str]) -> str:
     library = package_of(project) if project in PEERS and project != 'mmpretrain' else 'mmbeitv2'
     lines = [f'library_name: {library}', 'tags:', '- beit']
-    if metadata.get('licence') in LICENCES:
-        lines.insert(0, f'license: {LICENCES[metadata["licence"]]}')
+    licence = metadata.get('licence', '')
+    # Ours says the hub's name; what publishers say is known of some.
+    if licence := LICENCES.get(licence, '' if 'publisher' in metadata else licence):
+        lines.insert(0, f'license: {licence}')
     if written.kind in TASKS:
         lines.insert(0, f'pipeline_tag: {TASKS[written.kind]}')
     return '\n'.join(['---', *lines, '---', ''])
 
 
-def _photos(written: Written) -> str:
+def _photos(written: Written, published: bool) -> str:
     size = written.vit['img_size']
     mean, std = written.notes.normalization
-    by = 'as its run noted' if written.notes.mean else 'as the paper: the file notes none'
+    noted = "as this project's config of it has it" if published else 'as its run noted'
+    by = noted if written.notes.mean else 'as the paper: the file notes none'
     seen = (
         f'the whole, {size[0]} × {size[1]} pixels'
         if isinstance(size, tuple)
@@ -75,14 +111,18 @@ def _photos(written: Written) -> str:
 
 
 def _classes(classes: tuple[str, ...]) -> str:
-    more = f', … ({len(classes)} in all)' if len(classes) > MOST_CLASSES else ''
-    return f'## Classes\n\n{", ".join(classes[:MOST_CLASSES])}{more}\n'
+    more = f'; … ({len(classes)} in all)' if len(classes) > MOST_CLASSES else ''
+    return f'## Classes\n\n{"; ".join(classes[:MOST_CLASSES])}{more}\n'
 
 
-def _training(notes: RunNotes) -> str:
+def _training(notes: RunNotes, metadata: dict[str, str]) -> str:
     record = notes.record
     rows = {
+        'published as': metadata.get('published'),
+        'what': metadata.get('what'),
+        'published result': metadata.get('published_result'),
         'recipe': notes.recipe,
+        'data': ', '.join(notes.data),
         'epoch': notes.epoch,
         'seed': notes.seed,
         'layer scale at the start': notes.layer_scale,
@@ -96,6 +136,13 @@ def _training(notes: RunNotes) -> str:
     if not known:
         return '## Training\n\nThe file notes none of it.\n'
     return '\n'.join(['## Training\n', '| | |', '| --- | --- |', *known, ''])
+
+
+def _results(notes: RunNotes) -> str:
+    rows = [f'| {name} | {value:.5g} |' for name, value in notes.results.items()]
+    return '\n'.join(
+        ['## Results\n', "On the run's own validation:\n", '| | |', '| --- | --- |', *rows, '']
+    )
 
 
 def _versions(record: dict[str, Any]) -> str:

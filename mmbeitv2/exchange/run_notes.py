@@ -6,17 +6,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.logging import print_log
 
+from mmbeitv2.checkpoints.catalogue import described
 from mmbeitv2.checkpoints.noted_config import noted_config
 from mmbeitv2.checkpoints.reading import read_training_checkpoint
 from mmbeitv2.checkpoints.sources import local_file
 from mmbeitv2.datasets.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
 from mmbeitv2.datasets.decoding import check_value_range
 from mmbeitv2.errors import InputError
+from mmbeitv2.exchange.fine_tuned import declared_classes
+from mmbeitv2.own_configs import find_config
 from mmbeitv2.registry import class_name
 
 RECORD = 'run.json'
+# Beside it, mmengine's: a line of JSON for each look at the losses, and for each validation.
+SCALARS = 'vis_data/scalars.json'
 # Of the folder that mmengine names by the time of the start, and of `experiment_name`.
 TIMESTAMP_LENGTH = len('20261126_082135')
 # The paper's test: the centre of 224 pixels of a photo whose shorter side has 256.
@@ -35,6 +41,8 @@ class RunNotes:
         recipe: name of the config.
         epoch: that the weights are of.
         seed: of the run.
+        data: names of the folders that were trained on, without the path to them.
+        results: of the validation of these weights, by the metric's name.
         classes: their names, in order of their numbers.
         layer_scale: that every layer began with.
         mean: of every channel that photos are normalised by, on the scale [0, 1].
@@ -49,6 +57,8 @@ class RunNotes:
     recipe: str = ''
     epoch: int | None = None
     seed: int | None = None
+    data: tuple[str, ...] = ()
+    results: dict[str, float] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     layer_scale: float | None = None
     mean: tuple[float, ...] = ()
@@ -86,19 +96,27 @@ class RunNotes:
 
 
 def read_run_notes(source: str | Path) -> RunNotes:
-    """What the run that wrote a checkpoint noted.
+    """What the run that wrote a checkpoint noted; of published weights what the catalogue knows.
 
     Args:
         source: see :func:`mmbeitv2.checkpoints.sources.local_file`.
     """
+    entry = described(source)
     meta = read_training_checkpoint(source, mapped=True).get('meta')
     if not isinstance(meta, Mapping):
-        return RunNotes()
+        if entry is None:
+            return RunNotes()
+        meta = {}
     cfg = _config(meta, str(source))
+    dataset = meta.get('dataset_meta') or {}
+    if entry is not None:
+        # What its publisher's file does not note, or by the names of his own project.
+        config = Config.fromfile(find_config(entry.config))
+        dataset, cfg = dataset or declared_classes(config, entry.kind), config.to_dict()
     experiment = str(meta.get('experiment_name', ''))
     with local_file(source) as path:
-        record = _record(path.parent / experiment[-TIMESTAMP_LENGTH:] / RECORD)
-    dataset = meta.get('dataset_meta') or {}
+        start = path.parent / experiment[-TIMESTAMP_LENGTH:]
+    record = _record(start / RECORD)
     mean, std, bgr = _normalization(cfg)
     centre, short_side = _centre(cfg)
     scale = _get(cfg, 'model', 'backbone', 'init_values')
@@ -106,6 +124,8 @@ def read_run_notes(source: str | Path) -> RunNotes:
         recipe=experiment[: -TIMESTAMP_LENGTH - 1],
         epoch=meta.get('epoch'),
         seed=meta.get('seed'),
+        data=() if entry is not None else _data(cfg),
+        results=_results(start / SCALARS, (meta.get('epoch'), meta.get('iter'))),
         classes=tuple(map(str, dataset.get('classes') or ())),
         layer_scale=None if scale is None else float(scale),
         mean=mean,
@@ -135,6 +155,29 @@ def _record(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def _data(cfg: Mapping[str, Any]) -> tuple[str, ...]:
+    roots = _get(cfg, 'train_dataloader', 'dataset', 'data_root')
+    roots = [roots] if isinstance(roots, str) else roots
+    if not isinstance(roots, list | tuple):
+        return ()
+    return tuple(Path(root).name for root in roots if isinstance(root, str))
+
+
+def _results(path: Path, position: tuple[Any, ...]) -> dict[str, float]:
+    """What a validation found where a checkpoint was saved, after its epoch or iteration."""
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+        looks = [json.loads(line) for line in lines]
+    except (OSError, ValueError):
+        return {}
+    found: dict[str, float] = {}
+    for look in looks:
+        # Losses are noted by their iteration, validations by their step alone.
+        if isinstance(look, dict) and 'iter' not in look and look.get('step') in position:
+            found.update({n: v for n, v in look.items() if '/' in n and isinstance(v, int | float)})
+    return found
 
 
 def _config(meta: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from mmbeitv2.checkpoints.translation import Checkpoint, tokenizer_prefix
 from mmbeitv2.errors import ExistingFileError, InputError, MissingFileError
 from mmbeitv2.exchange.architecture import tokenizer_architecture, vit_architecture
 from mmbeitv2.exchange.conversion import Conversion, convert
-from mmbeitv2.exchange.timm_files import LOCAL_SCHEME, write_timm_config
+from mmbeitv2.exchange.loading_lines import TIMM_LOCAL_SCHEME
+from mmbeitv2.exchange.timm_files import write_timm_config
 from mmbeitv2.exchange.writing import CARD, CONFIG, FOLDERS, WEIGHTS, card_path
 
 # Of transformers and timm, for their users; of this project, for all kinds of models.
@@ -25,6 +26,7 @@ def save_pretrained(
     num_heads: int | None = None,
     overwrite: bool = False,
     repository: str = '',
+    licence: str = '',
 ) -> Conversion:
     """Write a checkpoint as a folder: weights without code, configuration and card.
 
@@ -36,6 +38,7 @@ def save_pretrained(
         overwrite: replace files of that name.
         repository: ``OWNER/NAME`` of the hub, from which the card says to load it; from ``folder``
             where empty.
+        licence: see :func:`mmbeitv2.exchange.conversion.convert`.
 
     Returns:
         What was written, and how it compares with the source.
@@ -49,15 +52,21 @@ def save_pretrained(
     if layout not in LAYOUTS:
         raise InputError(f'layout is {layout!r}, allowed: {", ".join(LAYOUTS)}')
     if layout in FOLDERS:
-        return convert(source, folder, layout, num_heads, overwrite, address=repository)
+        return convert(
+            source, folder, layout, num_heads, overwrite, address=repository, licence=licence
+        )
     for name in (CARD, CONFIG):
         if (folder / name).exists() and not overwrite:
             raise ExistingFileError(
                 f'{folder / name} is there already: choose another folder or --overwrite'
             )
-    project, scheme = ('timm', LOCAL_SCHEME) if layout == 'timm' else ('safetensors', '')
+    project, scheme = ('timm', TIMM_LOCAL_SCHEME) if layout == 'timm' else ('safetensors', '')
     address = f'{HUB_SCHEME}{repository}' if repository else f'{scheme}{folder}'
-    written = convert(source, folder / WEIGHTS, project, num_heads, overwrite, address=address)
+    written = convert(
+        *(source, folder / WEIGHTS, project, num_heads, overwrite),
+        address=address,
+        licence=licence,
+    )
     # A repository's card has one name.
     card_path(folder / WEIGHTS, project).replace(folder / CARD)
     if layout == 'timm':

@@ -11,10 +11,8 @@ from mmbeitv2.checkpoints.atomic import write_atomically
 from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.conversion import TOLERANCE, Conversion
 from mmbeitv2.exchange.equality import differences, random_images, run_here
-from mmbeitv2.exchange.loading_lines import Written, timm_model
-from mmbeitv2.exchange.writing import CONFIG
-
-LOCAL_SCHEME = 'local-dir:'
+from mmbeitv2.exchange.loading_lines import TIMM_LOCAL_SCHEME, Written, timm_model
+from mmbeitv2.exchange.writing import CONFIG, WEIGHTS
 
 
 def timm_config(written: Written) -> dict[str, Any]:
@@ -72,7 +70,8 @@ def write_timm_config(folder: Path, converted: Conversion) -> None:
     write_atomically(folder / CONFIG, text.encode())
     images = random_images(converted.source, written.num_heads)
     ours = run_here(converted.source, images, written.num_heads)
-    model: Any = timm.create_model(f'{LOCAL_SCHEME}{folder}', pretrained=True).eval()
+    weights = str(folder / WEIGHTS)
+    model: Any = timm.create_model(f'{TIMM_LOCAL_SCHEME}{folder}', checkpoint_path=weights).eval()
     if written.kind == 'classifier':
         theirs = dict(logits=model(images))
     else:

@@ -7,10 +7,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mmbeitv2.checkpoints.catalogue import published
 from mmbeitv2.errors import InputError, UserError
 from mmbeitv2.launch.config_copies import bound_names, read_names
-from mmbeitv2.launch.config_files import SCOPE_PREFIX, ConfigFile, find_config, read_inheritance
+from mmbeitv2.launch.config_files import ConfigFile, read_inheritance
 from mmbeitv2.launch.config_keys import (
     KNOWN_KEYS,
     check_names,
@@ -20,8 +19,9 @@ from mmbeitv2.launch.config_keys import (
     warn_of_unread,
 )
 from mmbeitv2.launch.config_variables import evaluate
+from mmbeitv2.own_configs import SCOPE_PREFIX, find_config
 
-__all__ = ['SCOPE_PREFIX', 'config_of_run', 'find_config', 'load_config']
+__all__ = ['SCOPE_PREFIX', 'find_config', 'load_config']
 
 
 def load_config(filename: str | Path, options: Mapping[str, Any] | None = None) -> Config:
@@ -62,24 +62,6 @@ def load_config(filename: str | Path, options: Mapping[str, Any] | None = None) 
     _check_shadow(plain, options)
     cfg.merge_from_dict(options)
     return cfg
-
-
-def config_of_run(config: str | None, checkpoint: str | Path) -> Config | None:
-    """Config of a fine-tuned model: the one given, or the catalogue's of published weights.
-
-    Args:
-        config: as of :func:`load_config`; None where none is given.
-        checkpoint: see :func:`mmbeitv2.checkpoints.sources.local_file`.
-
-    Returns:
-        None where the checkpoint has to note it itself.
-    """
-    if config is None:
-        entry = published(checkpoint)
-        if entry is None:
-            return None
-        config = f'{SCOPE_PREFIX}{entry.config}'
-    return load_config(config)
 
 
 def _is_variable(key: str, cfg: Config, substituted: set[str]) -> bool:

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import mmbeitv2
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
 from mmbeitv2.launch.config_data import as_json, json_config, yaml_config
+from mmbeitv2.own_configs import SCOPE_PREFIX, find_config
 
-SCOPE_PREFIX = 'mmbeitv2::'
 BASE_KEY = '_base_'
 SUFFIXES = ('.py', '.json', '.yaml', '.yml')
 BASE_VARIABLE = re.compile(r'\{\{\s*_base_\.(\w+)')
@@ -42,36 +41,6 @@ class ConfigFile:
         for base in self.bases:
             if isinstance(base, ConfigFile):
                 yield from base.files()
-
-
-def find_config(name: str) -> Path:
-    """Return the path of one of this package's configs.
-
-    An installed wheel has them in ``mmbeitv2/.mim/configs``, a checkout (also one installed with
-    ``pip install -e``) in the folder ``configs`` beside the package.
-
-    Args:
-        name: path below ``configs``, for instance ``'beitv2_vit-b16_300e.py'``; the prefix
-            ``'mmbeitv2::'`` may stand before it.
-
-    Raises:
-        FileNotFoundError: if there is no such config; the message lists those of its folder.
-    """
-    package = Path(mmbeitv2.__file__).resolve().parent
-    root = package / '.mim' / 'configs'
-    if not root.is_dir():
-        root = package.parent / 'configs'
-    relative = name.removeprefix(SCOPE_PREFIX)
-    path = root / relative
-    if not path.is_file():
-        inside = path.parent.is_dir() and path.parent.is_relative_to(root)
-        folder = path.parent if inside else root
-        known = sorted(str(p.relative_to(root)) for p in folder.glob('*.py'))
-        raise MissingFileError(
-            f'mmbeitv2 has no config {relative!r}; near it in {root} there are: '
-            f'{", ".join(known) or "none"}'
-        )
-    return path
 
 
 def read_inheritance(filename: str) -> ConfigFile:

@@ -31,7 +31,21 @@ def add_value_range(parser: argparse._ActionsContainer, default: str = '') -> No
     )
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_image_column(parser: argparse._ActionsContainer) -> None:
+    """Add ``--image-column``, None for a table's only one."""
+    parser.add_argument(
+        '--image-column', metavar='NAME', help='of tables (default: their only one of image files)'
+    )
+
+
+def add_label_column(parser: argparse._ActionsContainer) -> None:
+    """Add ``--label-column``, None for a table's only one with class names."""
+    parser.add_argument(
+        '--label-column', metavar='NAME', help='of tables (default: the only one with class names)'
+    )
+
+
+def add_device(parser: argparse._ActionsContainer) -> None:
     """Add ``--device``, None for this machine's."""
     parser.add_argument('--device', help='such as cuda or cpu (default: what this machine has)')
 
@@ -50,6 +64,7 @@ def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
         help='processes that read photos (default: cores but one)',
     )
     add_value_range(parser, NOTED)
+    add_image_column(parser)
     add_device(parser)
     parser.add_argument(
         '--precision', choices=PRECISIONS, default='auto', help='of the matrix products'
@@ -83,6 +98,7 @@ def reading_options(args: argparse.Namespace) -> dict[str, Any]:
         max_unreadable=args.max_unreadable,
         trust=args.trust,
         value_range=args.value_range,
+        image_column=args.image_column,
     )
 
 

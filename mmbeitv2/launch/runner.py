@@ -19,9 +19,10 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmbeitv2.checkpoints.adopting import check_training_checkpoint
-from mmbeitv2.checkpoints.host_reading import checked_source, refuse_code_in_checkpoints
+from mmbeitv2.checkpoints.host_reading import refuse_code_in_checkpoints
 from mmbeitv2.checkpoints.loading import load_exactly
 from mmbeitv2.checkpoints.reading import read_weights
+from mmbeitv2.checkpoints.sources import checked_source
 from mmbeitv2.checkpoints.translation import find_naming, translate, unwrapped
 from mmbeitv2.engine import PlainCheckpointHook, SoundWeightsHook, VariedCodesHook
 from mmbeitv2.engine.sound_weights_hook import check_whole

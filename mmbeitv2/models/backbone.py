@@ -66,7 +66,6 @@ class BEiTViT(VisionTransformer):
     """
 
     init_cfg: dict[str, Any] | None
-    may_be_left_out = False
 
     def __init__(
         self,

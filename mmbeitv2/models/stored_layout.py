@@ -6,7 +6,7 @@ projection of 64 numbers is that of two heads or of four.
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -121,9 +121,6 @@ class FitsCheckpoints(nn.Module):
 
     grid: Grid
     num_heads: int
-    # Whether a file may hold nothing of it: a tokenizer's encoder has a file of its own beside
-    # that of the model around it, a backbone has not.
-    may_be_left_out: ClassVar[bool] = True
 
     def get_extra_state(self) -> Tensor:
         """Note rows, columns and heads: int64 ``(3,)``."""
@@ -141,13 +138,24 @@ class FitsCheckpoints(nn.Module):
                 'load it by init_cfg, which resizes them'
             )
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        part = with_prefix(state_dict, prefix)
-        if part or not self.may_be_left_out:
-            check_part(self, part, FRESH)
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        # Until now the models around this one have said which names have no place in them.
+        check_part(self, with_prefix(state_dict, prefix), unexpected_keys, FRESH)
         # Files of before the note was taken hold all the weights.
         state_dict.setdefault(f'{prefix}{EXTRA_STATE}', self.get_extra_state())
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        super()._load_from_state_dict(
+            *(state_dict, prefix, local_metadata, strict),
+            *(missing_keys, unexpected_keys, error_msgs),
+        )
 
     def expand_shared_bias(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Copy a checkpoint's shared relative position bias to layers with a bias of their own.

@@ -13,6 +13,8 @@ from mmbeitv2.reports.html import STYLE
 from mmbeitv2.reports.learning_page import OWN_STYLE, learning_section
 
 ASKED, PLAN, SPENT, PAGE = 'asked.json', 'plan.json', 'spent.json', 'report.html'
+# Folder of class folders, to judge by; not there without labels.
+LABELLED = 'labelled'
 SECONDS_BETWEEN_REFRESHES = 15
 # In this order; those without a folder yet are still to come.
 STAGES = ('tokenizer', 'pretraining', 'few_shot', 'timm_log', 'transformers_log', 'report')
@@ -58,11 +60,11 @@ def stage_states(run: Path, running: str, share: float = 0.0) -> Iterator[StageS
         share: of that stage that is done, 0 to 1.
     """
     plan = json.loads((run / PLAN).read_text())
-    asked, spent = _read(run / ASKED), _read(run / SPENT)
+    spent = _read(run / SPENT)
     order = STAGES.index(running)
     # A tokenizer that was given, labels that were not.
     left_out = [name for name in STAGES[:2] if plan[name] is None]
-    left_out += ['few_shot'] if asked.get('labels') is None else []
+    left_out += [] if (run / LABELLED).is_dir() else ['few_shot']
     for number, name in enumerate(STAGES):
         if name in left_out:
             continue

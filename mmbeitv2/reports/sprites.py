@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mmbeitv2.datasets import LoadCenterCrop
+from mmbeitv2.datasets.decoding import image_size
 from mmbeitv2.evaluation.codebook_survey import CodebookSurvey
 from mmbeitv2.visualization.codes import Patch, cell_box
 from mmbeitv2.visualization.style import INK, evenly_spaced
@@ -91,7 +92,7 @@ def photo_side(survey: CodebookSurvey, budget: float) -> int:
     """
     paths = evenly_spaced(survey.photos, SAMPLE)
     sample = list(_read(survey, paths, PHOTO_SIDES[0]))
-    own = max(_short_sides(paths))
+    own = max(min(image_size(path)) for path in paths)
     for side in PHOTO_SIDES:
         shrunk = (image.resize((side, side), Image.Resampling.LANCZOS) for image in sample)
         mean = sum(len(_jpeg(image)) for image in shrunk) / len(sample)
@@ -126,17 +127,11 @@ class _Sheet:
         self.waiting = []
 
 
-def _read(survey: CodebookSurvey, paths: Sequence[Any], side: int) -> Iterator[Image.Image]:
+def _read(survey: CodebookSurvey, paths: Sequence[str], side: int) -> Iterator[Image.Image]:
     load = LoadCenterCrop(side, value_range=survey.value_range)
     for path in paths:
-        pixels = load.transform(dict(img_path=str(path)))['img']
+        pixels = load.transform(dict(img_path=path))['img']
         yield Image.fromarray(pixels.permute(1, 2, 0).numpy())
-
-
-def _short_sides(paths: Sequence[Any]) -> Iterator[int]:
-    for path in paths:
-        with Image.open(path) as image:
-            yield min(image.size)
 
 
 def _face(image: Image.Image, patch: Patch, grid: Sequence[int], side: int) -> np.ndarray:

@@ -19,7 +19,7 @@ COLUMNS, MOST = 6, 36
 
 
 def draw_photos(
-    paths: Sequence[Path],
+    paths: Sequence[str | Path],
     titles: Sequence[str],
     picture: str | Path,
     value_range: Sequence[float] | None = None,

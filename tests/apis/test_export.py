@@ -134,9 +134,35 @@ class TestONNX:
         assert (onnx.TensorProto.INT8, (48, 192)) in kinds
         assert (onnx.TensorProto.FLOAT, (8, 64)) in kinds
 
+    @pytest.mark.filterwarnings('ignore:Default ``avg_non_ignore``')
+    def test_class_maps_of_any_number_of_photos_are_those_of_segment(
+        self, segmenter, pictures, export
+    ):
+        import onnxruntime
+
+        path, _ = export(segmenter[1], 'onnx', 's.onnx')
+        session = onnxruntime.InferenceSession(str(path))
+        photos = read_photos(paths_of(pictures)[:7], 96).numpy()
+        maps = [photo.labels for photo in Segmenter(segmenter[1], pictures, precision='float32')]
+        for count in (1, 7):
+            (labels,) = session.run(None, {'pixels': photos[:count]})
+            assert labels.dtype == np.uint8
+            assert np.mean(labels == np.stack(maps[:count])) > 0.999
+
 
 @can_export
 class TestTorchExport:
+    def test_scores_of_any_number_of_photos_are_those_of_classify(
+        self, classifier, pictures, export
+    ):
+        path, _ = export(classifier[1], 'torch-export', 'c.pt2')
+        program = torch.export.load(path).module()
+        expected = classify(classifier[1], pictures, precision='float32').scores
+        photos = read_photos(paths_of(pictures), 96)
+        for count in (1, 7):
+            _, scores = program(photos[:count])
+            np.testing.assert_allclose(scores.numpy(), expected[:count], atol=1e-5)
+
     def test_a_free_size_serves_the_learned_one_and_others(
         self, classifier_checkpoint, pictures, export
     ):
@@ -175,6 +201,7 @@ class TestTorchScript:
         ]
         torch.testing.assert_close(cls, expected, rtol=1e-4, atol=1e-5)
 
+    @pytest.mark.needs_torch('2.4', 'float16 on a CPU')
     def test_float16_keeps_the_classifier_s_head_in_float32(self, classifier, export):
         path, note = export(classifier[1], 'torchscript', 'c.pt', precision='float16')
         assert note['variant'] == 'float16'
@@ -300,6 +327,10 @@ class TestRefusals:
             export(classifier_checkpoint, 'torchscript', 'm.pt', part='tokenizer')
         with pytest.raises(UserError, match='holds no segmenter'):
             export(pretrained_checkpoint, 'torchscript', 'm.pt', part='segmentation')
+
+    def test_published_weights_of_another_kind_are_refused_before_any_download(self):
+        with pytest.raises(UserError, match='of kind pretraining, but a classifier is wanted'):
+            open_deployable('beitv2-b16-300e', 'classifier')
 
     def test_a_file_that_is_there_stays(self, pretrained_checkpoint, tmp_path, capsys, monkeypatch):
         monkeypatch.syspath_prepend(ROOT / 'tools')

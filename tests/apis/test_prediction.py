@@ -16,10 +16,12 @@ from photo_files import write_photo
 from PIL import Image
 
 from mmbeitv2.apis import Segmenter, classify
+from mmbeitv2.checkpoints import sources
 from mmbeitv2.checkpoints.catalogue import catalogue
 from mmbeitv2.checkpoints.published_files import MIRROR
 from mmbeitv2.checkpoints.translation import open_checkpoint, translate
 from mmbeitv2.errors import UserError
+from mmbeitv2.exchange.deployment.sources import open_deployable
 from mmbeitv2.exchange.exporting import export
 from mmbeitv2.exchange.writing import write_file
 from mmbeitv2.launch.config import load_config
@@ -122,6 +124,23 @@ def test_a_checkpoint_of_another_kind_is_one_line(
         Segmenter(classifier[1], photos)
 
 
+def test_a_linear_probe_is_called_so(classifier, photos):
+    content = torch.load(classifier[1], weights_only=True)
+    state = content['state_dict']
+    for name in ('weight', 'bias'):
+        state[f'head.classifiers.cls_token.1.{name}'] = state.pop(f'head.fc.{name}')
+    torch.save(content, classifier[1])
+    for use in (lambda: classify(classifier[1], photos), lambda: exported(classifier[1])):
+        with pytest.raises(ValueError, match='holds a linear probe, which has several') as caught:
+            use()
+        assert '\n' not in str(caught.value)
+    assert open_deployable(classifier[1]).part == 'backbone'
+
+
+def exported(checkpoint):
+    return open_deployable(checkpoint, 'classifier')
+
+
 def test_a_checkpoint_without_config_needs_one(classifier, photos):
     config, checkpoint = classifier
     rewrite(checkpoint, cfg=None, dataset_meta=None)
@@ -159,6 +178,12 @@ def test_published_weights_bring_the_catalogues_config(photos, tmp_path, tool, m
     code, printed, error = tool('classify', name, photos, '--out', out)
     assert (code, error.count('error:')) == (0, 0)
     assert '5 photos in' in printed
+    # From Python as by the command.
+    assert classify(name, photos).classes == list('01234567')
+    assert open_deployable(name).part == 'classifier'
+    # Nor is there another config for the same file by its address.
+    monkeypatch.setattr(sources, 'download', lambda url: tmp_path / entry.file)
+    assert classify(entry.addresses[0], photos).classes == list('01234567')
     code, _, error = tool('segment', name, photos, '--out', tmp_path / 'maps')
     assert code == 2
     assert f'{name} holds weights of kind classifier, but a segmentation is wanted' in error

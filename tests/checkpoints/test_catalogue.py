@@ -15,7 +15,7 @@ import yaml
 from file_server import file_server
 from mmengine.config import Config
 
-from mmbeitv2.apis import load_pretrained, load_tokenizer, tokenize
+from mmbeitv2.apis import load_encoder, load_pretrained, load_tokenizer, tokenize
 from mmbeitv2.checkpoints import catalogue as catalogue_module
 from mmbeitv2.checkpoints import published_files
 from mmbeitv2.checkpoints.catalogue import catalogue, check_kind, published
@@ -267,6 +267,19 @@ class TestRefusals:
         with pytest.raises(MissingFileError, match=r'published weights: vqkd-b16-clip, '):
             load_tokenizer('vqkd-b16-clpi')
         assert is_missing('vqkd-b16-clpi')
+
+    @pytest.mark.parametrize(
+        ('name', 'nearest'),
+        [
+            ('VQKD-B16-CLIP', 'vqkd-b16-clip, '),
+            ('Beitv2_B16_1600e', 'beitv2-b16-1600e, '),
+            ('beitv2_base_patch16_224_pt1k_ft1k.pth', r'beitv2-b16-1600e-in1k\.'),
+            ('weights/beitv2_large_patch16_224_pt1k.pth', r'beitv2-l16-1600e\.'),
+        ],
+    )
+    def test_other_capitals_and_the_publishers_own_file_are_told_the_name(self, name, nearest):
+        with pytest.raises(MissingFileError, match=f'choose published weights: {nearest}'):
+            load_encoder(name)
 
     @pytest.mark.parametrize(
         ('load', 'name', 'message'),

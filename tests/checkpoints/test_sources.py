@@ -135,6 +135,13 @@ def test_run_whose_last_checkpoint_is_gone_says_so_in_one_line(tmp_path):
         assert '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize('source', ['s3://bucket/a.pth', 'torchvision://resnet50', 'ftp://x/a.pth'])
+def test_addresses_that_nothing_here_reads_are_called_so(source):
+    message = r'nor an address that begins with .*: copy it here first'
+    with pytest.raises(ValueError, match=message):
+        read_state_dict(source)
+
+
 def test_package_file():
     with local_file('package://mmbeitv2/version.py') as path:
         assert '__version__' in path.read_text()

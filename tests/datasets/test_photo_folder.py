@@ -1,5 +1,7 @@
 """Photos of a folder and their labels: all that is wrong is found before anything is computed."""
 
+from pathlib import Path
+
 import pytest
 from photo_files import write_classes, write_photo
 
@@ -14,7 +16,7 @@ def folder(tmp_path):
 
 def test_photos_of_all_folders_are_found_in_order(folder):
     (folder / 'notes.txt').write_text('no photo')
-    names = [path.relative_to(folder).as_posix() for path in find_photos(folder)]
+    names = [Path(path).relative_to(folder).as_posix() for path in find_photos(folder)]
     assert names == ['cat/0.png', 'cat/1.png', 'dog/0.png', 'dog/1.png']
 
 
@@ -52,7 +54,7 @@ def test_a_faulty_table_is_one_line(folder, tmp_path, text, error, message):
 
 
 def test_what_is_missing_or_no_photo_is_named(folder, tmp_path):
-    with pytest.raises(MissingFileError, match=r'no folder .*nowhere'):
+    with pytest.raises(MissingFileError, match=r'no photos at .*nowhere'):
         find_photos(tmp_path / 'nowhere')
     (tmp_path / 'empty').mkdir()
     with pytest.raises(InputError, match='has no photo; it is empty: give a folder with files'):

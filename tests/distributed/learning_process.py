@@ -22,7 +22,7 @@ from mmengine.model import is_model_wrapper
 
 from mmbeitv2.models import VQKD, BEiTV2
 
-HOOK = dict(type='mmbeitv2.LearningHook', max_cost=1.0)
+HOOK = dict(type='mmbeitv2.LearningHook')
 USAGE = dict(type='mmbeitv2.CodebookUsageHook')
 
 

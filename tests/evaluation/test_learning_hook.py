@@ -10,8 +10,9 @@ import torch
 from learned_photos import loaders, write_photos
 from mmengine.hooks import Hook
 
-from mmbeitv2.evaluation import LearningHook
+from mmbeitv2.evaluation import LearningHook, rehearsal
 from mmbeitv2.evaluation import verdict as rule
+from mmbeitv2.evaluation.learning_cost import Times
 from mmbeitv2.evaluation.learning_record import FILE, append_record, read_learning
 from mmbeitv2.evaluation.looked_photos import held_out_photos, labelled_photos
 from mmbeitv2.evaluation.verdict import TOO_EARLY
@@ -139,10 +140,10 @@ def everything(model):
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-def noticed(train, kind, **options):
+def noticed(train, kind, hook=HOOK, **options):
     """What differs between training with and without looks."""
     ends = []
-    for hooks in ([], [HOOK]):
+    for hooks in ([], [hook]):
         draws = _Draws()
         runner = train(kind, *hooks, draws, work_dir=f'work{len(hooks)}', epochs=2, **options)
         ends.append((everything(runner.model), draws.seen))
@@ -156,6 +157,13 @@ def noticed(train, kind, **options):
 @pytest.mark.parametrize('kind', ['pretraining', 'tokenizer'])
 def test_training_does_not_notice(train, kind):
     assert noticed(train, kind) == []
+
+
+@pytest.mark.parametrize('kind', ['pretraining', 'tokenizer'])
+def test_nor_where_it_is_tried_how_many_photos_can_be_looked_at(train, kind, folder):
+    """Two epochs, of which looks cost half at most, are looked at three times in any case."""
+    hook = dict(HOOK, max_cost=0.5, labels=str(folder / 'val'))
+    assert noticed(train, kind, hook) == []
 
 
 def test_nor_under_autocast_with_accumulated_gradients(train):
@@ -358,7 +366,93 @@ class TestInterval:
         assert 'so that there is one every 3 epochs (interval=1) to cost no more' in log_of(runner)
 
 
+@pytest.fixture
+def costly(monkeypatch):
+    """Looks that seem to take so many seconds a photo, in runs that seem to take a hundred."""
+    monkeypatch.setattr(rehearsal, 'LEAST_PHOTOS', 2)
+
+    def costly(seconds):
+        times = Times(photo=seconds, once=0.0, training=100.0)
+        monkeypatch.setattr(rehearsal, 'rehearse', lambda *_: times)
+
+    return costly
+
+
+class TestCost:
+    """The photos are settled once, before the first look."""
+
+    def test_looks_are_at_as_many_photos_as_the_run_can_pay_for(
+        self, train, costly, folder, log_of
+    ):
+        costly(0.25)
+        hook = dict(HOOK, max_cost=0.05, labels=str(folder / 'val'))
+        runner = train('pretraining', hook, epochs=2)
+        records = read_learning(runner.work_dir)
+        # 100 · 5 / 95 s for three looks.
+        assert {r['chosen'] for r in records} == {7}
+        kept = [{n: r['photos'][n] for n in ('held_out', 'training', 'labelled')} for r in records]
+        assert kept == [dict(held_out=7, training=7, labelled=6)] * 3
+        assert len({r['photos']['digest'] for r in records}) == 1
+        assert 'looks are at 7 of 12 held-out photos, to cost no more than 5%' in log_of(runner)
+        assert 'above max_cost' not in log_of(runner)
+
+    def test_a_resumed_run_looks_at_the_same(self, train, costly, tmp_path):
+        costly(0.25)
+        hook = dict(HOOK, max_cost=0.05)
+        hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1))
+        train('tokenizer', hook, epochs=2, default_hooks=hooks)
+        costly(1e-6)
+        again = dict(resume=True, load_from=str(tmp_path / 'work/epoch_2.pth'))
+        runner = train('tokenizer', hook, epochs=3, default_hooks=hooks, **again)
+        photos = [r['photos'] for r in read_learning(runner.work_dir)]
+        assert photos == [dict(photos[0], held_out=7)] * 4
+
+    def test_what_the_fewest_cost_is_said(self, train, costly, log_of):
+        costly(50)
+        runner = train('pretraining', dict(HOOK, max_cost=0.05), epochs=1)
+        assert read_learning(runner.work_dir)[0]['photos']['held_out'] == 2
+        assert 'looks will take about 67% of this run, above max_cost=5%' in log_of(runner)
+
+    def test_a_step_and_a_look_take_their_time(self, train, monkeypatch):
+        """Measured, not given: all that is known of them is that they take some."""
+        seen = []
+        measured = rehearsal.photos_that_fit
+
+        def remember(times, *rest):
+            seen.append(times)
+            return measured(times, *rest)
+
+        monkeypatch.setattr(rehearsal, 'photos_that_fit', remember)
+        train('pretraining', dict(HOOK, max_cost=0.05))
+        (times,) = seen
+        assert times.photo > 0
+        assert times.once > 0
+        assert times.training > 0
+
+    def test_without_a_sample_that_can_be_read_all_are_looked_at(self, train, tmp_path):
+        photos = write_photos(tmp_path / 'photos', 40, seed=1)
+        held_out = held_out_photos(photos, None, 40)
+        for name in held_out.some(rehearsal.FEW).names():
+            Path(name).write_bytes(b'no image')
+        runner = train('pretraining', dict(HOOK, max_cost=1e-6, photos=str(photos)))
+        assert read_learning(runner.work_dir)[0]['photos']['held_out'] == 40 - rehearsal.FEW
+
+
 class TestPhotos:
+    def test_another_photo_of_the_same_name_is_another(self, train, tmp_path):
+        """Looks at both cannot be paired, whatever their names."""
+        photos = write_photos(tmp_path / 'photos', 12, seed=1)
+        hook = dict(HOOK, photos=str(photos))
+        hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1))
+        train('tokenizer', hook, epochs=1, default_hooks=hooks)
+        replaced = sorted(photos.rglob('*.png'))[3]
+        replaced.write_bytes(sorted((tmp_path / 'photos').rglob('*.png'))[8].read_bytes())
+        again = dict(resume=True, load_from=str(tmp_path / 'work/epoch_1.pth'))
+        runner = train('tokenizer', hook, epochs=2, default_hooks=hooks, **again)
+        digests = [r['photos']['digest'] for r in read_learning(runner.work_dir)]
+        assert digests[0] == digests[1] != digests[2]
+        assert 'codes_changed' not in read_learning(runner.work_dir)[-1]['measures']
+
     def test_unreadable_ones_are_left_out(self, train, tmp_path, log_of):
         photos = write_photos(tmp_path / 'photos', 10)
         (photos / 'class_0/0.png').write_bytes(b'no image')

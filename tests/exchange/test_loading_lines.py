@@ -32,6 +32,7 @@ CONFIG = dict(
         backbone=dict(type='mmbeitv2.BEiTViT', **{**CLASSIFIER_BACKBONE, 'init_values': 0.5}),
         head=dict(type='mmbeitv2.LinearClsHead', num_classes=10, in_channels=48),
     ),
+    train_dataloader=dict(dataset=dict(type='mmbeitv2.Photos', data_root='/home/me/our_photos/')),
     test_dataloader=dict(
         dataset=dict(
             type='mmbeitv2.Photos',
@@ -81,6 +82,14 @@ def run(classifier, tmp_path):
             mmbeitv2=dict(commit='abc123'),
         )
         (folder / STARTED / 'run.json').write_text(json.dumps(record))
+        (folder / STARTED / 'vis_data').mkdir()
+        looks = (
+            dict(lr=0.1, loss=2.0, epoch=7, iter=7, step=7),
+            {'accuracy/top1': 11.0, 'time': 0.5, 'step': 6},
+            {'accuracy/top1': 43.25, 'time': 0.5, 'step': 7},
+        )
+        lines = ''.join(f'{json.dumps(look)}\n' for look in looks)
+        (folder / STARTED / 'vis_data/scalars.json').write_text(lines)
         meta = dict(
             cfg=Config(config).pretty_text,
             epoch=7,
@@ -247,12 +256,16 @@ class TestCard:
         for row in (
             '| recipe | my_recipe |',
             '| epoch | 7 |',
+            '| data | our_photos |',
+            '| accuracy/top1 | 43.25 |',
             '| seed | 11 |',
             '| layer scale at the start | 0.5 |',
             '| versions | torch 9.8.7, mmpretrain 6.5.4 |',
             '| commit | abc123 |',
         ):
             assert row in card
+        assert '11' not in card.partition('## Results')[2]
+        assert '/home' not in card
         assert 'mean (0.5, 0.4, 0.3), standard deviation (0.25, 0.2, 0.3), as its run' in card
         assert 'shorter side has 80' in card
 

@@ -5,7 +5,7 @@ import timm
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
-from mmengine.runner import CheckpointLoader
+from mmengine.runner import CheckpointLoader, load_checkpoint
 from mmpretrain import FeatureExtractor, get_model
 from mmpretrain.registry import MODELS
 from mmseg.apis import init_model
@@ -133,8 +133,31 @@ class TestHostsModelAroundOurBackbone:
         model.load_state_dict(plain)
         adapter = {'backbone.blocks.0.attn.qkv.lora_A': torch.zeros(1)}
         assert model.load_state_dict(adapter, strict=False).unexpected_keys == list(adapter)
-        with pytest.raises(InputError, match='hold nothing of BEiTViT'):
-            model.load_state_dict({'head.fc.bias': torch.zeros(10)}, strict=False)
+
+    def test_other_parts_alone_are_loaded_as_torch_loads_them(self, classifier, beitv2, tmp_path):
+        """Of a backbone that a dictionary has no trace of, nothing is lost."""
+        model, bias = build(MODEL), torch.arange(10.0)
+        before = model.backbone.cls_token.clone()
+        found = model.load_state_dict({'head.fc.bias': bias}, strict=False)
+        assert (found.unexpected_keys, torch.equal(model.head.fc.bias, bias)) == ([], True)
+        assert torch.equal(model.backbone.cls_token, before)
+        torch.save(dict(state_dict={'head.fc.bias': bias + 1}), tmp_path / 'head.pth')
+        load_checkpoint(model, str(tmp_path / 'head.pth'))
+        assert torch.equal(model.head.fc.bias, bias + 1)
+        tokenizer = {
+            n: v for n, v in beitv2.state_dict().items() if n.startswith('target_generator.')
+        }
+        beitv2.load_state_dict(tokenizer, strict=False)
+        with pytest.raises(RuntimeError, match='Missing key'):
+            model.load_state_dict({'head.fc.bias': bias})
+
+    @pytest.mark.parametrize('name', ['blocks.0.norm1.weight', 'layer1.0.conv1.weight', 'fc.bias'])
+    def test_a_head_beside_what_has_no_place_is_refused(self, name, classifier):
+        state = {'head.fc.bias': torch.zeros(10), name: torch.zeros(48)}
+        message = f'hold nothing of BEiTViT .* but {name}, for which'
+        with pytest.raises(InputError, match=message) as error:
+            build(MODEL).load_state_dict(state, strict=False)
+        assert one_line(error)
 
     def test_what_has_a_file_of_its_own_may_be_left_out(self, beitv2):
         """The official pretraining files hold no tokenizer."""

@@ -1,6 +1,7 @@
 """What is uploaded comes back from the hub and computes the same, in each layout."""
 
 import json
+import re
 import runpy
 import tempfile
 from pathlib import Path
@@ -73,13 +74,17 @@ class TestTimm:
         card = hub.repositories['someone/small']['main']['README.md'].decode()
         assert "timm.create_model('hf-hub:someone/small', pretrained=True)" in card
         assert 'library_name: timm' in card
-        for name in ('hf-hub:someone/small', f'local-dir:{tmp_path / "folder"}'):
-            library = timm.create_model(name, pretrained=True).eval()
+        weights = str(tmp_path / 'folder/model.safetensors')
+        for name, source in (
+            ('hf-hub:someone/small', dict(pretrained=True)),
+            (f'local-dir:{tmp_path / "folder"}', dict(checkpoint_path=weights)),
+        ):
+            library = timm.create_model(name, **source).eval()
             assert (library.embed_dim, library.num_classes) == (48, 10)
             with torch.no_grad():
                 assert_close(library(images), model(images), atol=1e-5, rtol=1e-5)
             data = timm.data.resolve_model_data_config(library)
-            assert data['input_size'] == (3, 64, 64)
+            assert tuple(data['input_size']) == (3, 64, 64)
             assert tuple(data['mean']) == timm.data.IMAGENET_DEFAULT_MEAN
         # And back here.
         assert open_checkpoint('hf-hub:someone/small').kind == 'classifier'
@@ -93,8 +98,9 @@ class TestTimm:
         torch.save(dict(state_dict=model.state_dict()), tmp_path / 'file.pth')
         save_pretrained(tmp_path / 'file.pth', tmp_path / 'folder', 'timm', num_heads=4)
         card = (tmp_path / 'folder/README.md').read_text()
-        library = timm.create_model(f'local-dir:{tmp_path / "folder"}', pretrained=True).eval()
-        assert f"'local-dir:{tmp_path / 'folder'}', pretrained=True" in card
+        line = re.search(r'timm.create_model\(.*\)', card)[0]
+        library = eval(line, dict(timm=timm))
+        assert f"'local-dir:{tmp_path / 'folder'}', checkpoint_path=" in line
         with torch.no_grad():
             expected = extract_features(model, images)['cls_token']
             assert_close(library(images), expected, atol=1e-5, rtol=1e-5)
@@ -111,12 +117,14 @@ def test_a_tokenizer_comes_back_by_the_command(hub, vqkd, images, tmp_path, caps
     torch.save({'state_dict': vqkd.state_dict()}, tmp_path / 'vqkd.pth')
     tool = runpy.run_path(str(ROOT / 'tools/push_to_hub.py'))
     line = [str(tmp_path / 'vqkd.pth'), 'someone/vqkd', '--layout', 'mmbeitv2', '--num-heads', '4']
-    tool['main'](line)
+    tool['main']([*line, '--licence', 'cc-by-4.0'])
     assert f'{hub.address}/someone/vqkd' in capsys.readouterr().out
     # Its card names the repository, not the folder of this machine that was uploaded.
     card = hub.repositories['someone/vqkd']['main']['README.md'].decode()
     assert "model = load_tokenizer('hf-hub:someone/vqkd', num_heads=4)" in card
     assert '# vqkd\n' in card
+    assert '\nlicense: cc-by-4.0\n' in card
+    assert 'Licence: cc-by-4.0.' in card
     assert str(Path(tempfile.gettempdir())) not in card
     config = json.loads(hub.repositories['someone/vqkd']['main']['config.json'])
     assert (config['kind'], config['quantizer']['num_codes']) == ('tokenizer', 64)
@@ -131,6 +139,18 @@ class TestRefusals:
         for layout in ('transformers', 'mmbeitv2'):
             with pytest.raises(ExistingFileError, match=r'config\.json'):
                 save_pretrained(file[0], tmp_path, layout)
+
+    @pytest.mark.parametrize(
+        ('name', 'licence', 'message'),
+        [
+            (None, 'My Licence', "'My Licence', allowed: a name of the Hugging Face hub, such as"),
+            ('beitv2-b16-1600e-in1k', 'mit', 'published weights, whose licence is MIT: leave'),
+        ],
+    )
+    def test_a_licence_that_is_none(self, name, licence, message, file, tmp_path):
+        with pytest.raises(InputError, match=message):
+            save_pretrained(name or file[0], tmp_path / 'out', 'timm', licence=licence)
+        assert not (tmp_path / 'out').exists()
 
     def test_another_layout(self, file, tmp_path):
         with pytest.raises(
@@ -168,6 +188,41 @@ class TestEveryFamily:
             'vqkd-b16-clip-mmpretrain': vqkd.state_dict(),
         }
 
+    @pytest.fixture
+    def put(self, as_checkpoint, tmp_path, monkeypatch):
+        """Write tensors as the file of a published name, into a mirror."""
+        monkeypatch.setenv(MIRROR, str(tmp_path))
+        monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+        monkeypatch.setattr(torch.hub, '_hub_dir', None)
+
+        def write(name, state, project):
+            published = export(as_checkpoint(state), project).state
+            torch.save({'model': published}, tmp_path / catalogue()[name].file)
+            return published
+
+        return write
+
+    def test_a_published_classifier_brings_its_classes_and_its_result(
+        self, classifier, put, tmp_path
+    ):
+        """Its file notes neither; the catalogue's config knows ImageNet."""
+        _, state = classifier
+        state |= {'head.fc.weight': torch.randn(1000, 48), 'head.fc.bias': torch.randn(1000)}
+        put('beitv2-b16-300e-in1k', state, 'official')
+        save_pretrained('beitv2-b16-300e-in1k', tmp_path / 'out', 'transformers')
+        config = json.loads((tmp_path / 'out/config.json').read_text())
+        assert config['id2label']['1'] == 'goldfish, Carassius auratus'
+        assert config['layer_scale_init_value'] == 0.1
+        card = (tmp_path / 'out/README.md').read_text()
+        for line in (
+            'tench, Tinca tinca; goldfish, Carassius auratus; ',
+            '| published as | beitv2-b16-300e-in1k |',
+            '| published result | 85.0 top-1 |',
+            "(0.229, 0.224, 0.225), as this project's config of it has it",
+        ):
+            assert line in card
+        assert '| data |' not in card
+
     @pytest.mark.parametrize(
         ('name', 'project'),
         [
@@ -178,14 +233,10 @@ class TestEveryFamily:
         ],
     )
     def test_tensors_are_the_same_after_the_whole_way(
-        self, name, project, states, hub, as_checkpoint, tmp_path, monkeypatch
+        self, name, project, states, hub, put, tmp_path
     ):
         entry = catalogue()[name]
-        published = export(as_checkpoint(states[name]), project).state
-        torch.save({'model': published}, tmp_path / entry.file)
-        monkeypatch.setenv(MIRROR, str(tmp_path))
-        monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
-        monkeypatch.setattr(torch.hub, '_hub_dir', None)
+        published = put(name, states[name], project)
         # Heads of the fixtures' models, where no bias table shows them.
         heads = 4 if entry.kind == 'tokenizer' else None
         written = save_pretrained(name, tmp_path / 'folder', 'mmbeitv2', heads)

@@ -16,6 +16,7 @@ from mmbeitv2.apis import load_tokenizer, tokenize
 from mmbeitv2.datasets import LoadCenterCrop, LoadRandomCrop
 from mmbeitv2.datasets.channels import RGBView, read_channels
 from mmbeitv2.errors import InputError, UserError
+from mmbeitv2.evaluation.learning_record import read_learning
 from mmbeitv2.launch import preflight
 from mmbeitv2.launch.channels import check_channels
 from mmbeitv2.launch.config import load_config
@@ -66,6 +67,7 @@ def settled(cfg, data, channels, work_dir):
     cfg.train_cfg.max_epochs = 1
     cfg.param_scheduler = []
     cfg.custom_hooks = []
+    cfg.default_hooks.learning = dict(type='mmbeitv2.LearningHook')
     cfg.data_preprocessor.channels = channels
     for split in ('train', 'val'):
         loader = cfg[f'{split}_dataloader']
@@ -109,6 +111,13 @@ def pretraining_config(data, channels, tokenizer, work_dir):
     return cfg
 
 
+def assert_looked_at(runner, figures):
+    """Before the run's only epoch and after it, at all four held-out photos."""
+    looks = read_learning(runner.work_dir)
+    assert [(look['epoch'], look['photos']['held_out']) for look in looks] == [(0, 4), (1, 4)]
+    assert all(np.isfinite(look['measures'][name]) for look in looks for name in figures)
+
+
 @pytest.mark.parametrize(
     'folder',
     [pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow), 13],
@@ -120,6 +129,7 @@ def test_a_tokenizer_and_a_backbone_are_trained_on_other_channels(folder, tmp_pa
     preflight.check(cfg)
     runner = build_runner(cfg)
     runner.train()
+    assert_looked_at(runner, ('loss_held_out', 'code_perplexity', 'rank_mean'))
     tokenizer = tmp_path / 'tokenizer.pth'
     torch.save(dict(state_dict=runner.model.state_dict()), tokenizer)
     codes = tokenize(load_tokenizer(str(tokenizer)), torch.rand(1, channels, 96, 96) * 2 - 1)
@@ -129,6 +139,7 @@ def test_a_tokenizer_and_a_backbone_are_trained_on_other_channels(folder, tmp_pa
     runner = build_runner(cfg)
     before = runner.model.backbone.patch_embed.proj.weight.clone()
     runner.train()
+    assert_looked_at(runner, ('loss_held_out', 'loss_constant', 'attention_entropy', 'rank_cls'))
     after = runner.model.backbone.patch_embed.proj.weight
     assert after.shape[1] == channels
     assert after.isfinite().all()

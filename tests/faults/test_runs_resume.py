@@ -125,6 +125,7 @@ def run(make_runner, tmp_path):
                     interval=stop or -1,
                     by_epoch=by_epoch,
                     minutes=None,
+                    **kwargs.pop('checkpoint', {}),
                 ),
             ),
             override=dict(
@@ -208,6 +209,30 @@ class TestWithinAnEpoch:
         whole = run('whole', accumulate=4)
         run('cut', accumulate=4, stop=stop)
         assert_equal(run('cut', accumulate=4, resume=True), whole)
+
+
+class TestWithoutOptimizer:
+    LEAN = dict(save_optimizer=False)
+
+    def test_is_refused_with_what_takes_its_weights(self, run, tmp_path):
+        run('cut', stop=7, checkpoint=self.LEAN)
+        sound = dict(type='mmbeitv2.SoundWeightsHook')
+        message = r'holds weights and position of a run, but not its optimiser.*load_from'
+        for given in ({}, dict(load_from=str(tmp_path / 'cut/iter_7.pth'))):
+            with pytest.raises(InputError, match=message) as error:
+                run('cut', resume=True, hooks=[sound], **given)
+            assert '\n' not in str(error.value)
+        # What the message says works.
+        _, rates, _ = run('new', hooks=[sound], load_from=str(tmp_path / 'cut/iter_7.pth'))
+        assert min(rates) == 0
+
+    def test_no_message_names_resume(self, run, tmp_path, log_of):
+        with pytest.raises(SystemExit):
+            run('cut', hooks=[Signal(3), TestSignal.STOP], checkpoint=self.LEAN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        (log,) = [path.read_text() for path in (tmp_path / 'cut').rglob('*.log')]
+        assert '--resume' not in log
+        assert f'load_from={tmp_path / "cut/iter_3.pth"}' in log
 
 
 class TestSignal:

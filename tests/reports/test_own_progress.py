@@ -12,10 +12,12 @@ TIMED = dict(minutes=12.0, epochs=10)
 
 @pytest.fixture
 def run(tmp_path):
-    def write(labels=None, tokenizer=TIMED, photos='photos'):
+    def write(labelled=False, tokenizer=TIMED, photos='photos'):
         plan = dict(tokenizer=tokenizer, pretraining=dict(minutes=40.0))
         (tmp_path / 'plan.json').write_text(json.dumps(plan))
-        (tmp_path / 'asked.json').write_text(json.dumps(dict(photos=photos, labels=labels)))
+        (tmp_path / 'asked.json').write_text(json.dumps(dict(photos=photos)))
+        if labelled:
+            (tmp_path / 'labelled').mkdir()
         (tmp_path / 'spent.json').write_text(json.dumps(dict(tokenizer=90.0)))
         return tmp_path
 
@@ -23,12 +25,12 @@ def run(tmp_path):
 
 
 def test_stages_are_those_of_the_run(run):
-    states = {s.name: s for s in stage_states(run(labels='folders'), 'pretraining')}
+    names = [s.name for s in stage_states(run(tokenizer=None), 'pretraining')]
+    assert names == ['pretraining', 'timm_log', 'transformers_log', 'report']
+    states = {s.name: s for s in stage_states(run(labelled=True), 'pretraining')}
     assert [s.state for s in states.values()] == ['done', 'running', *['to come'] * 4]
     assert states['tokenizer'].spent == 1.5
     assert states['pretraining'].planned == 40
-    names = [s.name for s in stage_states(run(tokenizer=None), 'pretraining')]
-    assert names == ['pretraining', 'timm_log', 'transformers_log', 'report']
 
 
 def test_page_loads_itself_again_and_names_cannot_write_into_it(run):
@@ -45,7 +47,7 @@ def test_page_loads_itself_again_and_names_cannot_write_into_it(run):
 
 
 def test_page_fits_desktop_and_phone(run, browser, width):
-    folder = run(labels='folders')
+    folder = run(labelled=True)
     write_progress(folder, 'pretraining', 0.25)
     page = browser.new_page(viewport=dict(width=width, height=800))
     page.goto((folder / PAGE).as_uri())

@@ -1,8 +1,10 @@
 """One command from a folder of photos: what it refuses, and the whole of it."""
 
 import http.server
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -74,6 +76,21 @@ def test_a_teacher_that_is_not_there(tool, photos, tmp_path, teacher, message):
     assert message in refused(tool, photos, '--out', tmp_path / 'run', '--teacher', teacher)
 
 
+@pytest.mark.parametrize(
+    ('option', 'name', 'message'),
+    [
+        ('--tokenizer', 'beitv2-b16-300e', 'of kind pretraining, but a tokenizer is wanted'),
+        ('--from', 'vqkd-b16-clip', 'of kind tokenizer, but a backbone is wanted'),
+        ('--from', 'beitv2-b16-300-e', 'no checkpoint at beitv2-b16-300-e: check the path, or'),
+    ],
+)
+def test_weights_that_cannot_serve_are_told_before_photos_are_looked_at(
+    tool, photos, tmp_path, capsys, option, name, message
+):
+    assert message in refused(tool, photos, '--out', tmp_path / 'run', option, name)
+    assert 'photos' not in capsys.readouterr().out
+
+
 def test_a_folder_of_something_else_is_left_alone(tool, photos, tmp_path):
     (tmp_path / 'run').mkdir()
     (tmp_path / 'run' / 'thesis.txt').write_text('years of work')
@@ -116,7 +133,7 @@ def test_labels_that_judge_nothing(tool, photos, tmp_path, table, message):
 
 
 def test_labels_come_from_a_table_other_folders_or_the_photos_own(tool, photos, tmp_path):
-    from own_labels import link_labelled
+    from own_labels import put_labelled
 
     (photos / '5.png').write_bytes(b'no image')
     rows = [f'{i}.png,{"even" if i % 2 == 0 else "odd"}' for i in range(6)]
@@ -124,7 +141,7 @@ def test_labels_come_from_a_table_other_folders_or_the_photos_own(tool, photos, 
     found = judged_by(tool, photos, str(tmp_path / 'labels.csv'))
     # What cannot be read is passed over.
     assert {name: len(paths) for name, paths in found.items()} == dict(even=3, odd=2)
-    link_labelled(found, tmp_path / 'linked')
+    put_labelled(found, tmp_path / 'linked')
     again = judged_by(tool, photos, str(tmp_path / 'linked'))
     assert {k: len(v) for k, v in again.items()} == dict(even=3, odd=2)
     assert judged_by(tool, tmp_path / 'linked', 'folders').keys() == {'even', 'odd'}
@@ -160,6 +177,89 @@ def test_several_sources_are_noted_and_named(tool, tars, tmp_path):
 def test_photos_in_tars_are_judged_by_other_folders(tool, tars, labels):
     with pytest.raises(ValueError, match=r'needs photos that lie in one folder.* give another'):
         judged_by(tool, tars, labels)
+
+
+def add_labels(tars, label_of):
+    """Add a .cls member beside each photo that has a label."""
+    for path in tars:
+        with tarfile.open(path, 'a') as tar:
+            for name in tar.getnames():
+                label = label_of(int(Path(name).stem))
+                if label is not None:
+                    member = tarfile.TarInfo(f'{name.removesuffix(".png")}.cls')
+                    member.size = len(str(label))
+                    tar.addfile(member, io.BytesIO(str(label).encode()))
+    return tars
+
+
+def judging(tool, photos, *options):
+    from own_labels import labels_to_judge_by
+
+    from mmbeitv2.datasets.survey import survey
+
+    photos = photos if isinstance(photos, list) else [photos]
+    args = tool.parse_args([*map(str, photos), '--out', 'run', *map(str, options)])
+    return labels_to_judge_by(args, survey(args.photos))
+
+
+def test_labels_that_tars_bring_judge_without_being_asked_for(tool, tars, tmp_path):
+    """Copies of the photos, since they lie in no folder; those without a label judge nothing."""
+    from own_labels import put_labelled
+
+    found = judging(tool, add_labels(tars, lambda i: i % 3 if i < 90 else None))
+    assert {name: len(paths) for name, paths in found.by_class.items()} == {
+        '0': 30,
+        '1': 30,
+        '2': 30,
+    }
+    assert found.shown == 'the .cls members of the photos'
+    (tmp_path / 'judged' / 'stale').mkdir(parents=True)
+    put_labelled(found.by_class, tmp_path / 'judged')
+    assert sorted(path.name for path in (tmp_path / 'judged').iterdir()) == ['0', '1', '2']
+    (photo, *_) = sorted((tmp_path / 'judged/1').iterdir())
+    with tarfile.open(tars[0]) as tar:
+        kept = {tar.extractfile(name).read() for name in tar.getnames() if name.endswith('.png')}
+    assert photo.suffix == '.png'
+    assert photo.read_bytes() in kept
+
+
+def test_given_labels_win_over_those_that_tars_bring(tool, tars, photos, tmp_path):
+    for name, numbers in (('few', range(4)), ('other', range(4, 9))):
+        (tmp_path / 'given' / name).mkdir(parents=True)
+        for i in numbers:
+            shutil.copy(photos / f'{i}.png', tmp_path / 'given' / name)
+    add_labels(tars, lambda i: i % 3)
+    found = judging(tool, tars, '--labels', tmp_path / 'given')
+    assert {name: len(paths) for name, paths in found.by_class.items()} == dict(few=4, other=5)
+    assert set(judging(tool, tars, '--labels').by_class) == {'0', '1', '2'}
+
+
+def test_many_labels_that_photos_bring_are_drawn_from(tool, tars, monkeypatch):
+    """As many of each class."""
+    import own_labels
+
+    monkeypatch.setattr(own_labels, 'MOST_COPIED', 30)
+    monkeypatch.setattr(own_labels, 'MOST_OF_A_CLASS', 5)
+    found = judging(tool, add_labels(tars, lambda i: int(i > 100)))
+    assert {name: len(paths) for name, paths in found.by_class.items()} == {'0': 15, '1': 15}
+
+
+def test_labels_that_judge_nothing_are_no_error_unless_asked_for(tool, tars):
+    add_labels(tars, lambda i: 7)
+    assert judging(tool, tars) == 'none: of the .cls members 1 classes have 2 photos'
+    with pytest.raises(ValueError, match=r'--labels folders names 1 classes \(7\)'):
+        judging(tool, tars, '--labels')
+
+
+def test_without_labels_the_plan_says_how_to_give_some(tool, photos, tmp_path):
+    assert judging(tool, photos) == 'none: --labels gives some to judge by'
+    files = sorted(photos.iterdir())
+    for number, name in enumerate(('even', 'odd')):
+        (photos / name).mkdir()
+        for path in files[number::2]:
+            path.rename(photos / name / path.name)
+    said = judging(tool, photos)
+    assert said == 'none: --labels alone takes the 2 folders of the photos as classes'
 
 
 def test_what_is_no_source_is_told_before_anything_is_written(tool, tars, tmp_path):
@@ -220,6 +320,24 @@ def test_the_hub_is_asked_as_its_own_client_asks_it(tool, monkeypatch):
         server.shutdown()
     # Nobody listens there any more.
     assert own_teachers.offline.__wrapped__() == dict(HF_HUB_OFFLINE='1')
+
+
+@pytest.mark.parametrize(('stage', 'kept'), [('pretraining', False), ('report', True)])
+def test_a_report_stays_in_the_place_of_the_page_of_the_run(
+    tool, tmp_path, monkeypatch, stage, kept
+):
+    """It is there before the process that wrote it has ended, and that may take a while."""
+    import own_run
+
+    from mmbeitv2.launch.jobs import ToolJob
+
+    (tmp_path / 'plan.json').write_text(json.dumps(dict(tokenizer=None, pretraining=None)))
+    (tmp_path / 'asked.json').write_text(json.dumps(dict(photos='photos')))
+    watch = own_run.Watch(tmp_path, ToolJob(tmp_path / stage, 1, None, ()))
+    (tmp_path / 'report.html').write_text('the report')
+    monkeypatch.setattr(own_run, 'SECONDS_BETWEEN_PAGES', -1)
+    watch()
+    assert ((tmp_path / 'report.html').read_text() == 'the report') == kept
 
 
 @pytest.mark.slow

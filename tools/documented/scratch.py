@@ -18,6 +18,8 @@ CLASS_FOLDERS = {
     'data/own': (8, 2),
     'data/own_classes': (4, 2),
 }
+# By whose names photos have their reassessed labels (ImageNet-ReaL).
+IMAGENET_VAL = 'ILSVRC2012_val_{:08d}.JPEG'
 ROBUSTNESS = {'imagenet-a': 200, 'imagenet-r': 200, 'imagenet-sketch': 1000, 'imagenet-v2': 1000}
 QUICKSTART = 'work_dirs/quickstart'
 # Where the demo's configs look for each other's checkpoints.
@@ -28,7 +30,11 @@ DEMO_STAGES = {
     'finetune': 'seed0/finetune_pretrained/epoch_4.pth',
 }
 # As docs/openmmlab.md has it.
-OWN_CONFIG = "_base_ = 'mmbeitv2::beitv2_vit-b16_300e.py'\ndata_root = 'data/my_photos/'\n"
+OWN_CONFIGS = {
+    'mine.py': "_base_ = 'mmbeitv2::beitv2_vit-b16_300e.py'\ndata_root = 'data/my_photos/'\n",
+    'theirs.py': "_base_ = str(__import__('mmbeitv2.own_configs').own_configs.find_config("
+    "'beitv2_vit-b16_300e.py'))\nmodel = dict(backbone=dict(drop_path_rate=0.2))\n",
+}
 # Photos by the names that the pages give them.
 PHOTOS = ('photo.jpg', 'cat.jpg', 'dog.jpg')
 # What the pages call a file that a reader has: a file of the quick start in its place.
@@ -64,7 +70,8 @@ def make_scratch(folder: Path, demo: Path, quickstart: Path | None) -> Path:
     for name in PHOTOS:
         shutil.copy(photo, folder / name)
     _several_places(folder, demo / 'imagenet')
-    (folder / 'mine.py').write_text(OWN_CONFIG)
+    for name, text in OWN_CONFIGS.items():
+        (folder / name).write_text(text)
     if quickstart is not None:
         _quickstart(folder, quickstart)
     else:
@@ -139,6 +146,8 @@ def _classes(folder: Path, photos: Path) -> None:
         _link(train[:12], folder / 'data/own-labelled' / label)
         _link(train[12:36], folder / 'data/own-train' / label)
         _link(val[:6], folder / 'data/own-val' / label)
+    for number, photo in enumerate(sorted((folder / 'photos/imagenet/val').glob('*/*')), 1):
+        photo.rename(photo.with_name(IMAGENET_VAL.format(number)))
     _write_lists(folder / 'photos/imagenet')
     (folder / 'data/imagenet').symlink_to('../photos/imagenet')
     for variant, count in ROBUSTNESS.items():

@@ -67,7 +67,9 @@ def deploy(
     if options.calibrate:
         calibration = Photos(options.calibrate, CALIBRATED, options.input).pixels(size)
     note = describe(model, size, options)
-    graph = PhotoGraph(model.body, *model.normalization, kind=options.input).eval()
+    # Whoever calls the file wants numbers, and no memory kept for gradients.
+    graph = PhotoGraph(model.body, *model.normalization, kind=options.input)
+    graph.eval().requires_grad_(False)
     with partial_file(path) as partial:
         _write(model, graph, partial, size, options, json.dumps(note), calibration)
         run, note['runtime'] = open_runtime(partial, options.to, model.body.outputs)

@@ -4,6 +4,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch.nn import functional
+
 from mmbeitv2.errors import ExistingFileError, InputError, UnreadableFileError
 from mmbeitv2.exchange.deployment.checks import BATCHES, LEAST
 from mmbeitv2.exchange.deployment.formats import SUFFIXES, check_format
@@ -79,6 +82,11 @@ def check_options(path: Path, options: Options) -> None:
         raise InputError('--quantize int8 starts from float32: leave --precision out')
     if options.calibrate and not options.quantize:
         raise InputError('--calibrate is for --quantize int8: add that, or leave it out')
+    if options.precision == 'float16' and not _cpu_convolves_float16():
+        raise InputError(
+            f'--precision float16 is tried on a CPU, where torch {torch.__version__} does not '
+            'compute it: update torch (2.4 does), or leave it out'
+        )
     if options.free_size and options.image_size:
         raise InputError('--free-size serves all sizes: leave --image-size out')
     least = options.least_agreement
@@ -102,6 +110,15 @@ def check_options(path: Path, options: Options) -> None:
             f'--out is {path}, but nothing can be written there ({error.strerror or error}): '
             'choose another folder'
         ) from error
+
+
+def _cpu_convolves_float16() -> bool:
+    pixel = torch.zeros(1, 1, 1, 1, dtype=torch.float16)
+    try:
+        functional.conv2d(pixel, pixel)
+    except RuntimeError:
+        return False
+    return True
 
 
 def chosen_size(model: Deployable, options: Options) -> tuple[int, int]:

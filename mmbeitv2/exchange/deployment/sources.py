@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmbeitv2.checkpoints.catalogue import check_kind
 from mmbeitv2.checkpoints.hashes import sha256
 from mmbeitv2.checkpoints.sources import local_file
 from mmbeitv2.checkpoints.translation import Checkpoint, open_checkpoint
@@ -80,7 +81,7 @@ def open_deployable(
     Args:
         source: see :func:`mmbeitv2.checkpoints.sources.local_file`.
         part: one of ``PARTS``; by default what the checkpoint is, of pretraining the backbone.
-        config: of a fine-tuned model's run; the one in the checkpoint unless given.
+        config: of a fine-tuned model's run; the checkpoint's or the catalogue's unless given.
         num_heads: heads, where the file does not note them; width / 64 unless given.
         trust: open a file that holds Python objects beside weights, which can run any code.
 
@@ -88,6 +89,9 @@ def open_deployable(
         FileNotFoundError: no such file.
         ValueError: no such part in it, or one that is no function of RGB photos alone.
     """
+    # Every checkpoint has a backbone.
+    if part in PARTS and part != 'backbone':
+        check_kind(source, part)
     opened = open_checkpoint(str(source), trust)
     part = part or DEFAULT_PARTS[opened.kind]
     with local_file(source) as path:

@@ -1,0 +1,91 @@
+"""Photos in tars, tables, LMDB files and lists of them are used as those of a folder are."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from packed_photos import FORMATS, own_cache, pack
+from PIL import Image
+
+from mmbeitv2.apis import classify, embed
+from mmbeitv2.datasets.decoding import read_bytes
+from mmbeitv2.datasets.listing import photo_path
+from mmbeitv2.exchange.embeddings import read_embeddings
+
+
+@pytest.fixture
+def packed(photos, tmp_path, monkeypatch):
+    own_cache(monkeypatch, tmp_path)
+    return lambda name: pack(photos, name, tmp_path)
+
+
+@pytest.mark.parametrize('name', FORMATS)
+def test_features_are_those_of_the_folder_and_names_lead_to_the_photos(
+    name, packed, photos, pretrained_checkpoint, tmp_path
+):
+    how = dict(num_heads=4, precision='float32')
+    expected = read_embeddings(embed(pretrained_checkpoint, photos, tmp_path / 'a.npz', **how).path)
+    done = embed(pretrained_checkpoint, packed(name), tmp_path / 'b.npz', **how)
+    found = read_embeddings(done.path)
+    np.testing.assert_allclose(found.arrays['cls'], expected.arrays['cls'], atol=1e-6)
+    assert found.meta['folder'] == ('' if name != 'list' else str(tmp_path))
+    for ours, theirs in zip(found.paths, expected.paths, strict=True):
+        assert read_bytes(photo_path(found.meta['folder'], ours)) == (photos / theirs).read_bytes()
+    again = embed(pretrained_checkpoint, packed_again(name, tmp_path), tmp_path / 'b.npz', **how)
+    assert (again.photos, again.resumed) == (5, 5)
+
+
+def packed_again(name, tmp_path):
+    names = dict(tar='all.tar', parquet='all.parquet', saved='saved', lmdb='all.lmdb')
+    return tmp_path / names.get(name, 'list.txt')
+
+
+def test_several_sources_are_embedded_one_behind_the_other(
+    packed, photos, pretrained_checkpoint, tmp_path
+):
+    sources = [photos, packed('tar')]
+    done = embed(pretrained_checkpoint, sources, tmp_path / 'all.npz', num_heads=4)
+    found = read_embeddings(done.path)
+    assert len(found.paths) == 10
+    np.testing.assert_allclose(found.arrays['mean'][:5], found.arrays['mean'][5:], atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['tar', 'parquet'])
+def test_classes_are_those_of_the_folder(name, packed, photos, classifier):
+    expected = classify(classifier[1], photos, precision='float32')
+    found = classify(classifier[1], packed(name), precision='float32')
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+    assert [read_bytes(path) for path in found.paths] == list(map(read_bytes, expected.paths))
+
+
+@pytest.mark.filterwarnings('ignore:Default ``avg_non_ignore``')
+@pytest.mark.parametrize('name', ['tar', 'saved'])
+def test_maps_and_overlays_are_named_by_the_file_and_the_photo_in_it(
+    name, packed, photos, segmenter, tool, tmp_path
+):
+    source = packed(name)
+    code, _, error = tool('segment', segmenter[1], source, '--out', tmp_path / 'out')
+    assert code == 0, error
+    maps = sorted((tmp_path / 'out/maps').rglob('*.png'))
+    assert len(maps) == len(list((tmp_path / 'out/overlays').rglob('*.jpg'))) == 5
+    assert Image.open(maps[0]).size == (80, 70)
+    folder = tmp_path / 'out/maps' / source.relative_to('/')
+    if name == 'tar':
+        assert folder / 'a/c.jpg.png' in maps
+    else:
+        assert {path.name for path in maps} >= {'0_c.jpg.png', '4_z.bmp.png'}
+    with (tmp_path / 'out/shares.csv').open() as file:
+        assert len(list(csv.reader(file))) == 6
+
+
+def test_photos_in_a_file_are_classified_from_the_command_line(packed, classifier, tool, tmp_path):
+    out, picture = tmp_path / 'classes.json', tmp_path / 'classes.png'
+    options = ['--out', out, '--picture', picture]
+    code, _, error = tool('classify', classifier[1], packed('parquet'), *options)
+    assert code == 0, error
+    named = [photo['photo'] for photo in json.loads(out.read_text())['photos']]
+    assert [name.rpartition('#')[2] for name in named] == [
+        'c.jpg', 'd.png', 'b.png', 'e.png', 'z.bmp',
+    ]  # fmt: skip
+    assert Image.open(picture).width > 300
