@@ -128,8 +128,9 @@ def check_part(
 
     mmengine loads without being strict and only logs what did not fit: ``load_from`` outside of
     this project's tools, ``get_model``, ``init_model``, an ``init_cfg`` of the model around it.
-    A dictionary without the first layer's norm is let through: adapters are loaded so. So is one
-    that has nothing of this part, if all of it is of others: a head alone, for instance.
+    A dictionary without the first layer's norm is let through if something of it lies within this
+    part's layers: adapters are loaded so. So is one that has nothing of this part, if all of it is
+    of others: a head alone, for instance.
 
     Args:
         part: the vision Transformer.
@@ -139,7 +140,7 @@ def check_part(
 
     Raises:
         ValueError: nothing is of this part, but something of none; or by the names of another
-            project, or does not fit.
+            project or network, or does not fit.
     """
     kind = type(part).__name__
     if not state:
@@ -164,6 +165,12 @@ def check_part(
                 f'do, which would be dropped: {HOW_TO_LOAD}'
             )
         _check(part, state, own, 'the file given', (*may_be_missing, EXTRA_STATE))
+    elif not {n.split('.')[0] for n in own}.intersection(n.split('.')[0] for n in state):
+        # Adapters lie within layers, and so have the names of these before their own.
+        raise InputError(
+            f'the weights given to {kind} hold {next(iter(state))}, and nothing of any of its '
+            f'layers, which would stay random: {HOW_TO_LOAD}'
+        )
 
 
 def _fit(model: nn.Module, state: dict[str, Tensor], method: str) -> dict[str, Tensor]:

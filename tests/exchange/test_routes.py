@@ -159,6 +159,15 @@ class TestHostsModelAroundOurBackbone:
             build(MODEL).load_state_dict(state, strict=False)
         assert one_line(error)
 
+    def test_another_network_s_backbone_is_refused(self, classifier):
+        state = {'backbone.layer1.0.conv1.weight': torch.zeros(8), 'head.fc.bias': torch.zeros(10)}
+        message = (
+            r'given to BEiTViT hold layer1\.0\.conv1\.weight, and nothing of any of its layers'
+        )
+        with pytest.raises(InputError, match=message) as error:
+            build(MODEL).load_state_dict(state, strict=False)
+        assert one_line(error)
+
     def test_what_has_a_file_of_its_own_may_be_left_out(self, beitv2):
         """The official pretraining files hold no tokenizer."""
         state = {n: v for n, v in beitv2.state_dict().items() if not n.startswith('target_')}
