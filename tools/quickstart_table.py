@@ -36,7 +36,7 @@ MAIN = (
     'Linear probe, [CLS]',
     'Fine-tuning, top-1 accuracy',
     'Linear segmentation on frozen patches, mIoU',
-    'Segmentation, mIoU',
+    'Segmentation by UperNet, mIoU',
     'Masked codes, last layer',
     'Masked codes, last layer, beside copying',
 )
