@@ -29,7 +29,9 @@ OF_CHECKOUT = (
     'make-demo-data',
     'quickstart',
     'quickstart-report',
+    'quickstart-table',
     'run-documented-commands',
+    'small-data',
 )
 # How a tool's first line says its own call, which is another one here.
 OWN_CALL = re.compile(r':\s*(``|tools/).*|[.:]$')
