@@ -154,12 +154,14 @@ def patch_features(compared: Networks, pixels: Tensor) -> Iterator[tuple[str, Te
     grid = grid_of(compared, pixels)
     fine = [COLOUR_GRID * side for side in grid]
     colours = F.pixel_unshuffle(F.adaptive_avg_pool2d(pixels.float(), fine), COLOUR_GRID)
-    for name, tokens in tokens_of(compared, pixels):
-        if name == TEACHER:
-            yield COLOURS, colours
-        yield name, tokens.patches.mT.unflatten(2, grid)
-    if compared.teacher is None:
-        yield COLOURS, colours
+    tokens = dict(tokens_of(compared, pixels))
+    # In the order of the table: ours, colours, the teacher.
+    teacher = tokens.pop(TEACHER, None)
+    for name, features in tokens.items():
+        yield name, features.patches.mT.unflatten(2, grid)
+    yield COLOURS, colours
+    if teacher is not None:
+        yield TEACHER, teacher.patches.mT.unflatten(2, grid)
 
 
 def answers(asked: Scenes, training: Scenes | None) -> dict[str, Outcomes]:

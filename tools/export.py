@@ -12,6 +12,7 @@ runs it without torch. See docs/export.md.
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
@@ -24,7 +25,9 @@ from mmbeitv2.exchange.deployment.formats import DEFAULT_OPSET, OPSETS, SUFFIXES
 from mmbeitv2.exchange.deployment.graphs import INPUTS
 from mmbeitv2.exchange.deployment.options import PRECISIONS, Options, check_options
 from mmbeitv2.exchange.deployment.sources import PARTS, open_deployable
+from mmbeitv2.exchange.run_notes import noted_value_range
 from mmbeitv2.launch.config import load_config
+from mmbeitv2.launch.photo_arguments import NOTED, add_image_column, add_value_range
 from mmbeitv2.launch.user_errors import one_line_errors
 
 # Photos that nothing was trained on.
@@ -75,6 +78,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--trust', action='store_true', help='open a checkpoint that holds Python objects'
     )
+    add_value_range(parser, NOTED)
+    add_image_column(parser)
     args = parser.parse_args(argv)
     if args.image_size is not None and len(args.image_size) > 2:
         parser.error('--image-size takes one number or two')
@@ -108,6 +113,8 @@ def options_of(args: argparse.Namespace) -> Options:
         calibrate=args.calibrate,
         count=args.count,
         least_agreement=args.least_agreement,
+        value_range=args.value_range,
+        image_column=args.image_column,
         overwrite=args.overwrite,
     )
 
@@ -142,6 +149,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         model = open_deployable(
             args.checkpoint, args.part, config, num_heads=args.num_heads, trust=args.trust
         )
+        if options.value_range is None:
+            noted = noted_value_range(args.checkpoint, args.trust)
+            options = replace(options, value_range=noted)
         deploy(model, args.out, photos_of(args, model.part), options)
     print(f'{args.out} and, beside it, {args.out.name}.json and {args.out.name}.txt')
 

@@ -27,7 +27,7 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
 import torch
 import torch.nn.functional as F
-from frozen_networks import Networks, add_network_arguments, networks, photos_of, tokens_of
+from frozen_networks import TEACHER, Networks, add_network_arguments, networks, photos_of, tokens_of
 from labelled_photos import find_photos, some_of_each
 from mmengine.logging import MMLogger
 from torch import Tensor
@@ -100,16 +100,15 @@ def features_of(paths: Sequence[str | Path], found: Networks) -> dict[str, Tenso
 
 
 def _features(found: Networks, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
-    teacher = []
-    for name, tokens in tokens_of(found, pixels):
-        mean = tokens.patches.mean(1)
-        if tokens.cls is None:
-            teacher = [(name, mean)]
-            continue
-        yield f'{name}, [CLS]', tokens.cls
-        yield f'{name}, mean of patches', mean
+    tokens = dict(tokens_of(found, pixels))
+    # In the order of the table: ours, colours, the teacher.
+    teacher = tokens.pop(TEACHER, None)
+    for name, (cls, patches) in tokens.items():
+        yield f'{name}, [CLS]', cls
+        yield f'{name}, mean of patches', patches.mean(1)
     yield COLOURS, F.adaptive_avg_pool2d(pixels.float(), COLOUR_GRID).flatten(1)
-    yield from teacher
+    if teacher is not None:
+        yield TEACHER, teacher.patches.mean(1)
 
 
 def evaluate(

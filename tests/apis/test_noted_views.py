@@ -190,6 +190,26 @@ def test_a_noted_range_needs_no_option(tool, saved, photos, tmp_path, monkeypatc
     run_tool(monkeypatch, tool, saved(), 'photos', *TOOLS[tool])
 
 
+@pytest.mark.parametrize('calibrated', [False, True])
+def test_an_export_is_compared_on_such_photos(
+    calibrated, saved, photos, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    for copy in range(2):
+        for path in sorted(photos.glob('*/[0-2].tif')):
+            path.with_name(f'{path.stem}-{copy}.tif').write_bytes(path.read_bytes())
+    options = ('--out', 'm.pt', '--to', 'torchscript', '--num-heads', 4, '--photos', 'photos')
+    if calibrated:
+        pytest.importorskip('onnxruntime')
+        options = ('--out', 'm.onnx', '--to', 'onnx', *options[4:])
+        options += ('--quantize', 'int8', '--calibrate', 'photos', '--least-agreement', 0)
+    with pytest.raises(SystemExit, match='2'):
+        run_tool(monkeypatch, 'export', saved(None), *options)
+    assert '--value-range BLACK WHITE' in capsys.readouterr().err
+    run_tool(monkeypatch, 'export', saved(None), *options, '--value-range', *RANGE)
+    run_tool(monkeypatch, 'export', saved(), *options, '--overwrite')
+
+
 @pytest.mark.filterwarnings('ignore:Default ``avg_non_ignore``')
 def test_a_tokenizers_and_a_segmenters_noted_ranges_need_none(
     tokenizer_checkpoint, segmenter, photos, tmp_path, monkeypatch

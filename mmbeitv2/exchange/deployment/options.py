@@ -1,6 +1,7 @@
 """How a model is exported, and what of that is refused before any work."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ class Options:
         calibrate: folder of photos on which int8 ranges are found once; None: at every call.
         count: photos that are compared, evenly chosen.
         least_agreement: what float16 or int8 must keep, see ``Row.agreement``; None for ``LEAST``.
+        value_range: black and white of photos of float or 32-bit numbers that are compared.
+        image_column: of tables of such photos; None for their only column of image files.
         overwrite: replace files of an earlier export.
     """
 
@@ -43,6 +46,8 @@ class Options:
     calibrate: str | None = None
     count: int = 64
     least_agreement: float | None = None
+    value_range: Sequence[float] | None = None
+    image_column: str | None = None
     overwrite: bool = False
 
     @property

@@ -1,5 +1,6 @@
 """Photos on which an export is compared, or its int8 ranges are found."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,6 +21,8 @@ class Photos:
         count: at most so many.
         kind: of pixels, a key of ``INPUTS``.
         classes: names; photos that lie in folders of these names are labelled.
+        value_range: black and white of photos of float or 32-bit numbers.
+        image_column: of tables; None for their only column of image files.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -27,9 +30,15 @@ class Photos:
     """
 
     def __init__(
-        self, source: str | Path, count: int, kind: str, classes: list[str] | None = None
+        self,
+        source: str | Path,
+        count: int,
+        kind: str,
+        classes: list[str] | None = None,
+        value_range: Sequence[float] | None = None,
+        image_column: str | None = None,
     ) -> None:
-        found = list_photos(source)
+        found = list_photos(source, image_column)
         if len(found.names) < max(BATCHES):
             raise InputError(
                 f'{source} has {len(found.names)} photos, but {max(BATCHES)} or more are compared '
@@ -39,6 +48,7 @@ class Photos:
         chosen = [i * len(found.names) // count for i in range(count)]
         self.paths = [found.paths[i] for i in chosen]
         self.kind = kind
+        self.value_range = value_range
         folders = [found.names[i].split('/')[0] for i in chosen]
         known = {name: label for label, name in enumerate(classes or ())}
         # All or none: an accuracy of some photos would be taken for that of all.
@@ -53,7 +63,7 @@ class Photos:
         Raises:
             OSError: a photo that cannot be read, by its name.
         """
-        load = LoadCenterCrop(max(size))
+        load = LoadCenterCrop(max(size), value_range=self.value_range)
         top, left = ((max(size) - side) // 2 for side in size)
         photos = torch.stack([load.transform(dict(img_path=str(p)))['img'] for p in self.paths])
         photos = photos[:, :, top : top + size[0], left : left + size[1]].contiguous()
