@@ -109,8 +109,7 @@ def run_stages(stages: Sequence[str], jobs: Sequence[DemoJob], args: argparse.Na
         for command in frozen_commands(args):
             run_tool(*command)
     elif stages == ['report']:
-        place = ['--work-dir', str(args.work_dir), '--precision', args.precision]
-        run_tool('tools/quickstart_report.py', *place)
+        run_tool('tools/quickstart_report.py', '--work-dir', str(args.work_dir))
     run_together(jobs)
     if 'labels' in stages:
         for command in label_probe_commands(args):

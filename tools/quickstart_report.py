@@ -60,7 +60,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'))
     parser.add_argument('--data-root', type=Path, default=Path('data/demo'))
-    parser.add_argument('--precision', default='auto', help='that the stages were trained with')
     return parser.parse_args(argv)
 
 
@@ -241,6 +240,19 @@ def facts(work_dir: Path) -> dict[str, str]:
     }
 
 
+def trained_precisions(work_dir: Path) -> list[str]:
+    """Of the stages, by the commands that started them: one, unless a folder was used for two."""
+    starts = [json.loads(path.read_text()) for path in work_dir.rglob('run.json')]
+    asked = {option_of(start['command'], '--precision') for start in starts}
+    dtypes = {choose_precision(name or 'auto').dtype for name in asked}
+    return sorted(str(dtype).removeprefix('torch.') for dtype in dtypes)
+
+
+def option_of(command: list[str], name: str) -> str | None:
+    """What follows an option in a command, None without it."""
+    return command[command.index(name) + 1] if name in command else None
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
@@ -264,8 +276,7 @@ def main(argv: list[str] | None = None) -> None:
         draw_segmentation(work_dir, data_root),
         *draw_curves(work_dir, measurements),
     ]
-    precision = str(choose_precision(args.precision).dtype).removeprefix('torch.')
-    made = {**facts(work_dir), 'precision': precision}
+    made = {**facts(work_dir), 'precision': ' and '.join(trained_precisions(work_dir))}
     results = dict(made_with=made, figures=[m.as_json() for m in measurements])
     (work_dir / 'results.json').write_text(json.dumps(results, indent=2, ensure_ascii=False) + '\n')
     page = render_report(

@@ -19,7 +19,6 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 from list_experiments import update
 
 from mmbeitv2.errors import InputError, MissingFileError
-from mmbeitv2.launch.processor import processor_name
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.reports.quickstart import KNOWN, UNSEEN
 from mmbeitv2.reports.summary import GAIN
@@ -54,7 +53,8 @@ def run_of(work_dir: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no report.
-        ValueError: a stage has not run, or other code than a commit's made it.
+        ValueError: a stage has not run, or in another precision, or other code than a commit's made
+            it.
     """
     report = work_dir / 'results.json'
     if not report.is_file():
@@ -68,6 +68,12 @@ def run_of(work_dir: Path) -> dict[str, Any]:
             f'{work_dir} lacks “{missing[0]}”, and {len(missing)} figures in all: only a whole '
             'quick start can be added. Run it without names of stages.'
         )
+    made = results['made_with']
+    if ' and ' in made['precision']:
+        raise InputError(
+            f'{work_dir} has stages trained in {made["precision"]}: run all of them in one, in '
+            'another folder.'
+        )
     starts = [json.loads(p.read_text()) for p in sorted(work_dir.glob('seed0/pretrain/*/run.json'))]
     code = starts[-1]['mmbeitv2']
     if code.get('changed') or 'commit' not in code:
@@ -77,12 +83,12 @@ def run_of(work_dir: Path) -> dict[str, Any]:
             'that its figures can be repeated.'
         )
     return dict(
-        precision=results['made_with']['precision'],
-        machine=processor_name(),
-        date=results['made_with']['date'][:10],
+        precision=made['precision'],
+        machine=made['machine'],
+        date=made['date'][:10],
         commit=code['commit'],
         torch=starts[-1]['packages']['torch'],
-        seeds=results['made_with']['seeds'],
+        seeds=made['seeds'],
         figures=[_short(f) for f in results['figures'] if f['gain'] is not None],
     )
 

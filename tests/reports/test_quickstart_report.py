@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmbeitv2.engine import choose_precision
 from mmbeitv2.reports.baselines import background_miou, majority_share
 from mmbeitv2.reports.html import Section, render_report
 from mmbeitv2.reports.quickstart import KNOWN, UNSEEN, measure
@@ -290,6 +291,16 @@ def test_report_of_unfinished_work_marks_what_is_missing(report_tool, work_dir, 
     results = json.loads((work_dir / 'results.json').read_text())
     assert results['made_with']['seeds'] == '0, 1'
     assert '65.0 ± 7.1 %' in capsys.readouterr().out
+
+
+def test_precisions_are_those_that_the_stages_were_started_with(report_tool, tmp_path):
+    for stage, options in (('vqkd', []), ('seed0/pretrain', ['--precision', 'float32'])):
+        folder = tmp_path / stage / '20260101_000000'
+        folder.mkdir(parents=True)
+        (folder / 'run.json').write_text(json.dumps(dict(command=['tools/train.py', *options])))
+    usual = str(choose_precision().dtype).removeprefix('torch.')
+    assert report_tool.trained_precisions(tmp_path / 'seed0') == ['float32']
+    assert report_tool.trained_precisions(tmp_path) == sorted({usual, 'float32'})
 
 
 def test_report_with_models_draws_them(report_tool, work_dir, data_root, model, tokenizer):

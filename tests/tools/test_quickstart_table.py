@@ -43,7 +43,7 @@ def work_dir(tmp_path):
         code = dict(commit='a' * 40, changed=list(changed))
         start = dict(mmbeitv2=code, packages=dict(torch='2.14.1'))
         (stage / 'run.json').write_text(json.dumps(start))
-        made = dict(date='2026-11-27 04:00 UTC', precision=precision, seeds='0')
+        made = dict(date='2026-11-27 04:00 UTC', precision=precision, seeds='0', machine='a CPU')
         measurements = measurements or [*figures(KNOWN), *figures(UNSEEN)]
         results = dict(made_with=made, figures=[m.as_json() for m in measurements])
         (work / 'results.json').write_text(json.dumps(results))
@@ -74,7 +74,7 @@ def test_a_row_has_value_other_gain_and_interval(tool, work_dir):
     assert rows[4] == '|  | Masked | 20.0 / 19.0, +1.0 |'
     assert rows[5].startswith('| unseen objects | Linear probe, [CLS] |')
     assert len(rows) == 8
-    assert '2026-11-27, torch 2.14.1, seed 0, commit aaaaaaaaaa.' in text
+    assert 'float32: a CPU, 2026-11-27, torch 2.14.1, seed 0, commit aaaaaaaaaa.' in text
 
 
 def test_only_named_figures_are_shown(tool, work_dir):
@@ -95,6 +95,11 @@ def test_a_part_of_a_quick_start_is_refused(tool, work_dir):
 def test_figures_of_changed_code_are_refused(tool, work_dir):
     with pytest.raises(ValueError, match=r'changed code \(tools/train.py\): commit first'):
         tool.run_of(work_dir(changed=[' M tools/train.py']))
+
+
+def test_stages_of_two_precisions_are_refused(tool, work_dir):
+    with pytest.raises(ValueError, match='stages trained in bfloat16 and float32: run all'):
+        tool.run_of(work_dir('bfloat16 and float32'))
 
 
 @pytest.mark.parametrize('page', ['README.md', 'docs/demo.md'])
