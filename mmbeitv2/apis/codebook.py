@@ -76,9 +76,7 @@ def survey_codebook(
     tokenizer.to(get_device())
     batches_of = partial(_batches, side=side, size=batch_size, value_range=value_range)
     census = _counted(tokenizer, batches_of(photos, what='coding photos'), named, classes)
-    chosen = choose_photos(census.best_photo, shown, EXAMPLES)
-    rest = sorted(set(range(len(photos))) - set(chosen))
-    chosen += evenly_spaced(rest, max(0, shown - len(chosen)))
+    chosen = _shown_photos(census, len(photos), shown)
     files = [photos[i] for i in chosen]
     again = batches_of(files, what='coding photos shown')
     grids = torch.cat([_encode(tokenizer, pixels)[0] for _, pixels in again])
@@ -104,6 +102,13 @@ def _check(tokenizer: VQKDTokenizer, shown: int, batch_size: int) -> None:
     for name, value in dict(shown=shown, batch_size=batch_size).items():
         if value < 1:
             raise InputError(f'{name} is {value}, allowed: 1 photo or more.')
+
+
+def _shown_photos(census: CodeCensus, count: int, shown: int) -> list[int]:
+    """Photos with the examples of every code, then others at equal distances."""
+    chosen = choose_photos(census.best_photo, shown, EXAMPLES)
+    rest = sorted(set(range(count)) - set(chosen))
+    return [*chosen, *evenly_spaced(rest, max(0, shown - len(chosen)))]
 
 
 def _counted(

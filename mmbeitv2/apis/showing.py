@@ -19,6 +19,7 @@ from mmbeitv2.datasets.photo_folder import find_photos
 from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.models import BEiTV2
 from mmbeitv2.models.attention_maps import cls_attention
+from mmbeitv2.models.position import Grid
 from mmbeitv2.visualization.codes import encode_images
 from mmbeitv2.visualization.features import (
     draw_attention,
@@ -84,15 +85,8 @@ def show_model(
     read = partial(read_photos, size=model.backbone.img_size[0], value_range=value_range)
     pixels = read([photos[i] for i in shown])
     images = [_image(one) for one in pixels]
-    views = for_model(model, pixels)
-    attention = cls_attention(model.backbone, views, layer).cpu()
-    grid = attention.shape[-2:]
-    features = extract_features(model, views)['patch_tokens'].cpu().unflatten(1, grid)
     out = Path(out)
-    figures = [
-        draw_features(images, features, out / 'features.png'),
-        draw_attention(images, attention, out / 'attention.png'),
-    ]
+    figures, grid = _draw_patches(model, images, pixels, layer, out)
     if model.target_generator is not None:
         masks = _masks(len(images), grid, seed)
         others = evenly_spaced(sorted(set(range(len(photos))) - set(shown)), REFERENCES)
@@ -135,6 +129,21 @@ def _same_file(path: str, other: str | Path) -> bool:
 
 def _image(pixels: Tensor) -> Image.Image:
     return Image.fromarray(pixels.permute(1, 2, 0).numpy())
+
+
+def _draw_patches(
+    model: BEiTV2, images: Sequence[Image.Image], pixels: Tensor, layer: int, out: Path
+) -> tuple[list[Path], Grid]:
+    """Draw patch features and the attention of [CLS]; figures, and the grid of patches."""
+    views = for_model(model, pixels)
+    attention = cls_attention(model.backbone, views, layer).cpu()
+    rows, columns = attention.shape[-2:]
+    features = extract_features(model, views)['patch_tokens'].cpu().unflatten(1, (rows, columns))
+    figures = [
+        draw_features(images, features, out / 'features.png'),
+        draw_attention(images, attention, out / 'attention.png'),
+    ]
+    return figures, (rows, columns)
 
 
 def _draw_codes(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from learned_photos import loaders, write_photos
+from learned_photos import loaders, write_both, write_photos
 from mmengine.hooks import Hook
 
 from mmbeitv2.evaluation import LearningHook, rehearsal
@@ -29,11 +29,7 @@ OURS = dict(
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """16 training and 12 held-out photos of two classes."""
-    folder = tmp_path_factory.mktemp('photos')
-    write_photos(folder / 'train', 16)
-    write_photos(folder / 'val', 12, seed=1)
-    return folder
+    return write_both(tmp_path_factory.mktemp('photos'))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from half_on_cpu import half_on_cpu
-from learned_photos import MASK, SIZE, loaders, write_photos
+from learned_photos import MASK, SIZE, loaders, write_both, write_photos
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.optim.optimizer import amp_optimizer_wrapper
@@ -29,11 +29,7 @@ OPTIMISER = dict(
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """16 training and 12 held-out photos of two classes."""
-    folder = tmp_path_factory.mktemp('photos')
-    write_photos(folder / 'train', 16)
-    write_photos(folder / 'val', 12, seed=1)
-    return folder
+    return write_both(tmp_path_factory.mktemp('photos'))
 
 
 @pytest.fixture
