@@ -62,11 +62,10 @@ def deploy(
     """
     check_options(path, options)
     size = chosen_size(model, options)
-    read = dict(value_range=options.value_range, image_column=options.image_column)
-    shown = Photos(photos, options.count, options.input, model.classes, **read)
+    shown = Photos(photos, options.count, options, model.classes)
     calibration = None
     if options.calibrate:
-        calibration = Photos(options.calibrate, CALIBRATED, options.input, **read).pixels(size)
+        calibration = Photos(options.calibrate, CALIBRATED, options).pixels(size)
     note = describe(model, size, options)
     # Whoever calls the file wants numbers, and no memory kept for gradients.
     graph = PhotoGraph(model.body, *model.normalization, kind=options.input)

@@ -1,6 +1,5 @@
 """Photos on which an export is compared, or its int8 ranges are found."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from mmbeitv2.datasets.photo_list import list_photos
 from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.deployment.checks import BATCHES
 from mmbeitv2.exchange.deployment.graphs import INPUTS
+from mmbeitv2.exchange.deployment.options import Options
 
 
 class Photos:
@@ -19,10 +19,8 @@ class Photos:
     Args:
         source: folder, photo or list.
         count: at most so many.
-        kind: of pixels, a key of ``INPUTS``.
+        options: kind of pixels, and how photos are read.
         classes: names; photos that lie in folders of these names are labelled.
-        value_range: black and white of photos of float or 32-bit numbers.
-        image_column: of tables; None for their only column of image files.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -33,12 +31,10 @@ class Photos:
         self,
         source: str | Path,
         count: int,
-        kind: str,
+        options: Options,
         classes: list[str] | None = None,
-        value_range: Sequence[float] | None = None,
-        image_column: str | None = None,
     ) -> None:
-        found = list_photos(source, image_column)
+        found = list_photos(source, options.image_column)
         if len(found.names) < max(BATCHES):
             raise InputError(
                 f'{source} has {len(found.names)} photos, but {max(BATCHES)} or more are compared '
@@ -47,8 +43,7 @@ class Photos:
         count = min(count, len(found.names))
         chosen = [i * len(found.names) // count for i in range(count)]
         self.paths = [found.paths[i] for i in chosen]
-        self.kind = kind
-        self.value_range = value_range
+        self.options = options
         folders = [found.names[i].split('/')[0] for i in chosen]
         known = {name: label for label, name in enumerate(classes or ())}
         # All or none: an accuracy of some photos would be taken for that of all.
@@ -63,8 +58,8 @@ class Photos:
         Raises:
             OSError: a photo that cannot be read, by its name.
         """
-        load = LoadCenterCrop(max(size), value_range=self.value_range)
+        load = LoadCenterCrop(max(size), value_range=self.options.value_range)
         top, left = ((max(size) - side) // 2 for side in size)
         photos = torch.stack([load.transform(dict(img_path=str(p)))['img'] for p in self.paths])
         photos = photos[:, :, top : top + size[0], left : left + size[1]].contiguous()
-        return photos if self.kind == 'uint8' else photos.float() / INPUTS['uint8']
+        return photos if self.options.input == 'uint8' else photos.float() / INPUTS['uint8']
