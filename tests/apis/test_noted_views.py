@@ -190,7 +190,9 @@ def test_a_noted_range_needs_no_option(tool, saved, photos, tmp_path, monkeypatc
     run_tool(monkeypatch, tool, saved(), 'photos', *TOOLS[tool])
 
 
-@pytest.mark.parametrize('calibrated', [False, True])
+@pytest.mark.parametrize(
+    'calibrated', [False, pytest.param(True, marks=pytest.mark.needs_torch('2.7', 'ONNX exports'))]
+)
 def test_an_export_is_compared_on_such_photos(
     calibrated, saved, photos, tmp_path, monkeypatch, capsys
 ):
