@@ -74,19 +74,19 @@ def masks_and_hits(path: Path) -> tuple[dict, float]:
     return masks, hits.float().mean().item()
 
 
-@pytest.fixture(scope='module')
-def evaluations(config: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """(masks, accuracy) by number of processes and kind of evaluation."""
-    found = {}
-    for processes in (1, 2):
-        folder = tmp_path_factory.mktemp(f'processes_{processes}')
-        run('dist_train.sh', config, processes, '--test', '--work-dir', 'run', folder=folder)
-        for kind in ('validation', 'test'):
-            found[processes, kind] = masks_and_hits(folder / f'{kind}.pkl')
-        checkpoint = folder / 'run/epoch_2.pth'
-        for again in {1, 2} if processes == 1 else {2}:
-            run('dist_test.sh', config, checkpoint, again, '--work-dir', 'run', folder=folder)
-            found[processes, f'alone on {again}'] = masks_and_hits(folder / 'test.pkl')
+@pytest.fixture(scope='module', params=[1, pytest.param(2, marks=pytest.mark.slow)])
+def evaluations(
+    request: pytest.FixtureRequest, config: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict:
+    """(masks, accuracy) of a run on so many processes, and of its checkpoint alone on 1 and 2."""
+    processes = request.param
+    folder = tmp_path_factory.mktemp(f'processes_{processes}')
+    run('dist_train.sh', config, processes, '--test', '--work-dir', 'run', folder=folder)
+    found = {kind: masks_and_hits(folder / f'{kind}.pkl') for kind in ('validation', 'test')}
+    other = 3 - processes
+    for name, alone in (('alone', processes), ('alone on others', other)):
+        run('dist_test.sh', config, 'run/epoch_2.pth', alone, '--work-dir', 'run', folder=folder)
+        found[name] = masks_and_hits(folder / 'test.pkl')
     return found
 
 
@@ -96,16 +96,13 @@ def test_masks_are_the_same_in_every_evaluation(evaluations: dict) -> None:
     assert all(masks == first for masks in others)
 
 
-@pytest.mark.parametrize('processes', [1, 2])
-def test_one_checkpoint_has_one_accuracy(evaluations: dict, processes: int) -> None:
-    validation, *others = (
-        evaluations[processes, kind][1] for kind in ('validation', 'test', f'alone on {processes}')
-    )
+def test_one_checkpoint_has_one_accuracy(evaluations: dict) -> None:
+    validation, *others = (evaluations[kind][1] for kind in ('validation', 'test', 'alone'))
     assert 0 < validation < 1
     assert others == [validation] * 2
 
 
 def test_accuracy_does_not_depend_on_the_number_of_processes(evaluations: dict) -> None:
     """But for one of 224 patches: batches differ, and with them the last bits of logits."""
-    accuracy = evaluations[1, 'alone on 2'][1]
-    assert accuracy == pytest.approx(evaluations[1, 'alone on 1'][1], abs=0.005)
+    accuracy = evaluations['alone on others'][1]
+    assert accuracy == pytest.approx(evaluations['alone'][1], abs=0.005)
