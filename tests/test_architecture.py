@@ -7,9 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / 'docs/architecture.md'
-# 250 is the aim. Until models/vqkd.py and models/vit.py, which grow with the paper's shortcuts,
-# are split, a little more is allowed.
-MOST_LINES = 300
+# 250 is the aim; models/quantizer.py, which has all of Eq. 1 in one place, is a little longer.
+MOST_LINES = 290
 
 
 @pytest.fixture(autouse=True)

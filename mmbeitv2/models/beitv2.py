@@ -14,7 +14,7 @@ from mmbeitv2.errors import InputError
 from mmbeitv2.models.float32 import in_float32
 from mmbeitv2.models.masks import masked_positions
 from mmbeitv2.models.starting import load_start
-from mmbeitv2.models.vqkd import VQKDTokenizer
+from mmbeitv2.models.tokenizer import VQKDTokenizer
 from mmbeitv2.registry import MODELS
 
 
