@@ -50,7 +50,7 @@ class MIMHead(BaseModule):
     def loss_of_tokens(
         self, tokens: Tensor, codes: Tensor, aggregated: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """``self.loss(self(tokens, aggregated), codes)``, without logits that exist whole.
+        """Eq. 3: ``self.loss(self(tokens, aggregated), codes)``, without logits that exist whole.
 
         Where others have put layers or hooks in the way of the logits, these are computed.
 

@@ -127,9 +127,9 @@ class VQKD(VQKDEncoder, BaseModel):
         raise InputError(f"mode is {mode!r}, allowed: 'loss', 'predict', 'tensor'.")
 
     def loss(self, images: Tensor) -> dict[str, Tensor]:
-        """Both terms of Eq. 2, with the usage (share of codes, 0 to 1) and perplexity of the batch.
+        """Eq. 2 as losses, with the usage (share of codes, 0 to 1) and perplexity of the batch.
 
-        The codebook's own term needs no loss: it is the moving average of the quantizer.
+        The codebook's own term needs none: it is the moving average of the quantizer.
         """
         z_q, codes, commitment = self.quantized(images)
         target = self.teacher(images, codes.shape[1:])
