@@ -63,7 +63,8 @@ def test_every_tool_of_the_repository_says_what_it_is_for():
 
 def test_what_other_tools_start_is_no_command():
     assert all((TOOLS / f'{name}.py'.replace('-', '_')).is_file() for name in INTERNAL)
-    assert set(INTERNAL) & find_commands(TOOLS).keys() == set()
+    commands = {name.replace('-', '_') for name in find_commands(TOOLS)}
+    assert {name.replace('-', '_') for name in INTERNAL} & commands == set()
 
 
 def test_commands_of_a_checkout_exist_and_are_offered_there_alone(folder):
