@@ -51,6 +51,7 @@ class VQKD(VQKDEncoder, BaseModel):
         preprocessor = data_preprocessor or dict(type='mmbeitv2.VQKDDataPreprocessor')
         super().__init__(encoder, quantizer, data_preprocessor=preprocessor, init_cfg=init_cfg)
         check_arguments(self, 'decoder', decoder, VisionTransformer)
+        # Its picture is the grid of codes: with patches of one pixel it is the same Transformer.
         self.decoder = VisionTransformer(
             **decoder,
             img_size=self.encoder.grid,
@@ -70,6 +71,7 @@ class VQKD(VQKDEncoder, BaseModel):
         self.encoder.init_weights()
         self.decoder.init_weights()
         for head in (self.encode_task_layer, self.decode_task_layer):
+            # Unlike pretraining, the official tokenizer training does not cut the normal.
             head.apply(partial(init_layer_, cut=None))
         load_start(self)
         self._is_init = True
@@ -153,6 +155,7 @@ class VQKD(VQKDEncoder, BaseModel):
         z_q, codes, _ = self.quantize(z.transpose(1, 2).unflatten(2, grid))
         target = self.teacher(images, grid)
         reconstruction = self.reconstruction_loss(self.decode(z_q), target).mean(dim=1)
+        # Of each image: the quantizer's own loss is the mean over the batch.
         unit = F.normalize(z, dim=-1).transpose(1, 2).unflatten(2, grid)
         commitment = self.quantize.beta * (z_q - unit).square().mean(dim=(1, 2, 3))
         data_samples = data_samples or [BaseDataElement() for _ in images]
