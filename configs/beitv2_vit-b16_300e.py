@@ -14,9 +14,10 @@ Recipe: Table 9.
 Results: Table 1 (fine-tuning), Table 2 (linear probe).
 Published: 85.0 top-1 after fine-tuning at 224 pixels (Table 1, official README), 80.1 by linear
 probe (Table 2), 52.7 mIoU on ADE20K (as quoted by a later paper).
-Time: unknown as a whole; at the rate measured on one H200 (2026-11-26, 2,063 images/s, 256 images a
-step, bfloat16, compiled layers) 52 hours on one card, validation and waits left out.
-Memory: 24.9 GB, measured on one H200 (2026-11-26, 256 images a step, bfloat16, compiled layers).
+Time: unknown as a whole; at the rate measured on one H200 (2026-11-26, 2,043 to 2,071 images/s by
+the log of this command, 256 images a step, bfloat16, compiled layers) 52 hours on one card,
+validation and waits left out.
+Memory: 22.9 GB, measured on one H200 (2026-11-26, 256 images a step, bfloat16, compiled layers).
 Final loss: unknown.
 """
 

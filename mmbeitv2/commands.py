@@ -16,8 +16,8 @@ from mmbeitv2.errors import InputError, UserError
 from mmbeitv2.version import __version__
 
 PACKAGE = Path(__file__).resolve().parent
-# What the launchers start, and no user.
-INTERNAL = ('torchrun', 'import_or_cure')
+# What launchers and CI start, and no user.
+INTERNAL = ('torchrun', 'import-or-cure')
 LAUNCHERS = ('dist_*.sh', 'slurm_*.sh')
 # They read or write demo/, tests/ or docs/, which no wheel holds.
 OF_CHECKOUT = (

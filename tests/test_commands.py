@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmbeitv2.commands import (
+    INTERNAL,
     OF_CHECKOUT,
     choose,
     environment,
@@ -60,6 +61,12 @@ def test_every_tool_of_the_repository_says_what_it_is_for():
     assert [name for name, line in lines.items() if not 10 <= len(line) <= 100] == []
 
 
+def test_what_other_tools_start_is_no_command():
+    assert all((TOOLS / f'{name}.py'.replace('-', '_')).is_file() for name in INTERNAL)
+    commands = {name.replace('-', '_') for name in find_commands(TOOLS)}
+    assert {name.replace('-', '_') for name in INTERNAL} & commands == set()
+
+
 def test_commands_of_a_checkout_exist_and_are_offered_there_alone(folder):
     assert set(OF_CHECKOUT) <= find_commands(TOOLS).keys()
     assert offered(find_commands(TOOLS), TOOLS) == find_commands(TOOLS)
@@ -75,7 +82,7 @@ def test_a_beginning_is_enough_where_it_is_of_one_command():
         choose('check', TOOLS)
 
 
-@pytest.mark.parametrize('name', ['trian', '', '../setup', 'torchrun'])
+@pytest.mark.parametrize('name', ['trian', '', '../setup', 'torchrun', 'import-or-cure'])
 def test_an_unknown_command_is_one_line_with_those_allowed(name, capsys):
     with pytest.raises(SystemExit) as ended:
         main([name])

@@ -58,6 +58,14 @@ def test_every_documented_command_is_there_and_takes_its_options():
             ),
             'imagesize',
         ),
+        (
+            BASH.format('mmbeitv2 export CHECKPOINT --to onnx --out codes.onnx'),
+            r'page\.md:2: codes\.onnx would lie in the repository: write it below work_dirs/',
+        ),
+        (
+            BASH.format('python tools/convert_checkpoint.py SRC out --to transformers'),
+            r'out would lie in the repository',
+        ),
         (PYTHON.format('def f(:'), r'page\.md:2: invalid syntax'),
         (PYTHON.format('from mmbeitv2.apis import tokenise'), 'mmbeitv2.apis has no tokenise'),
         (PYTHON.format('import mmbeitv2.gone'), "No module named 'mmbeitv2.gone'"),
@@ -76,6 +84,7 @@ def test_a_faulty_block_is_named(text, message):
     [
         BASH.format('python tools/convert_checkpoint.py A B --to {timm,mmpretrain}  # two'),
         BASH.format('X=1 tools/dist_train.sh configs/beitv2_vit-b16_300e.py 8 \\\n  --resume'),
+        BASH.format('mmbeitv2 export CHECKPOINT --to onnx --out work_dirs/codes.onnx'),
         '```console\n$ mmbeitv2 --help\nand what it prints\n```\n',
         '```text\nanything\n```\n',
         '```{toctree}\nindex\n```\n',
@@ -117,6 +126,18 @@ def test_paper_runs_are_cut_to_a_step_and_what_cannot_run_is_said():
     assert planned('ruff check') == ('as it stands', ('ruff check',), '', 0.0, '')
     missing = planned('python tools/train.py X', needs='ADE20K')
     assert (missing.how, missing.lines, missing.note) == ('cannot run here', (), 'needs ADE20K')
+
+
+def test_every_replacement_is_for_a_command_that_is_documented():
+    from documented.pages import SHELL, all_blocks, commands, docstring_commands
+    from documented.plans import REPLACEMENTS
+    from documented.shell import expand_choices
+
+    of_blocks = [c for b in all_blocks(ROOT) if b.language in SHELL for c in commands(b)]
+    found = [*of_blocks, *docstring_commands(ROOT)]
+    lines = [line for command in found for line in expand_choices(command.text)]
+    unused = [p for p, *_ in REPLACEMENTS if not any(re.search(p, line) for line in lines)]
+    assert unused == []
 
 
 def test_the_scratch_copys_validation_photos_have_reassessed_labels(tmp_path):

@@ -13,6 +13,7 @@ from mmbeitv2.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ('CHANGELOG.md', 'CODE_OF_CONDUCT.md', 'CONTRIBUTING.md', 'SECURITY.md')
+TRAIN_VAL = ('train', 'val')
 EXAMPLES = ('teacher', 'quantizer', 'recipe', 'checkpoint format')
 WORKFLOWS = sorted((ROOT / '.github' / 'workflows').glob('*.yml'))
 FORMS = sorted((ROOT / '.github' / 'ISSUE_TEMPLATE').glob('*.yml'))
@@ -127,6 +128,21 @@ def test_citation_is_of_the_paper_and_this_version():
     names = [author['family-names'] for author in paper['authors']]
     assert names == ['Peng', 'Dong', 'Bao', 'Ye', 'Wei']
     assert paper['url'] in (ROOT / 'README.md').read_text()
+
+
+@pytest.mark.parametrize('page', ['README.md', 'demo/README.md', 'demo/assets/README.md'])
+def test_pages_count_the_demos_pictures_as_they_are(page):
+    text = (ROOT / page).read_text()
+    assets = ROOT / 'demo/assets'
+    counts = {split: len(list((assets / f'stamps/{split}').rglob('*.*'))) for split in TRAIN_VAL}
+    rooms = {split: len(list((assets / f'backgrounds/{split}').glob('*'))) for split in TRAIN_VAL}
+    whole = (str(sum(counts.values())), str(sum(rooms.values())))
+    said = re.findall(r'(\d+) photo cut-outs .*?(\d+) backgrounds', text)
+    apart = re.findall(r'(\d+) cut-outs .*?(\d+) cut-outs and (\d+) backgrounds', text)
+    assert said or apart
+    assert set(said) <= {whole}
+    known, unseen = (str(counts[split]) for split in TRAIN_VAL)
+    assert set(apart) <= {(known, unseen, str(rooms['val']))}
 
 
 def runs(job):

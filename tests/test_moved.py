@@ -23,3 +23,11 @@ def test_importing_from_the_old_package_says_so_too():
 def test_other_missing_modules_are_missing_as_ever():
     with pytest.raises(ModuleNotFoundError, match=r"No module named 'mmbeitv2\.apis\.nothing'"):
         importlib.import_module('mmbeitv2.apis.nothing')
+
+
+def test_classes_that_got_a_file_of_their_own_are_found_by_the_old_import():
+    from mmbeitv2.models import attention, layers, tokenizer, vqkd
+
+    assert layers.Attention is attention.Attention
+    assert vqkd.VQKDTokenizer is tokenizer.VQKDTokenizer
+    assert vqkd.VQKDEncoder is tokenizer.VQKDEncoder

@@ -1,6 +1,6 @@
 """Take a checkpoint to another project and show that it computes the same there.
 
-    python tools/convert_checkpoint.py work_dirs/finetune/epoch_100.pth out --to transformers
+    python tools/convert_checkpoint.py work_dirs/finetune work_dirs/out --to transformers
 
 The source may come from this project, the official release, mmpretrain, mmsegmentation, timm or
 transformers; which one is seen from its tensors. After writing, the table of equality is printed:

@@ -58,7 +58,7 @@ def make_photos(source: Path, out: Path, counts: Mapping[str, int]) -> bool:
     if is_made(out, parameters):
         return False
     data = {half: read_half(source, half) for half in ('train', 't10k')}
-    chosen = {split: choose(split, *data[SPLITS[split][0]], counts[split]) for split in SPLITS}
+    chosen = {split: choose(split, data[SPLITS[split][0]][1], counts[split]) for split in SPLITS}
     _check_apart(chosen)
     scratch = out.with_name(f'.{out.name}.partial')
     if scratch.exists():
@@ -152,13 +152,12 @@ def find_file(source: Path, name: str) -> Path:
     )
 
 
-def choose(split: str, photos: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+def choose(split: str, labels: np.ndarray, count: int) -> np.ndarray:
     """Places of a split's photos in their file, int64 ``(count,)``: equally many of each class.
 
     Args:
         split: a name in ``SPLITS``.
-        photos: of its file.
-        labels: likewise.
+        labels: of its file.
         count: of the split.
 
     Raises:

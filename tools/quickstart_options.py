@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     stages = '\n'.join(f'  {name:<10} {text}' for name, text in STAGES.items())
     parser = argparse.ArgumentParser(
         prog='bash tools/quickstart.sh',
-        description='The whole chain of BEiT v2 on real photos, in about 10 minutes on 2 cores.',
+        description='The whole chain of BEiT v2 on real photos, in 10 to 15 minutes on 2 cores.',
         epilog=f'stages:\n{stages}\n\nMMBEITV2_VENV names another environment than .venv.',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

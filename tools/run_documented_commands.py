@@ -62,7 +62,7 @@ def results(args: argparse.Namespace, scratch: Path) -> Iterator[Result]:
                     if args.only in command.text:
                         yield run_command(command, scratch, limits)
         python = [b for b in of_page if b.language == 'python' and args.only in b.text]
-        yield from run_python(page, python, scratch, args.limit)
+        yield from run_python(python, scratch, args.limit)
     if args.configs:
         for command in docstring_commands(ROOT):
             if args.only in command.text and (not args.pages or command.page in args.pages):

@@ -4,6 +4,10 @@
 
 Total batch 32 in one process: many small steps learn more than few large ones, and a second core
 would make them hardly faster.
+
+Time: 6.7 minutes, measured on two cores of an AMD EPYC (2026-11-27, bfloat16, by the quick start).
+Memory: unknown.
+Final loss: 6.3 (3.2 by each branch; ln 128 is 4.9), measured there: the last line of its log.
 """
 
 _base_ = '../beitv2_vit-b16_300e.py'

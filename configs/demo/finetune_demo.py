@@ -5,6 +5,12 @@
 As in the paper colours are jittered and layers dropped, so that colours alone do not tell objects
 apart. Total batch 64. With ``--cfg-options model.backbone.init_cfg=None`` it trains the same model
 from random initialisation.
+
+Time: 1.9 minutes, measured on two cores of an AMD EPYC (2026-11-27, bfloat16, by the quick start
+beside another run).
+Memory: unknown.
+Final loss: 1.27 (1.62 from random initialisation; ln 8 is 2.08), measured there: the last line of
+its log.
 """
 
 _base_ = [

@@ -4,6 +4,12 @@
 
 With ``--cfg-options model.backbone.init_cfg=None`` it probes the same backbone at its random
 initialisation.
+
+Time: 1.2 minutes, measured on two cores of an AMD EPYC (2026-11-27, bfloat16, by the quick start
+beside another run).
+Memory: unknown.
+Final loss: 1.41 of [CLS], 1.39 of the mean (ln 8 is 2.08), measured there: the last line of its
+log.
 """
 
 _base_ = [

@@ -4,6 +4,11 @@
 
 Total batch 16. With ``--cfg-options model.backbone.init_cfg=None`` it trains the same model from
 random initialisation, with ``--cfg-options model.backbone.frozen=True`` on fixed features.
+
+Time: 2.2 minutes, measured on two cores of an AMD EPYC (2026-11-27, bfloat16, by the quick start
+beside another run).
+Memory: unknown.
+Final loss: 1.03 (decode head 0.71, auxiliary head 0.31), measured there: the last line of its log.
 """
 
 _base_ = ['../_base_/models/upernet_beitv2.py', '../_base_/segmentation_runtime.py']

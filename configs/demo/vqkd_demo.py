@@ -3,6 +3,10 @@
     tools/dist_train.sh configs/demo/vqkd_demo.py 2
 
 Total batch 64 = 2 processes × 32.
+
+Time: 2.5 minutes, measured on two cores of an AMD EPYC (2026-11-27, bfloat16, by the quick start).
+Memory: unknown.
+Final loss: 0.48 (reconstruction 0.47, commitment 0.01), measured there: the last line of its log.
 """
 
 _base_ = '../vqkd/vqkd_encoder-b16_decoder-3x768x12_clip-b16_100e.py'

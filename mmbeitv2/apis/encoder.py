@@ -15,8 +15,8 @@ from mmbeitv2.errors import InputError
 from mmbeitv2.exchange.building import build_backbone, build_pretrained, build_tokenizer
 from mmbeitv2.exchange.run_notes import RunNotes, read_run_notes
 from mmbeitv2.models.token_features import token_features
+from mmbeitv2.models.tokenizer import VQKDTokenizer
 from mmbeitv2.models.vit import VisionTransformer
-from mmbeitv2.models.vqkd import VQKDTokenizer
 
 
 class PhotoEncoder:

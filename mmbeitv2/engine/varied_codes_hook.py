@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmbeitv2.engine.deferred_scalars import HostCopy
 from mmbeitv2.errors import InputError
-from mmbeitv2.models.vqkd import VQKDTokenizer
+from mmbeitv2.models.tokenizer import VQKDTokenizer
 from mmbeitv2.registry import HOOKS
 from mmbeitv2.torch_releases import aminmax
 

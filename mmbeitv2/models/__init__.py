@@ -10,8 +10,9 @@ from mmbeitv2.models.patch_aggregation import PatchAggregationNeck
 from mmbeitv2.models.quantizer import NormEMAQuantizer
 from mmbeitv2.models.teachers import CLIPTeacher, DINOTeacher, TimmTeacher
 from mmbeitv2.models.timm_vit import TimmViT
+from mmbeitv2.models.tokenizer import VQKDTokenizer
 from mmbeitv2.models.vit import VisionTransformer
-from mmbeitv2.models.vqkd import VQKD, VQKDTokenizer
+from mmbeitv2.models.vqkd import VQKD
 
 __all__ = [
     'VQKD',

@@ -178,6 +178,7 @@ class BEiTViT(VisionTransformer):
         return tuple(features[i] for i in self.out_indices)
 
     def _format(self, x: Tensor, grid: Grid, last: bool) -> Tensor | tuple[Tensor, Tensor]:
+        # Of the last layer alone: no norm was trained on what earlier ones give.
         if last and self.norm is not None:
             x = self.norm(x)
         if self.out_type == 'raw':
@@ -211,4 +212,5 @@ class BEiTViT(VisionTransformer):
             return 0, num_depths
         if parts[0] == 'blocks':
             return int(parts[1]) + 1, num_depths
+        # The final norms, and the bias that all layers share, which is of no layer.
         return num_depths - 1, num_depths

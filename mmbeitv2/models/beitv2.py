@@ -14,7 +14,7 @@ from mmbeitv2.errors import InputError
 from mmbeitv2.models.float32 import in_float32
 from mmbeitv2.models.masks import masked_positions
 from mmbeitv2.models.starting import load_start
-from mmbeitv2.models.vqkd import VQKDTokenizer
+from mmbeitv2.models.tokenizer import VQKDTokenizer
 from mmbeitv2.registry import MODELS
 
 
@@ -153,7 +153,7 @@ class BEiTV2(BaseSelfSupervisor):
         return features
 
     def loss(self, inputs: list[Tensor], data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """Losses of the last layer and of the aggregation, with equal weights.
+        """Section 2.3: Eq. 3 of the last layer and of the aggregation, with equal weights.
 
         Args:
             inputs: the student's view and the tokenizer's view, both float ``(B, 3, H, W)``.

@@ -50,7 +50,7 @@ class MIMHead(BaseModule):
     def loss_of_tokens(
         self, tokens: Tensor, codes: Tensor, aggregated: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """``self.loss(self(tokens, aggregated), codes)``, without logits that exist whole.
+        """Eq. 3: ``self.loss(self(tokens, aggregated), codes)``, without logits that exist whole.
 
         Where others have put layers or hooks in the way of the logits, these are computed.
 
@@ -68,6 +68,7 @@ class MIMHead(BaseModule):
         return self.loss(self(tokens, aggregated), codes)
 
     def _classifier(self, aggregated: bool) -> nn.Linear:
+        # By default one for both: the paper finds that better than two (section 3.4).
         return self.cls_pt_lm_head if aggregated and self.cls_pt_lm_head else self.lm_head
 
     def _is_plain(self) -> bool:

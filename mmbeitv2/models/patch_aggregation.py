@@ -130,6 +130,7 @@ class PatchAggregationNeck(BaseModule):
         Returns:
             float ``(B, M, C)`` before the final norm.
         """
+        # Not normalised: these layers go on from the backbone's, each with norms of its own.
         x = torch.cat([cls_token, patches], dim=1)
         for block in self.cls_pt_layers[:-1]:
             x = block(x, grid, shared_bias)

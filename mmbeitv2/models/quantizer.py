@@ -200,9 +200,9 @@ class NormEMAQuantizer(nn.Module):
 
         Returns:
             ``z_q`` float32 ``(B, D, H, W)``, unit vectors, whose gradient passes to ``z`` as if
-            nothing had been quantized; codes int64 ``(B, H, W)``; the commitment loss β · ‖sg[e] −
-            ℓ2(z)‖², averaged over all elements (Eq. 2; the codebook's own term has no gradient,
-            since it moves by moving average).
+            nothing had been quantized; codes int64 ``(B, H, W)``; the commitment loss β · ‖sg[v] −
+            ℓ2(z)‖², averaged over all elements: Eq. 2, the encoder's term. The codebook's own is
+            :meth:`update_codebook`.
 
         Raises:
             ValueError: eval mode before the codebook has been set, or vectors of another shape.
@@ -223,6 +223,7 @@ class NormEMAQuantizer(nn.Module):
                     )
                 self.init_codebook(flat.detach())
             codes = nearest_codes(flat.detach(), self.codebook)
+            # Taken before the codebook moves: the codes were chosen by what it is now.
             z_q = self.codebook[codes].view_as(z)
             if self.training:
                 self.update_codebook(flat.detach(), codes)
@@ -232,7 +233,10 @@ class NormEMAQuantizer(nn.Module):
 
     @torch.no_grad()
     def update_codebook(self, z: Tensor, codes: Tensor) -> None:
-        """Move every code towards the mean direction of its vectors, over all ranks.
+        """Eq. 2, the codebook's term: every code moves towards its vectors, over all ranks.
+
+        v ← ℓ2(decay · v + (1 − decay) · ℓ2(Σ z)) over the vectors z that chose the code v; a code
+        that none chose stays.
 
         Args:
             z: float32 ``(N, D)``, unit vectors of this rank.

@@ -105,33 +105,50 @@ class VisionTransformer(FitsCheckpoints, BaseModule):
         self.with_cp = with_cp
         self.grid = (height // patch_size, width // patch_size)
 
-        self.patch_embed = PatchEmbed(patch_size, in_chans, embed_dim)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim)) if use_mask_token else None
-        num_tokens = 1 + self.grid[0] * self.grid[1]
-        self.pos_embed = (
-            nn.Parameter(torch.zeros(1, num_tokens, embed_dim)) if use_abs_pos_emb else None
-        )
+        self._add_embedding(use_mask_token, use_abs_pos_emb)
         self.rel_pos_bias = (
             RelativePositionBias(self.grid, num_heads) if use_shared_rel_pos_bias else None
         )
-        self.blocks = nn.ModuleList(
-            Block(
-                embed_dim,
-                num_heads,
-                mlp_ratio,
-                init_values,
-                drop_path_rate * i / max(depth - 1, 1),
-                self.grid if use_rel_pos_bias else None,
-                norm_eps,
-                recompute,
-            )
-            for i in range(depth)
-        )
+        own_bias = self.grid if use_rel_pos_bias else None
+        self._add_layers(mlp_ratio, drop_path_rate, own_bias, norm_eps, recompute)
         # Official names: pretraining norms every token for its head (`norm`); a classifier norms
         # the mean of the patches, a tokenizer each patch (`fc_norm`).
         self.norm = nn.LayerNorm(embed_dim, eps=norm_eps) if final_norm == 'norm' else None
         self.fc_norm = nn.LayerNorm(embed_dim, eps=norm_eps) if final_norm == 'fc_norm' else None
+
+    def _add_embedding(self, use_mask_token: bool, use_abs_pos_emb: bool) -> None:
+        """What :meth:`embed` makes tokens with."""
+        width = self.embed_dim
+        self.patch_embed = PatchEmbed(self.patch_size, self.in_chans, width)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width)) if use_mask_token else None
+        num_tokens = 1 + self.grid[0] * self.grid[1]
+        self.pos_embed = (
+            nn.Parameter(torch.zeros(1, num_tokens, width)) if use_abs_pos_emb else None
+        )
+
+    def _add_layers(
+        self,
+        mlp_ratio: float,
+        drop_path_rate: float,
+        own_bias: Grid | None,
+        norm_eps: float,
+        recompute: bool,
+    ) -> None:
+        """The layers that :meth:`layers` runs; the deeper, the more often a branch is dropped."""
+        self.blocks = nn.ModuleList(
+            Block(
+                self.embed_dim,
+                self.num_heads,
+                mlp_ratio,
+                self.init_values,
+                drop_path_rate * i / max(self.depth - 1, 1),
+                own_bias,
+                norm_eps,
+                recompute,
+            )
+            for i in range(self.depth)
+        )
 
     def init_weights(self) -> None:
         """Initialise as the official release: normal weights, outputs of layer i over √(2i)."""

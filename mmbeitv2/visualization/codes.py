@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from mmbeitv2.errors import InputError
-from mmbeitv2.models.vqkd import VQKDTokenizer
+from mmbeitv2.models.tokenizer import VQKDTokenizer
 from mmbeitv2.visualization.style import (
     DPI,
     INK,

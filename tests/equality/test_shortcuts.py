@@ -15,7 +15,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from mmbeitv2.datasets import BEiTV2DataPreprocessor
 from mmbeitv2.models import BEiTV2
-from mmbeitv2.models.layers import take_tokens
+from mmbeitv2.models.attention import take_tokens
 
 pytestmark = pytest.mark.equality
 PHOTO = Path(__file__).parents[2] / 'demo/assets/backgrounds/train/path.jpg'

@@ -8,8 +8,8 @@ import pytest
 import timm
 import torch
 from mmengine.runner import load_checkpoint
+from models_of_projects import assert_equal
 from safetensors import safe_open
-from torch.testing import assert_close
 
 from mmbeitv2.apis import extract_features, load_pretrained, load_tokenizer
 from mmbeitv2.checkpoints.hashes import sha256
@@ -24,11 +24,6 @@ MODELS = dict(pretraining='beitv2', tokenizer='vqkd', segmentation='segmentor')
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ('pretrain_tiny', 'pretrain_tiny_unshared_head', 'vqkd_tiny', 'classifier_tiny')
 TIMM_ARCH = dict(img_size=64, embed_dim=48, num_heads=4)
-
-
-def assert_equal(found, expected):
-    """Within 1e-5 of the largest value."""
-    assert_close(found, expected, atol=1e-5 * expected.abs().max().item(), rtol=0)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from models_of_projects import CLASSIFIER_BACKBONE
+from models_of_projects import CLASSIFIER_BACKBONE, assert_equal
 from PIL import Image
 from torch.testing import assert_close
 
@@ -43,11 +43,6 @@ CONFIG = dict(
         )
     ),
 )
-
-
-def assert_equal(found, expected):
-    """Within 1e-5 of the largest value."""
-    assert_close(found, expected, atol=1e-5 * expected.abs().max().item(), rtol=0)
 
 
 def execute(lines):

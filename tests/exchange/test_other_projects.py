@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 from mmengine.registry import DefaultScope
+from models_of_projects import assert_equal
 from torch.testing import assert_close
 
 from mmbeitv2.apis import extract_features, load_pretrained, load_tokenizer, tokenize
@@ -57,11 +58,6 @@ def save(tmp_path):
         return str(tmp_path / 'file.pth')
 
     return write
-
-
-def assert_equal(found, expected):
-    """Within 1e-5 of the largest value."""
-    assert_close(found, expected, atol=1e-5 * expected.abs().max().item(), rtol=0)
 
 
 class TestMMPretrain:

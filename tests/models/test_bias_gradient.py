@@ -9,8 +9,8 @@ from cuda_autocast import cuda_autocast
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmbeitv2.models.attention import Attention
 from mmbeitv2.models.bias_gradient import choose_kernels
-from mmbeitv2.models.layers import Attention
 
 
 @pytest.fixture

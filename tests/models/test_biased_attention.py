@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from mmbeitv2.models.attention import Attention
 from mmbeitv2.models.biased_attention import biased_attention, relative_position_attention
-from mmbeitv2.models.layers import Attention
 from mmbeitv2.models.position import expand_relative_position_bias, num_relative_positions
 
 GRID = (3, 5)

@@ -18,7 +18,7 @@ from fake_gpu import GPU, fake_gpu
 from recipes import ALL_CONFIGS, BATCH, Recipe
 from torch.nn import functional as F
 
-from mmbeitv2.models import VisionTransformer, layers, recomputation
+from mmbeitv2.models import VisionTransformer, attention, layers, recomputation
 from mmbeitv2.models.quantizer import NormEMAQuantizer
 
 # Earlier releases ask the driver for some operators.
@@ -186,7 +186,8 @@ def test_a_norm_of_less_precision_than_its_weights_is_noticed(monkeypatch):
     whole = VisionTransformer.embed
     monkeypatch.setattr(VisionTransformer, 'embed', embed)
     recipe = Recipe('finetune/beitv2_vit-b16_300e_in1k-224.py', {})
-    monkeypatch.setattr(layers, 'linear_of_norm', linear_of_uncast_norm)
+    for place in (attention, layers):
+        monkeypatch.setattr(place, 'linear_of_norm', linear_of_uncast_norm)
     with pytest.raises(RuleBroken, match='native_layer_norm: CUDA takes one dtype'):
         _take_step(recipe, torch.bfloat16)
 

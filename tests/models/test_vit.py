@@ -9,7 +9,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from mmbeitv2.models import VisionTransformer
-from mmbeitv2.models.layers import Attention, Block, take_tokens
+from mmbeitv2.models.attention import Attention, take_tokens
+from mmbeitv2.models.layers import Block
 from mmbeitv2.models.position import expand_relative_position_bias
 
 GRID = (4, 4)

@@ -41,20 +41,6 @@ def run(tool, checkpoint, folder, tmp_path):
     return run
 
 
-@pytest.fixture
-def refusal(run, capsys):
-    """The one line that a call ends with."""
-
-    def refuse(*arguments, **options):
-        with pytest.raises(SystemExit, match='2'):
-            run(*arguments, **options)
-        printed = capsys.readouterr().err
-        assert printed.count('\n') == 1, printed
-        return printed
-
-    return refuse
-
-
 def test_a_page_is_written_and_its_size_said(run, capsys):
     data = run()
     assert (data['seen'], data['patches'], data['classes']) == (4, 64, [])

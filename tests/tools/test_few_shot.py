@@ -23,12 +23,6 @@ def tool(monkeypatch):
 
 
 @pytest.fixture
-def checkpoint(beitv2, tmp_path):
-    torch.save(dict(state_dict=beitv2.state_dict()), tmp_path / 'model.pth')
-    return tmp_path / 'model.pth'
-
-
-@pytest.fixture
 def run(tool, checkpoint, demo_data, tmp_path, capsys, monkeypatch):
     import frozen_networks
 

@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 from packed_photos import own_cache, pack
 from photo_files import write_classes, write_photo
 from PIL import Image
@@ -35,12 +34,6 @@ def packed(folder, tmp_path, monkeypatch):
 def tool(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / 'tools')
     return lambda name, *arguments: __import__(name).main([*map(str, arguments)])
-
-
-@pytest.fixture
-def checkpoint(beitv2, tmp_path):
-    torch.save(dict(state_dict=beitv2.state_dict()), tmp_path / 'model.pth')
-    return tmp_path / 'model.pth'
 
 
 @pytest.mark.parametrize('name', ['tar', 'parquet', 'saved'])

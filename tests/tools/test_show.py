@@ -20,12 +20,6 @@ def tool(monkeypatch):
 
 
 @pytest.fixture
-def checkpoint(beitv2, tmp_path):
-    torch.save(dict(state_dict=beitv2.state_dict()), tmp_path / 'model.pth')
-    return tmp_path / 'model.pth'
-
-
-@pytest.fixture
 def folder(tmp_path):
     return write_classes(tmp_path / 'photos', 'cat', 'dog')
 
@@ -38,20 +32,6 @@ def run(tool, checkpoint, folder, tmp_path, capsys):
         return capsys.readouterr().out
 
     return run
-
-
-@pytest.fixture
-def refusal(run, capsys):
-    """The one line that a call ends with."""
-
-    def refuse(*arguments, **options):
-        with pytest.raises(SystemExit, match='2'):
-            run(*arguments, **options)
-        printed = capsys.readouterr().err
-        assert printed.count('\n') == 1, printed
-        return printed
-
-    return refuse
 
 
 def test_four_figures_are_written_and_named(run, tmp_path):

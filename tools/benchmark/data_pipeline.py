@@ -1,6 +1,6 @@
 """Compare our data pipelines with mmpretrain's, on one core, from the same files.
 
-    python tools/benchmark/data_pipeline.py --pairs 10 --json result.json
+    python tools/benchmark/data_pipeline.py --pairs 10 --json work_dirs/result.json
 
 Both pipelines of a kind take turns of some images each, so that a busy machine slows both. Reported
 is the ratio of every pair of turns, theirs over ours, of the processor's time. The photos are those

@@ -1,6 +1,6 @@
 """Compare PyTorch with exported files in onnxruntime: ViT-B/16 at 224 pixels, random weights.
 
-    python tools/benchmark/export.py --json export.json
+    python tools/benchmark/export.py --json work_dirs/export.json
 
 Tokenizer and backbone (with a position bias in every layer) take the same uint8 photos on a CPU;
 the float32 files must agree with PyTorch before anything is timed. int8 multiplies tokens by

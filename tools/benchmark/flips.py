@@ -21,7 +21,7 @@ from tqdm import tqdm
 from mmbeitv2.apis import load_tokenizer
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.models.quantizer import l2_normalize, nearest_codes
-from mmbeitv2.models.vqkd import VQKDEncoder, VQKDTokenizer
+from mmbeitv2.models.tokenizer import VQKDEncoder, VQKDTokenizer
 from mmbeitv2.visualization.style import read_images
 
 BATCH = 50

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.models import VQKDTokenizer
-from mmbeitv2.models.vqkd import VQKDEncoder
+from mmbeitv2.models.tokenizer import VQKDEncoder
 from mmbeitv2.registry import MODELS
 
 FINE_TUNING = 'mmbeitv2::finetune/beitv2_vit-b16_300e_in1k-224.py'

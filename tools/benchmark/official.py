@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmbeitv2.models import BEiTV2
-from mmbeitv2.models.layers import Attention, Block, take_tokens
+from mmbeitv2.models.attention import Attention, take_tokens
+from mmbeitv2.models.layers import Block
 from mmbeitv2.models.masks import masked_positions
 
 

@@ -57,6 +57,11 @@ LAUNCHERS = {
     'tools/run_tests.sh': ('pytest', (), 0),
 }
 OWN_FOLDERS = re.compile(r'(mmbeitv2::|(configs|tools|tests|docs|demo|mmbeitv2)/)[\w./-]+\.\w+$')
+# A file without a folder; what is in capitals stands for the reader's own.
+WRITTEN = re.compile(
+    r'--(?:out|json) ([a-z][\w.-]*\.\w+)(?![\w./])'
+    r'|convert.checkpoint(?:\.py)? \S+ ([a-z][\w.-]*)(?![\w./])'
+)
 # Of the site's generator, as {toctree}.
 DIRECTIVE = re.compile(r'\{[\w-]+\}')
 SHELL_OPTION = re.compile(r'(?<![\w-])(--?[a-z][\w-]*)')
@@ -80,6 +85,7 @@ def problems_of_block(block: Block) -> Iterator[str]:
             yield f'{block.place}: a block of {block.language} without a command'
         for command in found:
             yield from problems_of_command(command)
+            yield from _left_in_the_root(command)
     elif block.language == 'python':
         yield from check_python(block)
 
@@ -113,6 +119,13 @@ def problems_of_command(command: Command) -> Iterator[str]:
         for part in parts:
             for problem in [*_missing_files(part), *_refused(part)]:
                 yield f'{command.place}: {problem}'
+
+
+def _left_in_the_root(command: Command) -> Iterator[str]:
+    """Files that a block's command would leave beside the README, where git sees them."""
+    for found in WRITTEN.finditer(command.text):
+        name = found[1] or found[2]
+        yield f'{command.place}: {name} would lie in the repository: write it below work_dirs/'
 
 
 def _missing_files(part: Simple) -> Iterator[str]:

@@ -22,11 +22,6 @@ REPLACEMENTS = (
     (r'^ln -s /path/to/imagenet', 'ln -sfn ../photos/imagenet', 'demo photos for ImageNet'),
     (r'work_dirs/beitv2_own-data/epoch_300\.pth', PRETRAINED, "the quick start's backbone"),
     (
-        r'work_dirs/quickstart_long/seed0/pretrain/epoch_32\.pth',
-        PRETRAINED,
-        "the short quick start's backbone",
-    ),
-    (
         r'--teacher configs/own_data/vqkd_own-data\.py',
         '--teacher configs/demo/vqkd_demo.py',
         "the demo's teacher: CLIP is downloaded",

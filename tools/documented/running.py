@@ -123,12 +123,11 @@ def _weights(command: Command, planned: Plan) -> str:
     return f'python -W ignore -m documented.random_weights {planned.config} {wanted}'
 
 
-def run_python(page: str, blocks: Sequence[Block], scratch: Path, seconds: float) -> list[Result]:
+def run_python(blocks: Sequence[Block], scratch: Path, seconds: float) -> list[Result]:
     """Try the blocks of Python of a page: configs are read and checked, the others run together.
 
     Args:
-        page: its path.
-        blocks: its blocks of Python.
+        blocks: the page's blocks of Python.
         scratch: the copy.
         seconds: for the program of the page.
     """
@@ -142,7 +141,7 @@ def run_python(page: str, blocks: Sequence[Block], scratch: Path, seconds: float
         else:
             programs.append(block)
     if programs:
-        results += _run_programs(page, programs, scratch, seconds)
+        results += _run_programs(programs, scratch, seconds)
     return sorted(results, key=lambda result: int(result.place.rpartition(':')[2]))
 
 
@@ -166,9 +165,7 @@ def _checked(block: Block, scratch: Path) -> Result:
     return Result(_first_line(block), place, 'shortened', note, seconds, int(bool(error)), error)
 
 
-def _run_programs(
-    page: str, blocks: Sequence[Block], scratch: Path, seconds: float
-) -> Iterator[Result]:
+def _run_programs(blocks: Sequence[Block], scratch: Path, seconds: float) -> Iterator[Result]:
     source, target = scratch / 'blocks.json', scratch / 'results.json'
     source.write_text(json.dumps([block._asdict() for block in blocks]), encoding='utf-8')
     target.unlink(missing_ok=True)

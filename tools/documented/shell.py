@@ -7,7 +7,6 @@ from typing import NamedTuple
 OPERATORS = ('&&', '||', '|', ';')
 ASSIGNMENT = re.compile(r'[A-Za-z_]\w*=')
 CHOICE = re.compile(r'\{([\w-]+(?:,[\w-]+)+)\}')
-INTERPRETERS = ('python', 'bash', 'sudo', 'exec')
 
 
 class Simple(NamedTuple):

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from mmbeitv2.models.quantizer import l2_normalize
 from mmbeitv2.models.token_features import token_features
+from mmbeitv2.models.tokenizer import VQKDTokenizer
 from mmbeitv2.models.vit import VisionTransformer
-from mmbeitv2.models.vqkd import VQKDTokenizer
 
 # What white is in each kind of input.
 INPUTS = dict(uint8=255.0, float=1.0)
