@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from mmbeitv2.datasets.center_crop import LoadCenterCrop
-from mmbeitv2.datasets.decoding import open_image, reason_of
+from mmbeitv2.datasets.decoding import check_value_range, open_image, reason_of
 from mmbeitv2.datasets.listing import LeftOut, photo_path
 from mmbeitv2.datasets.photo_sources import Source, find_sources
 from mmbeitv2.errors import UserError
@@ -78,8 +78,10 @@ class Survey:
         sides = [photo.short_side for photo in self.photos]
         modes = Counter(photo.mode for photo in self.photos)
         kinds = ', '.join(f'{count:,} {mode}' for mode, count in modes.most_common())
-        text = f'{len(self.photos):,} photos ({kinds}), short side {min(sides)} to {max(sides)}, '
-        text += f'half of them up to {self.short_side} pixels'
+        text = f'{len(self.photos):,} photos'
+        if sides:
+            text += f' ({kinds}), short side {min(sides)} to {max(sides)}, '
+            text += f'half of them up to {self.short_side} pixels'
         if twins := len(self.photos) - self.different:
             text += f'; {twins:,} look like an earlier one'
         if self.unreadable:
@@ -107,6 +109,8 @@ def survey(
     Raises:
         UserError: no such source, a damaged one, or one without photos.
     """
+    # Otherwise every photo would be blamed.
+    check_value_range(value_range)
     sources = find_sources(source, image_column)
     names = sources.names
     result = Survey(sources.folder, [], left_out=sources.left_out, shown=sources.shown)
