@@ -24,6 +24,7 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 from PIL import Image
 from tqdm import tqdm
 
+from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.datasets.decoding import check_value_range, read_rgb, reason_of
 from mmbeitv2.datasets.listing import (
     LeftOut,
@@ -196,6 +197,7 @@ def check(args: argparse.Namespace) -> None:
         raise InputError(f'--workers is {args.workers}, but must be from 1 to 1024')
     check_value_range(args.value_range)
     out = args.out or Path('work_dirs/check_images', args.folder.resolve().name)
+    check_writable(out, folder=True)
     names = images_of(args)
     settings = f'{args.folder.resolve()} {args.value_range} {Image.__version__}'
     progress = Progress(out, names, settings)

@@ -15,6 +15,7 @@ from pathlib import Path
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
 from mmbeitv2.apis.prediction import Classified, classify
+from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.datasets.listing import listed_lines
 from mmbeitv2.errors import ExistingFileError, InputError
 from mmbeitv2.launch.config import load_config
@@ -54,7 +55,10 @@ def check(args: argparse.Namespace) -> None:
     if args.picture is not None and args.picture.suffix != '.png':
         raise InputError(f'--picture is {args.picture}, but must end in .png')
     for path in (args.out, args.picture):
-        if path is not None and path.exists() and not args.overwrite:
+        if path is None:
+            continue
+        check_writable(path)
+        if path.exists() and not args.overwrite:
             raise ExistingFileError(f'{path} is there already: give another, or --overwrite')
 
 

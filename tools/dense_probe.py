@@ -38,6 +38,7 @@ from mmengine.logging import MMLogger
 from PIL import Image
 from torch import Tensor
 
+from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
 from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.evaluation.bootstrap import Outcomes, paired_interval, score
@@ -237,6 +238,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     # The initial values of every parameter would bury the table.
     MMLogger.get_instance('dense-probe', log_level='WARNING')
     with one_line_errors():
+        if args.json is not None:
+            check_writable(args.json)
         places = [(args.photos, args.annotations), *([args.train] if args.train else [])]
         found = [pairs(*place, args.max_photos) for place in places]
         compared = networks(args)

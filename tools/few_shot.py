@@ -32,6 +32,7 @@ from labelled_photos import find_photos, some_of_each
 from mmengine.logging import MMLogger
 from torch import Tensor
 
+from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.errors import InputError
 from mmbeitv2.evaluation.few_shot import Accuracy, draw_episodes, few_shot_accuracy
 from mmbeitv2.evaluation.labelled import ProbeAccuracy, draws_of, probe_accuracy
@@ -88,6 +89,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_label_column(parser)
     add_network_arguments(parser)
     return parser.parse_args(argv)
+
+
+def check_draws(shots: Sequence[int], draws: int, least: int = 2) -> None:
+    """Refuse numbers that no table can be made of, before any photo is read.
+
+    Args:
+        shots: numbers of labelled photos of a class.
+        draws: of labelled photos.
+        least: draws that have an interval: two, or one where that is over the photos.
+
+    Raises:
+        UserError: no labelled photos, or too few draws.
+    """
+    if min(shots) < 1:
+        raise InputError(f'--shots has {min(shots)}, allowed: 1 or more labelled photos of a class')
+    if draws < least:
+        raise InputError(f'--draws is {draws}, but must be {least} or more')
 
 
 def features_of(paths: Sequence[str | Path], found: Networks) -> dict[str, Tensor]:
@@ -245,6 +263,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     # The initial values of every parameter would bury the tables.
     MMLogger.get_instance('few-shot', log_level='WARNING')
     with one_line_errors():
+        check_draws(args.shots, args.draws, least=2 if args.train is None else 1)
+        if args.json is not None:
+            check_writable(args.json)
         results = ask(args) if args.train is None else ask_others(args)
         if args.json is not None:
             args.json.parent.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ import numpy as np
 from mmbeitv2.apis.embedding import digest_of, embed
 from mmbeitv2.apis.encoder import load_encoder
 from mmbeitv2.apis.nearest import Neighbour, nearest
+from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.datasets.listing import photo_path
 from mmbeitv2.datasets.photo_list import list_photos
 from mmbeitv2.errors import InputError, MissingFileError
@@ -107,11 +108,17 @@ def run(args: argparse.Namespace) -> list[Neighbour]:
         raise InputError(f'{len(args.photos) + 1} arguments are given, expected {what}')
     if args.picture is not None and args.picture.suffix != '.png':
         raise InputError(f'--picture is {args.picture}, but must end in .png')
+    if args.count < 1:
+        raise InputError(f'--count is {args.count}, but must be 1 or more')
+    for path in (args.json, args.picture):
+        if path is not None:
+            check_writable(path)
     feature, found = (of_file if of_embeddings else of_checkpoint)(args)
     neighbours = nearest(feature, found.arrays[args.feature], found.paths, args.count)
     for one in neighbours:
         print(f'{one.cosine:.4f}  {one.name}')
     if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps([one._asdict() for one in neighbours], indent=1))
     if args.picture is not None:
         # Drawing alone needs matplotlib.

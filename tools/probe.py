@@ -28,6 +28,7 @@ from labelled_photos import find_photos
 from torch import Tensor
 
 from mmbeitv2.apis import embed, read_photos
+from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.datasets.listing import photo_path
 from mmbeitv2.datasets.photo_list import list_photos
 from mmbeitv2.errors import ExistingFileError, InputError
@@ -91,12 +92,13 @@ def run(args: argparse.Namespace) -> None:
     """Evaluate, print, and classify other photos."""
     if (args.ask is None) != (args.out is None):
         raise InputError('--ask PHOTOS and --out FILE.csv belong together: give both')
-    if args.out is not None and args.out.exists():
-        raise ExistingFileError(f'{args.out} is there already: give another --out')
-    if args.draws < 2:
-        raise InputError(f'--draws is {args.draws}, but must be 2 or more')
+    if args.out is not None:
+        check_writable(args.out)
+        if args.out.exists():
+            raise ExistingFileError(f'{args.out} is there already: give another --out')
+    few_shot.check_draws(args.shots, args.draws)
     if args.ask is not None:
-        list_photos(args.ask)
+        list_photos(args.ask, args.image_column)
     labelled = find_photos(args.folder, None, args.image_column, args.label_column)
     found = embedded(args, args.folder)
     of_class = dict(zip(labelled.paths, labelled.classes))

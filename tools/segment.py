@@ -22,8 +22,10 @@ import numpy as np
 from PIL import Image
 
 from mmbeitv2.apis.prediction import SegmentedPhoto, Segmenter
+from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.datasets.decoding import read_rgb
 from mmbeitv2.datasets.listing import address_parts, photo_path
+from mmbeitv2.datasets.photo_sources import check_apart
 from mmbeitv2.errors import ExistingFileError, InputError
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.photo_arguments import add_photo_arguments, print_unread, reading_options
@@ -54,8 +56,8 @@ def run(args: argparse.Namespace) -> None:
     """Segment and write."""
     if not 0 <= args.share <= 1:
         raise InputError(f'--share is {args.share}, but must be from 0 to 1')
-    if args.out.exists() and not args.out.is_dir():
-        raise ExistingFileError(f'--out is {args.out}, a file: give a folder')
+    check_writable(args.out, folder=True)
+    check_apart(args.out, args.photos)
     if args.out.is_dir() and any(args.out.iterdir()) and not args.overwrite:
         raise ExistingFileError(f'{args.out} holds files: give an empty folder, or --overwrite')
     options = reading_options(args)

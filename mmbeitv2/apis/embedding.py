@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from mmbeitv2.apis.embedding_making import DTYPES, complete_parts
 from mmbeitv2.apis.embedding_parts import PHOTOS, EmbeddingParts, LazyParts, differing
 from mmbeitv2.apis.encoder import PhotoEncoder, load_encoder
-from mmbeitv2.checkpoints.atomic import free_bytes
+from mmbeitv2.checkpoints.atomic import check_writable, free_bytes
 from mmbeitv2.checkpoints.digests import digest
+from mmbeitv2.checkpoints.turns import alone
 from mmbeitv2.datasets.photo_batches import check_unread
 from mmbeitv2.datasets.photo_list import PhotoList, list_photos
 from mmbeitv2.datasets.photo_sources import Source
@@ -95,11 +96,14 @@ def embed(
     meta = describe(encoder, found, names)
     if out.exists() and not overwrite:
         return _finished(out, meta, len(found.names))
+    check_writable(out)
     _check_space(out, _bytes_a_photo(encoder, names) * len(found.names))
-    parts = EmbeddingParts(out, meta, overwrite)
     how = (batch_size, workers)
-    resumed = complete_parts(parts, encoder, found, names, how, max_unreadable, progress)
-    return _finish(out, parts, found, names, meta, resumed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with alone(out.with_name(f'.{out.name}.lock')):
+        parts = EmbeddingParts(out, meta, overwrite)
+        resumed = complete_parts(parts, encoder, found, names, how, max_unreadable, progress)
+        return _finish(out, parts, found, names, meta, resumed)
 
 
 def _features(with_: Sequence[str], encoder: PhotoEncoder, checkpoint: str | Path) -> list[str]:

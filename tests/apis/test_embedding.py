@@ -9,6 +9,7 @@ import torch
 from photo_files import write_photo
 
 from mmbeitv2.apis import embed, embedding, embedding_making, embedding_parts, load_encoder
+from mmbeitv2.checkpoints.turns import alone
 from mmbeitv2.errors import UserError
 from mmbeitv2.exchange import embeddings
 from mmbeitv2.exchange.embeddings import read_embeddings
@@ -215,6 +216,25 @@ def test_a_full_disk_and_a_missing_package_are_seen_before(run, monkeypatch):
     monkeypatch.setattr(embeddings.importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'mmbeitv2\[parquet\]', or give"):
         run('out.parquet')
+
+
+def test_a_place_that_cannot_be_written_is_seen_before(run, tmp_path, monkeypatch):
+    def read(*arguments):
+        raise AssertionError('photos are read')
+
+    monkeypatch.setattr(embedding, 'complete_parts', read)
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(OSError, match=r'out.npz cannot be written: .*file is a file, not a folder'):
+        run('file/out.npz')
+    (tmp_path / 'folder.npz').mkdir()
+    with pytest.raises(OSError, match='is a folder: give the name of a file'):
+        run('folder.npz', overwrite=True)
+
+
+def test_two_processes_do_not_write_one_file(run, tmp_path):
+    with alone(tmp_path / '.out.npz.lock'), pytest.raises(OSError, match='another process is at'):
+        run()
+    run()
 
 
 @pytest.mark.parametrize('content', [b'nothing', b'PK\x03\x04nothing'])

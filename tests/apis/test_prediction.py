@@ -111,6 +111,9 @@ def test_the_tool_writes_maps_overlays_and_shares(segmenter, photos, tmp_path, t
     code, _, error = tool('segment', segmenter[1], photos, '--out', out)
     assert (code, error.count('\n')) == (2, 1)
     assert 'holds files: give an empty folder' in error
+    code, _, error = tool('segment', segmenter[1], photos, '--out', photos / 'segmented')
+    assert (code, error.count('\n')) == (2, 1)
+    assert 'lies in the folder of photos' in error
 
 
 def test_a_checkpoint_of_another_kind_is_one_line(

@@ -159,8 +159,8 @@ def test_labels_of_the_very_photos_that_are_asked_about_are_learnt(run, demo_dat
     ('options', 'message'),
     [
         (['--train-photos', '7'], '7 training photos are asked for, allowed: 8'),
-        (['--draws', '0'], 'draws is 0, allowed: 1 or more'),
-        (['--shots', '0'], 'count is 0, allowed: 1 or more'),
+        (['--draws', '0'], '--draws is 0, but must be 1 or more'),
+        (['--shots', '0'], '--shots has 0, allowed: 1 or more'),
     ],
 )
 def test_labels_that_cannot_be_drawn_are_one_line(run, demo_data, options, message, capsys):

@@ -134,6 +134,8 @@ def test_a_probe_is_right_where_classes_are_plain_and_names_other_photos(
         ('nearest', ['x.npz', 'a.png'], 'no file of embeddings at x.npz'),
         ('nearest', ['model.pth', 'photos', 'none.png'], 'no photos at none.png'),
         ('nearest', ['model.pth', 'photos', 'a.png', '--picture', 'a.gif'], 'must end in .png'),
+        ('nearest', ['none.pth', 'photos', 'a.png', '--count', '0'], '--count is 0, but must be 1'),
+        ('probe', ['none.pth', 'photos', '--shots', '1', '0'], '--shots has 0, allowed: 1 or more'),
         ('probe', ['model.pth', 'nowhere'], 'no folder nowhere'),
         ('probe', ['model.pth', 'photos', '--ask', 'x'], '--ask PHOTOS and --out FILE.csv belong'),
         ('probe', ['model.pth', 'photos', '--draws', '1'], '--draws is 1, but must be 2 or more'),
