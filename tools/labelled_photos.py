@@ -1,6 +1,5 @@
 """Photos of class folders, and what a table says that each of them shows."""
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import NamedTuple
 
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
+from mmbeitv2.datasets.label_table import table_rows
 from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
 from mmbeitv2.datasets.places import kind_of
 from mmbeitv2.datasets.source_labels import source_labels
@@ -79,12 +79,19 @@ def shown_by(paths: Sequence[str], table: Path) -> list[str]:
     """What each photo shows: the last column of ``table``, whose first is relative to it.
 
     Raises:
-        UserError: no such table, or a photo that it lacks.
+        UserError: no such table, one that contradicts itself, or a photo that it lacks.
     """
-    if not table.is_file():
-        raise MissingFileError(f'no table {table}: it is to say what each photo shows.')
-    with table.open(newline='') as file:
-        shown = {(table.parent / row[0]).resolve(): row[-1] for row in csv.reader(file) if row}
+    shown: dict[Path, str] = {}
+    rows = table_rows(table, 'its first column is to be a photo, its last what that shows')
+    for number, row in rows:
+        if len(row) < 2:
+            raise InputError(f'line {number} of {table} has one column: write PHOTO,WHAT IT SHOWS.')
+        path = (table.parent / row[0]).resolve()
+        if shown.setdefault(path, row[-1]) != row[-1]:
+            raise InputError(
+                f'line {number} of {table} says that {row[0]!r} shows {row[-1]!r}, an earlier one '
+                f'{shown[path]!r}: keep one of the two.'
+            )
     missing = [path for path in paths if Path(path).resolve() not in shown]
     if missing:
         raise InputError(f'{table} does not say what {missing[0]} shows: add a row for it.')
