@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
         write_csv(found, args.top, sys.stdout)
     else:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        with args.out.open('w', encoding='utf-8', newline='') as file:
+        with args.out.open('w', encoding='utf-8', errors='backslashreplace', newline='') as file:
             (write_csv if args.out.suffix == '.csv' else write_json)(found, args.top, file)
         print(f'{len(found.names)} photos in {args.out}')
     if args.picture is not None:

@@ -214,5 +214,5 @@ def _run(args: Namespace, asked: dict[str, Any], going_on: bool) -> None:
         run_together([job], env, watch)
         if name != STAGES[-1]:
             watch.write()
-    print(f'\n{(args.out / "report" / "summary.txt").read_text()}')
+    print(f'\n{(args.out / "report" / "summary.txt").read_text(encoding="utf-8")}')
     print(f'{args.out / "report.html"} shows it.')

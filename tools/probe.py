@@ -120,7 +120,7 @@ def classify(args: argparse.Namespace, features: Tensor, classes: Sequence[str])
     labels = torch.tensor([names.index(name) for name in classes])
     found = ridge_probe(features, labels, torch.from_numpy(asked.arrays[args.feature]))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    with args.out.open('w', encoding='utf-8', newline='') as file:
+    with args.out.open('w', encoding='utf-8', errors='backslashreplace', newline='') as file:
         writer = csv.writer(file)
         writer.writerow(['photo', 'class'])
         writer.writerows((path, names[i]) for path, i in zip(asked.paths, found.tolist()))

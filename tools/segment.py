@@ -72,9 +72,11 @@ def run(args: argparse.Namespace) -> None:
     first = list(islice(photos, 1))
     args.out.mkdir(parents=True, exist_ok=True)
     named = [dict(name=name, colour=colour.tolist()) for name, colour in zip(classes, colours)]
-    (args.out / 'classes.json').write_text(json.dumps(named, ensure_ascii=False, indent=1))
+    (args.out / 'classes.json').write_text(json.dumps(named, indent=1))
     count = 0
-    with (args.out / 'shares.csv').open('w', encoding='utf-8', newline='') as file:
+    with (args.out / 'shares.csv').open(
+        'w', encoding='utf-8', errors='backslashreplace', newline=''
+    ) as file:
         table = csv.writer(file)
         table.writerow(['photo', *classes])
         for photo in chain(first, photos):

@@ -14,6 +14,7 @@ from mmbeitv2.apis.encoder import PhotoEncoder, load_encoder
 from mmbeitv2.checkpoints.atomic import check_writable, free_bytes
 from mmbeitv2.checkpoints.digests import digest
 from mmbeitv2.checkpoints.turns import alone
+from mmbeitv2.datasets.listing import is_text
 from mmbeitv2.datasets.photo_batches import check_unread
 from mmbeitv2.datasets.photo_list import PhotoList, list_photos
 from mmbeitv2.datasets.photo_sources import Source
@@ -89,6 +90,7 @@ def embed(
     out = Path(out)
     _check_arguments(out, with_, batch_size, workers, max_unreadable)
     found = list_photos(photos, image_column)
+    _check_names(out, found.names)
     encoder = load_encoder(
         checkpoint, tokenizer, size, num_heads, device, precision, trust, value_range
     )
@@ -190,6 +192,15 @@ def _check_arguments(
         if value < least:
             raise InputError(f'{name} is {value}, but must be {least} or more')
     check_unread((), (), max_unreadable)
+
+
+def _check_names(out: Path, names: Sequence[str]) -> None:
+    other = [name for name in names if not is_text(name)]
+    if out.suffix == '.parquet' and other:
+        raise InputError(
+            f'{len(other)} photos have names that are no UTF-8 text, which Parquet cannot hold, '
+            f'the first is {other[0]!r}: rename them, or give a file that ends in .npz'
+        )
 
 
 def _bytes_a_photo(encoder: PhotoEncoder, names: Sequence[str]) -> int:

@@ -66,7 +66,7 @@ class UnreadFiles:
         self._known.add(path)
         if self.list_file is not None:
             # Workers and ranks write into one file: a short line that is appended stays whole.
-            with open(self.list_file, 'a', encoding='utf-8') as file:
+            with open(self.list_file, 'a', encoding='utf-8', errors='surrogateescape') as file:
                 file.write(f'{path}\t{reason}\n')
             self._known |= noted_files(self.list_file)
         if len(self._known) > self.limit:
@@ -82,5 +82,5 @@ def noted_files(list_file: Path) -> set[str]:
     """Files that are listed as unreadable; none where there is no list."""
     if not list_file.is_file():
         return set()
-    lines = list_file.read_text(encoding='utf-8').splitlines()
+    lines = list_file.read_text(encoding='utf-8', errors='surrogateescape').splitlines()
     return {line.split('\t')[0] for line in lines if line}

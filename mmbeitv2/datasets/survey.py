@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from mmbeitv2.datasets.center_crop import LoadCenterCrop
 from mmbeitv2.datasets.decoding import check_value_range, open_image, reason_of
-from mmbeitv2.datasets.listing import LeftOut, photo_path
+from mmbeitv2.datasets.listing import LeftOut, is_text, photo_path
 from mmbeitv2.datasets.photo_sources import Source, find_sources
 from mmbeitv2.errors import UserError
 
@@ -26,6 +26,7 @@ NO_LINE = (
     'its name holds a line break, or begins or ends with white space, which no line of a list can '
     'hold: rename it'
 )
+NO_TEXT = 'its name is no UTF-8 text, which a list needs: rename it'
 
 Result = TypeVar('Result')
 
@@ -173,6 +174,8 @@ def _look_at(
     """Name of a file and what it is, or why it cannot be read."""
     if [name] != name.strip().splitlines():
         return name, NO_LINE
+    if not is_text(name):
+        return name, NO_TEXT
     path = photo_path(folder, name)
     try:
         with warnings.catch_warnings():
