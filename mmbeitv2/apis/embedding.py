@@ -14,6 +14,7 @@ from mmbeitv2.apis.encoder import PhotoEncoder, load_encoder
 from mmbeitv2.checkpoints.atomic import check_writable, free_bytes
 from mmbeitv2.checkpoints.digests import digest
 from mmbeitv2.checkpoints.turns import alone
+from mmbeitv2.datasets.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
 from mmbeitv2.datasets.listing import is_text
 from mmbeitv2.datasets.photo_batches import check_unread
 from mmbeitv2.datasets.photo_list import PhotoList, list_photos
@@ -21,6 +22,8 @@ from mmbeitv2.datasets.photo_sources import Source
 from mmbeitv2.errors import ExistingFileError, InputError, UnreadableFileError
 from mmbeitv2.exchange.embeddings import check_suffix, read_meta, write_embeddings
 
+# Width of a head where nothing else is noted.
+USUAL_HEAD = 64
 ALWAYS, OPTIONAL = ('cls', 'mean'), ('patches', 'codes')
 
 
@@ -135,9 +138,30 @@ def describe(encoder: PhotoEncoder, photos: PhotoList, names: Sequence[str]) -> 
         size=encoder.size,
         features=list(names),
         precision=str(encoder.precision.dtype).removeprefix('torch.'),
-        # Files of earlier versions, without it, are still their own.
-        **({} if encoder.value_range is None else dict(value_range=list(encoder.value_range))),
+        **unusual_views(encoder, 'codes' in names),
     )
+
+
+def unusual_views(encoder: PhotoEncoder, codes: bool) -> dict[str, Any]:
+    """What no weight shows and features depend on; noted where it is not as usual.
+
+    Args:
+        encoder: of the features.
+        codes: whether they have codes, too.
+    """
+    mean, std = encoder.normalization or (IMAGENET_MEAN, IMAGENET_STD)
+    found: dict[str, Any] = {}
+    if encoder.value_range is not None:
+        found['value_range'] = list(encoder.value_range)
+    vits = dict(num_heads=encoder.vit)
+    if codes and encoder.tokenizer is not None:
+        vits['heads_of_codes'] = encoder.tokenizer.encoder
+    for name, vit in vits.items():
+        if vit.num_heads != vit.embed_dim // USUAL_HEAD:
+            found[name] = vit.num_heads
+    if encoder.kind != 'tokenizer' and (*mean, *std) != (*IMAGENET_MEAN, *IMAGENET_STD):
+        found['normalization'] = [list(mean), list(std)]
+    return found
 
 
 def digest_of(model: nn.Module) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -102,6 +103,24 @@ def test_a_file_of_embeddings_answers_for_its_own_photos_and_for_others(
     code, _, error = tool('nearest', file, tmp_path / 'new.png', *other)
     assert (code, error.count('\n')) == (2, 1)
     assert 'is not the checkpoint of' in error
+    meta = dict(cfg='data_preprocessor = dict(mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.4])')
+    content = dict(state_dict=torch.load(checkpoint, weights_only=True), meta=meta)
+    torch.save(content, tmp_path / 'other.pth')
+    code, _, error = tool('nearest', file, tmp_path / 'new.png', *other)
+    assert (code, error.count('\n')) == (2, 1)
+    assert 'or has other heads or another normalisation' in error
+
+
+def test_a_name_that_means_two_photos(checkpoint, photos, tool, tmp_path, monkeypatch):
+    """Of the file's folder, and of the one where the command is given."""
+    embed(checkpoint, photos, tmp_path / 'all.npz', num_heads=4, precision='float32')
+    shutil.copytree(photos / 'red', tmp_path / 'here' / 'blue')
+    monkeypatch.chdir(tmp_path / 'here')
+    code, _, error = tool('nearest', tmp_path / 'all.npz', 'blue/1.png')
+    assert (code, error.count('\n')) == (2, 1)
+    assert 'and of another file here: give the absolute path' in error
+    found = tool('nearest', tmp_path / 'all.npz', photos / 'blue/1.png')[1]
+    assert names_of(found)[0] == 'blue/1.png'
 
 
 def test_a_probe_is_right_where_classes_are_plain_and_names_other_photos(
