@@ -28,7 +28,7 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 import torch
 import torch.nn.functional as F
 from frozen_networks import TEACHER, Networks, add_network_arguments, networks, photos_of, tokens_of
-from labelled_photos import find_photos, some_of_each
+from labelled_photos import check_classes, find_photos, print_copies, some_of_each
 from mmengine.logging import MMLogger
 from torch import Tensor
 
@@ -161,7 +161,9 @@ def ask(args: argparse.Namespace) -> dict[str, Answer]:
         raise InputError('more folders than one, and --train-photos, need --train FOLDER.')
     folder = args.folders[0]
     photos = find_photos(folder, args.groups, args.image_column, args.label_column)
+    check_classes(photos)
     features = features_of(photos.paths, networks(args))
+    print_copies(photos.paths, features[COLOURS])
     results = {OTHER_PHOTOS: evaluate(features, photos.classes, args.shots, args.draws)}
     print(table(f'{folder}, {OTHER_PHOTOS}', results[OTHER_PHOTOS]))
     if photos.groups is None:
@@ -206,6 +208,7 @@ def ask_others(args: argparse.Namespace) -> dict[str, Answer]:
     drawn = draws_of(labels[0], args.shots, args.draws, training.groups)
     paths = [path for photos in sets for path in photos.paths]
     features = features_of(paths, networks(args))
+    print_copies(paths, features[COLOURS], len(training.paths))
     features = {k: v.split([len(s.paths) for s in sets]) for k, v in features.items()}
     results = {}
     for number, folder in enumerate(args.folders, 1):

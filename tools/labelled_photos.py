@@ -1,11 +1,14 @@
 """Photos of class folders, and what a table says that each of them shows."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
+
+from torch import Tensor
 
 from mmbeitv2.datasets.label_table import table_rows
 from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
@@ -96,6 +99,44 @@ def shown_by(paths: Sequence[str], table: Path) -> list[str]:
     if missing:
         raise InputError(f'{table} does not say what {missing[0]} shows: add a row for it.')
     return [shown[Path(path).resolve()] for path in paths]
+
+
+def check_classes(photos: Photos) -> None:
+    """Refuse a class that cannot be labelled and asked about, before any photo is read.
+
+    Raises:
+        UserError: a class of one photo.
+    """
+    name, count = min(Counter(photos.classes).items(), key=lambda counted: counted[1])
+    if count < 2:
+        raise InputError(
+            f'the class {name!r} has {count} photo, but needs 2 or more to be labelled and asked '
+            'about: add some, or leave the class out.'
+        )
+
+
+def print_copies(paths: Sequence[str], seen: Tensor, labelled: int = 0) -> None:
+    """Say which photos are copies, if any: one of a labelled photo is recognised, not classified.
+
+    Args:
+        paths: of the photos.
+        seen: something that two photos have in common only if they are copies, ``(N, C)``.
+        labelled: so many, the first ones, are labelled, all others asked about; 0 where any photo
+            may be either.
+    """
+    first: dict[bytes, int] = {}
+    copies = []
+    for place, row in enumerate(seen.numpy()):
+        earlier = first.setdefault(row.tobytes(), place)
+        if earlier != place and (labelled == 0 or earlier < labelled <= place):
+            copies.append((paths[place], paths[earlier]))
+    if copies:
+        what = 'a labelled one' if labelled else 'another one'
+        print(
+            f'{len(copies)} of {len(paths) - labelled} photos that are asked about are copies of '
+            f'{what}, such as {copies[0][0]} of {copies[0][1]}: they are recognised, which says '
+            'nothing of their class'
+        )
 
 
 def some_of_each(photos: Photos, count: int) -> Photos:

@@ -24,7 +24,7 @@ import few_shot
 import torch
 import torch.nn.functional as F
 from frozen_networks import BATCH
-from labelled_photos import find_photos
+from labelled_photos import check_classes, find_photos, print_copies
 from torch import Tensor
 
 from mmbeitv2.apis import embed, read_photos
@@ -100,6 +100,7 @@ def run(args: argparse.Namespace) -> None:
     if args.ask is not None:
         list_photos(args.ask, args.image_column)
     labelled = find_photos(args.folder, None, args.image_column, args.label_column)
+    check_classes(labelled)
     found = embedded(args, args.folder)
     of_class = dict(zip(labelled.paths, labelled.classes))
     paths = [photo_path(args.folder, name) for name in found.paths]
@@ -107,6 +108,7 @@ def run(args: argparse.Namespace) -> None:
     classes = [of_class[paths[i]] for i in rows]
     features = {NAMES[k]: torch.from_numpy(found.arrays[k])[rows] for k in NAMES}
     compared = features | {few_shot.COLOURS: mean_colours(args, found)[rows]}
+    print_copies([paths[i] for i in rows], compared[few_shot.COLOURS])
     answer = few_shot.evaluate(compared, classes, args.shots, args.draws)
     print(few_shot.table('accuracy in per cent', answer))
     if args.ask is not None:

@@ -145,6 +145,29 @@ def test_a_probe_is_right_where_classes_are_plain_and_names_other_photos(
     assert found == {f'{name}.png': name for name in COLOURS}
 
 
+def test_copies_are_told(checkpoint, photos, tool):
+    """In the table they stand as right answers."""
+    options = ['--shots', 1, '--draws', 2]
+    assert 'copies' not in tool('probe', checkpoint, photos, *options)[1]
+    shutil.copy(photos / 'blue/0.png', photos / 'blue/9.png')
+    Image.open(photos / 'red/0.png').save(photos / 'red/9.bmp')
+    printed = tool('probe', checkpoint, photos, *options)[1]
+    copy, of = photos / 'blue/9.png', photos / 'blue/0.png'
+    assert (
+        f'2 of 14 photos that are asked about are copies of another one, such as {copy} of {of}'
+        in printed
+    )
+
+
+def test_a_class_of_one_photo_is_named_before_any_is_read(checkpoint, photos, tool):
+    for path in sorted((photos / 'red').iterdir())[1:]:
+        path.unlink()
+    (photos / 'green/0.png').write_bytes(b'would be said first')
+    code, output, error = tool('probe', checkpoint, photos, '--shots', 1)
+    assert (code, output, error.count('\n')) == (2, '', 1)
+    assert "the class 'red' has 1 photo, but needs 2 or more" in error
+
+
 @pytest.mark.parametrize(
     ('name', 'arguments', 'message'),
     [
