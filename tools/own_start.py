@@ -25,6 +25,7 @@ from mmbeitv2.exchange.architecture import (
     vit_architecture,
 )
 from mmbeitv2.exchange.building import build_pretrained, build_tokenizer
+from mmbeitv2.exchange.run_notes import read_run_notes
 from mmbeitv2.launch.plan import PATCH, Given, Size
 from mmbeitv2.launch.plan_configs import Start
 
@@ -87,6 +88,8 @@ def sources(tokenizer: str | None, start: str | None, out: Path) -> Sources:
         tokenizer = start
     target = None if tokenizer is None else _target(tokenizer)
     going_on = None if model is None else _start(model, target)
+    if going_on is not None and (notes := read_run_notes(model.source)).mean:
+        going_on = going_on._replace(normalization=notes.normalization_of_rgb)
     sizes = dict(_image_sizes(target, going_on))
     if len(set(sizes.values())) > 1:
         raise InputError(
