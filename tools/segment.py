@@ -32,6 +32,9 @@ from mmbeitv2.launch.photo_arguments import add_photo_arguments, print_unread, r
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.visualization.class_maps import as_palette_image, colours_of, lay_over
 
+# In bytes, of file systems.
+LONGEST_NAME = 255
+
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
@@ -65,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
     del options['num_heads'], options['trust']
     config = load_config(args.config) if args.config else None
     segmenter = Segmenter(args.checkpoint, args.photos, config, progress=True, **options)
+    check_names(segmenter.photos.names)
     classes = segmenter.fine_tuned.classes
     colours = colours_of(len(classes), segmenter.fine_tuned.palette)
     # Photos that cannot be used at all end here, before a folder that a second try would refuse.
@@ -88,13 +92,38 @@ def run(args: argparse.Namespace) -> None:
     print_unread(segmenter.unread, count + len(segmenter.unread))
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Refuse photos whose pictures could not be told apart, or not be written.
+
+    Raises:
+        UserError: names them.
+    """
+    photo_of: dict[Path, str] = {}
+    for name in names:
+        place = place_of(name)
+        other = photo_of.setdefault(place, name)
+        # Named twice, a photo has the same map twice.
+        if os.path.normpath(other) != os.path.normpath(name):
+            raise InputError(
+                f'the photos {other} and {name} would both be written as {place}: '
+                'segment them by two commands'
+            )
+        if len(os.fsencode(f'{place.name}.png')) > LONGEST_NAME:
+            raise InputError(f'the name of {name} is too long to write {place.name}.png: rename it')
+
+
+def place_of(name: str) -> Path:
+    """Where below a folder of pictures those of a photo lie, but for their suffix."""
+    # A list may name photos by absolute paths, or above its own folder.
+    path = os.path.join(*address_parts(name)) if '://' in name else name
+    return Path(*(part for part in Path(os.path.normpath(path)).parts if part not in ('/', '..')))
+
+
 def write_pictures(
     args: argparse.Namespace, segmenter: Segmenter, photo: SegmentedPhoto, colours: np.ndarray
 ) -> None:
     """Map and overlay of one photo, under its whole name: a.jpg and a.png may lie side by side."""
-    # A list may name photos by absolute paths, or above its own folder.
-    path = os.path.join(*address_parts(photo.name)) if '://' in photo.name else photo.name
-    name = Path(*(part for part in Path(path).parts if part not in ('/', '..')))
+    name = place_of(photo.name)
     for kind, suffix in (('maps', '.png'), ('overlays', '.jpg')):
         path = args.out / kind / name.with_name(f'{name.name}{suffix}')
         path.parent.mkdir(parents=True, exist_ok=True)
