@@ -44,7 +44,7 @@ def teacher_config(asked: str | None, device: str) -> dict[str, Any]:
     name, _, file = asked.partition('@')
     if file and is_missing(file):
         raise MissingFileError(f'--teacher is {asked!r}, but there is no file {file}')
-    file = absolute(file)
+    file = absolute(file) if file else ''
     if name.startswith(TIMM):
         config = dict(type='mmbeitv2.TimmTeacher', model=name.removeprefix(TIMM))
         return config | (dict(checkpoint=file) if file else {})

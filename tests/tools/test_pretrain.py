@@ -177,6 +177,7 @@ def test_a_run_goes_on_from_another_folder(tool, photos, tmp_path, monkeypatch):
     assert teacher_config('dino@../teacher.pth', 'cpu')['checkpoint'] == str(
         tmp_path / 'teacher.pth'
     )
+    assert teacher_config(None, 'cpu')['checkpoint'].startswith('package://')
     assert own_run.asked_for(tool.parse_args(['.', '--out', 'run', '--labels']))['labels'] == (
         'folders'
     )
