@@ -28,6 +28,7 @@ from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.datasets.decoding import check_value_range, read_rgb, reason_of
 from mmbeitv2.datasets.listing import (
     LeftOut,
+    in_one_line,
     listed_samples,
     photo_path,
     readable_extensions,
@@ -138,7 +139,7 @@ class Progress:
         self._noted_at = time.monotonic()
 
     def _listed(self, count: int) -> list[str]:
-        return self.bad_file.read_text(encoding='utf-8').splitlines()[:count]
+        return self.bad_file.read_text(encoding='utf-8').split('\n')[:count]
 
     def _write_bad(self) -> None:
         text = ''.join(f'{line}\n' for line in self.bad)
@@ -148,7 +149,7 @@ class Progress:
         """Count one image, and write to disk from time to time."""
         self.done += 1
         if reason is not None:
-            self.bad.append(f'{name}\t{reason}')
+            self.bad.append(f'{in_one_line(name)}\t{reason}')
         if time.monotonic() - self._noted_at > SECONDS_BETWEEN_NOTES:
             self.write()
 

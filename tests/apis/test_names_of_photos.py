@@ -92,6 +92,29 @@ def test_a_replaced_photo_is_noted_by_its_name(tmp_path):
     assert noted_files(tmp_path / 'unread.txt') == {NO_TEXT}
 
 
+def test_a_name_of_two_lines_is_one_photo_of_a_run(tmp_path):
+    """Its parts would count as photos, of which a run bears a few."""
+    unread = UnreadFiles(limit=1, images=10)
+    unread.list_file = tmp_path / 'unread.txt'
+    for _ in range(2):
+        unread.add(LINES, 'no image')
+    assert noted_files(tmp_path / 'unread.txt') == {'new\\nline.png'}
+
+
+def test_a_stopped_check_keeps_names_of_two_lines(photos, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'tools')
+    import check_images
+
+    first = check_images.Progress(tmp_path, ['a', 'b', 'c'], '')
+    first.add(LINES, 'no image')
+    first.add('b\u2028.png', 'no image')
+    first.write()
+    assert check_images.Progress(tmp_path, ['a', 'b', 'c'], '').bad == [
+        'new\\nline.png\tno image',
+        'b\u2028.png\tno image',
+    ]
+
+
 @pytest.mark.parametrize('encoding', ['ascii', 'utf-8'])
 def test_a_console_shows_what_it_can(photos, tmp_path, encoding):
     """Neither such a name nor a letter that the console lacks ends a tool."""
