@@ -11,6 +11,7 @@ below PHOTOS; their centre is coded at the tokenizer's own size.
 """
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 from mmengine.logging import MMLogger
 
 from mmbeitv2.apis import load_tokenizer, survey_codebook
+from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.datasets.photo_folder import FOLDERS, find_photos, labels_of
 from mmbeitv2.errors import ExistingFileError, InputError
 from mmbeitv2.exchange.run_notes import noted_value_range
@@ -98,10 +100,11 @@ def check_out(path: Path) -> None:
     Raises:
         UserError: with the path and an allowed one.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ExistingFileError(f"--out '{path}' is a folder: give a file, '{path}/atlas.html'.")
     if path.suffix.lower() not in ('.html', '.htm'):
         raise InputError(f"--out '{path}' does not end in .html: a browser would not open it.")
+    check_writable(path)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
+from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.datasets import SampleIndex
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch import preflight
@@ -71,6 +72,7 @@ def browse(args: argparse.Namespace) -> None:
     """Draw as the command line asks."""
     if args.out.suffix != '.png':
         raise InputError(f'--out is {args.out}, but must end in .png')
+    check_writable(args.out)
     for name in ('photos', 'epochs'):
         if not 1 <= getattr(args, name) <= MOST:
             raise InputError(f'--{name} is {getattr(args, name)}, but must be from 1 to {MOST}')

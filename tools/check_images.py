@@ -24,9 +24,11 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 from PIL import Image
 from tqdm import tqdm
 
+from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.datasets.decoding import check_value_range, read_rgb, reason_of
 from mmbeitv2.datasets.listing import (
     LeftOut,
+    in_one_line,
     listed_samples,
     photo_path,
     readable_extensions,
@@ -137,7 +139,7 @@ class Progress:
         self._noted_at = time.monotonic()
 
     def _listed(self, count: int) -> list[str]:
-        return self.bad_file.read_text(encoding='utf-8').splitlines()[:count]
+        return self.bad_file.read_text(encoding='utf-8').split('\n')[:count]
 
     def _write_bad(self) -> None:
         text = ''.join(f'{line}\n' for line in self.bad)
@@ -147,7 +149,7 @@ class Progress:
         """Count one image, and write to disk from time to time."""
         self.done += 1
         if reason is not None:
-            self.bad.append(f'{name}\t{reason}')
+            self.bad.append(f'{in_one_line(name)}\t{reason}')
         if time.monotonic() - self._noted_at > SECONDS_BETWEEN_NOTES:
             self.write()
 
@@ -196,6 +198,7 @@ def check(args: argparse.Namespace) -> None:
         raise InputError(f'--workers is {args.workers}, but must be from 1 to 1024')
     check_value_range(args.value_range)
     out = args.out or Path('work_dirs/check_images', args.folder.resolve().name)
+    check_writable(out, folder=True)
     names = images_of(args)
     settings = f'{args.folder.resolve()} {args.value_range} {Image.__version__}'
     progress = Progress(out, names, settings)

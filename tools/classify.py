@@ -15,6 +15,7 @@ from pathlib import Path
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
 from mmbeitv2.apis.prediction import Classified, classify
+from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.datasets.listing import listed_lines
 from mmbeitv2.errors import ExistingFileError, InputError
 from mmbeitv2.launch.config import load_config
@@ -54,7 +55,10 @@ def check(args: argparse.Namespace) -> None:
     if args.picture is not None and args.picture.suffix != '.png':
         raise InputError(f'--picture is {args.picture}, but must end in .png')
     for path in (args.out, args.picture):
-        if path is not None and path.exists() and not args.overwrite:
+        if path is None:
+            continue
+        check_writable(path)
+        if path.exists() and not args.overwrite:
             raise ExistingFileError(f'{path} is there already: give another, or --overwrite')
 
 
@@ -98,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
         write_csv(found, args.top, sys.stdout)
     else:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        with args.out.open('w', encoding='utf-8', newline='') as file:
+        with args.out.open('w', encoding='utf-8', errors='backslashreplace', newline='') as file:
             (write_csv if args.out.suffix == '.csv' else write_json)(found, args.top, file)
         print(f'{len(found.names)} photos in {args.out}')
     if args.picture is not None:

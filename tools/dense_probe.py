@@ -35,10 +35,12 @@ from frozen_networks import (
     tokens_of,
 )
 from mmengine.logging import MMLogger
-from PIL import Image
 from torch import Tensor
 
+from mmbeitv2.checkpoints.atomic import check_writable
+from mmbeitv2.datasets.decoding import image_size
 from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
+from mmbeitv2.datasets.segmentation import mask_error, read_mask
 from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.evaluation.bootstrap import Outcomes, paired_interval, score
 from mmbeitv2.evaluation.dense_probe import class_shares, fit_dense_probe
@@ -106,7 +108,13 @@ def pairs(photos: Path, annotations: Path, most: int) -> list[tuple[Path, Path]]
     if len(names) > most:
         names = sorted(np.random.default_rng(0).choice(names, most, replace=False).tolist())
     found = [(photos / name, (annotations / name).with_suffix('.png')) for name in names]
+    photo_of: dict[Path, Path] = {}
     for photo, annotation in found:
+        if photo_of.setdefault(annotation, photo) != photo:
+            raise InputError(
+                f'{photo_of[annotation]} and {photo} have one annotation, {annotation}: rename one '
+                'of the two, or leave it out.'
+            )
         if not annotation.is_file():
             raise MissingFileError(
                 f'{photo} has no annotation {annotation}: add it, a PNG with the class of each '
@@ -115,19 +123,18 @@ def pairs(photos: Path, annotations: Path, most: int) -> list[tuple[Path, Path]]
     return found
 
 
-def read_labels(path: Path, size: int, reduce_zero_label: bool) -> Tensor:
+def read_labels(photo: Path, path: Path, size: int, reduce_zero_label: bool) -> Tensor:
     """Class of each pixel of the centre, int64 ``(size, size)``, cut as ``read_photos`` cuts.
 
     Raises:
-        UserError: an annotation with colours instead of classes.
+        UserError: an annotation that cannot be read, with colours instead of classes, or of another
+            size than its photo, such as one that was drawn on the photo turned by its EXIF.
     """
-    image = Image.open(path)
-    if image.mode not in ('L', 'P', 'I;16', 'I', '1'):
-        raise InputError(
-            f'{path} has colours (mode {image.mode}), allowed: one channel with the class of each '
-            'pixel.'
-        )
-    values = torch.from_numpy(np.array(image).astype(np.int64))[None]
+    mask = read_mask(path)
+    error = mask_error(mask, image_size(photo)[::-1], IGNORED, reduce_zero_label)
+    if error is not None:
+        raise InputError(f'the annotation {path} {error}')
+    values = torch.from_numpy(mask.astype(np.int64))[None]
     values = tv.resize(values, [size], tv.InterpolationMode.NEAREST_EXACT, antialias=False)
     labels = tv.center_crop(values, [size])[0]
     if reduce_zero_label:
@@ -141,7 +148,7 @@ def read_scenes(
     """Labels and features of all photos."""
     size = compared.models[PRETRAINED].backbone.img_size[0]
     paths = [photo for photo, _ in found]
-    labels = torch.stack([read_labels(path, size, reduce_zero_label) for _, path in found])
+    labels = torch.stack([read_labels(*pair, size, reduce_zero_label) for pair in found])
     parts: dict[str, list[Tensor]] = {}
     for pixels in photos_of(compared, paths):
         for name, tokens in patch_features(compared, pixels):
@@ -237,6 +244,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     # The initial values of every parameter would bury the table.
     MMLogger.get_instance('dense-probe', log_level='WARNING')
     with one_line_errors():
+        if args.json is not None:
+            check_writable(args.json)
         places = [(args.photos, args.annotations), *([args.train] if args.train else [])]
         found = [pairs(*place, args.max_photos) for place in places]
         compared = networks(args)

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             run_together([job_of(stage, args.work_dir)])
         print(f'{stage} took {time.time() - stage_start:.0f} s', flush=True)
-    print(f'\n{(args.work_dir / "report" / "summary.txt").read_text()}')
+    print(f'\n{(args.work_dir / "report" / "summary.txt").read_text(encoding="utf-8")}')
     print(f'All stages took {(time.time() - start) / 60:.1f} minutes.')
 
 

@@ -231,12 +231,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         made,
     )
     results = dict(made_with=made, figures=[m.as_json() for m in measurements], curve=found)
-    (out / 'results.json').write_text(json.dumps(results, indent=2, ensure_ascii=False) + '\n')
-    (out / 'report.html').write_text(page)
+    (out / 'results.json').write_text(
+        json.dumps(results, indent=2, ensure_ascii=False) + '\n', encoding='utf-8'
+    )
+    (out / 'report.html').write_text(page, encoding='utf-8')
     summary = (
         f'Fashion-MNIST, {data}\n{curve_table(draws)}\n\n{verdict}\nreport: {out / "report.html"}\n'
     )
-    (out / 'summary.txt').write_text(summary)
+    (out / 'summary.txt').write_text(summary, encoding='utf-8')
     print(summary)
 
 

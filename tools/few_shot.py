@@ -28,10 +28,11 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 import torch
 import torch.nn.functional as F
 from frozen_networks import TEACHER, Networks, add_network_arguments, networks, photos_of, tokens_of
-from labelled_photos import find_photos, some_of_each
+from labelled_photos import check_classes, find_photos, print_copies, some_of_each
 from mmengine.logging import MMLogger
 from torch import Tensor
 
+from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.errors import InputError
 from mmbeitv2.evaluation.few_shot import Accuracy, draw_episodes, few_shot_accuracy
 from mmbeitv2.evaluation.labelled import ProbeAccuracy, draws_of, probe_accuracy
@@ -90,6 +91,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def check_draws(shots: Sequence[int], draws: int, least: int = 2) -> None:
+    """Refuse numbers that no table can be made of, before any photo is read.
+
+    Args:
+        shots: numbers of labelled photos of a class.
+        draws: of labelled photos.
+        least: draws that have an interval: two, or one where that is over the photos.
+
+    Raises:
+        UserError: no labelled photos, or too few draws.
+    """
+    if min(shots) < 1:
+        raise InputError(f'--shots has {min(shots)}, allowed: 1 or more labelled photos of a class')
+    if draws < least:
+        raise InputError(f'--draws is {draws}, but must be {least} or more')
+
+
 def features_of(paths: Sequence[str | Path], found: Networks) -> dict[str, Tensor]:
     """Features of all photos by name, ``(N, C)`` each."""
     parts: dict[str, list[Tensor]] = {}
@@ -143,7 +161,9 @@ def ask(args: argparse.Namespace) -> dict[str, Answer]:
         raise InputError('more folders than one, and --train-photos, need --train FOLDER.')
     folder = args.folders[0]
     photos = find_photos(folder, args.groups, args.image_column, args.label_column)
+    check_classes(photos)
     features = features_of(photos.paths, networks(args))
+    print_copies(photos.paths, features[COLOURS])
     results = {OTHER_PHOTOS: evaluate(features, photos.classes, args.shots, args.draws)}
     print(table(f'{folder}, {OTHER_PHOTOS}', results[OTHER_PHOTOS]))
     if photos.groups is None:
@@ -188,6 +208,7 @@ def ask_others(args: argparse.Namespace) -> dict[str, Answer]:
     drawn = draws_of(labels[0], args.shots, args.draws, training.groups)
     paths = [path for photos in sets for path in photos.paths]
     features = features_of(paths, networks(args))
+    print_copies(paths, features[COLOURS], len(training.paths))
     features = {k: v.split([len(s.paths) for s in sets]) for k, v in features.items()}
     results = {}
     for number, folder in enumerate(args.folders, 1):
@@ -245,6 +266,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     # The initial values of every parameter would bury the tables.
     MMLogger.get_instance('few-shot', log_level='WARNING')
     with one_line_errors():
+        check_draws(args.shots, args.draws, least=2 if args.train is None else 1)
+        if args.json is not None:
+            check_writable(args.json)
         results = ask(args) if args.train is None else ask_others(args)
         if args.json is not None:
             args.json.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from mmbeitv2.apis import extract_features, for_model, for_tokenizer, load_pretrained, read_photos
 from mmbeitv2.apis.encoder import find_device
+from mmbeitv2.apis.photos import check_rgb
 from mmbeitv2.exchange.run_notes import noted_value_range
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.photo_arguments import NOTED, add_device, add_value_range
@@ -62,6 +63,7 @@ def networks(args: argparse.Namespace) -> Networks:
     """
     device = find_device(args.device or get_device())
     pretrained = load_pretrained(args.checkpoint)
+    check_rgb(pretrained.backbone, args.checkpoint)
     torch.manual_seed(0)
     if args.config is None:
         random = load_pretrained(args.checkpoint)

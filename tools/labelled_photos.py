@@ -1,13 +1,16 @@
 """Photos of class folders, and what a table says that each of them shows."""
 
-import csv
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
+from torch import Tensor
+
+from mmbeitv2.datasets.label_table import table_rows
 from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
 from mmbeitv2.datasets.places import kind_of
 from mmbeitv2.datasets.source_labels import source_labels
@@ -79,16 +82,61 @@ def shown_by(paths: Sequence[str], table: Path) -> list[str]:
     """What each photo shows: the last column of ``table``, whose first is relative to it.
 
     Raises:
-        UserError: no such table, or a photo that it lacks.
+        UserError: no such table, one that contradicts itself, or a photo that it lacks.
     """
-    if not table.is_file():
-        raise MissingFileError(f'no table {table}: it is to say what each photo shows.')
-    with table.open(newline='') as file:
-        shown = {(table.parent / row[0]).resolve(): row[-1] for row in csv.reader(file) if row}
+    shown: dict[Path, str] = {}
+    rows = table_rows(table, 'its first column is to be a photo, its last what that shows')
+    for number, row in rows:
+        if len(row) < 2:
+            raise InputError(f'line {number} of {table} has one column: write PHOTO,WHAT IT SHOWS.')
+        path = (table.parent / row[0]).resolve()
+        if shown.setdefault(path, row[-1]) != row[-1]:
+            raise InputError(
+                f'line {number} of {table} says that {row[0]!r} shows {row[-1]!r}, an earlier one '
+                f'{shown[path]!r}: keep one of the two.'
+            )
     missing = [path for path in paths if Path(path).resolve() not in shown]
     if missing:
         raise InputError(f'{table} does not say what {missing[0]} shows: add a row for it.')
     return [shown[Path(path).resolve()] for path in paths]
+
+
+def check_classes(photos: Photos) -> None:
+    """Refuse a class that cannot be labelled and asked about, before any photo is read.
+
+    Raises:
+        UserError: a class of one photo.
+    """
+    name, count = min(Counter(photos.classes).items(), key=lambda counted: counted[1])
+    if count < 2:
+        raise InputError(
+            f'the class {name!r} has {count} photo, but needs 2 or more to be labelled and asked '
+            'about: add some, or leave the class out.'
+        )
+
+
+def print_copies(paths: Sequence[str], seen: Tensor, labelled: int = 0) -> None:
+    """Say which photos are copies, if any: one of a labelled photo is recognised, not classified.
+
+    Args:
+        paths: of the photos.
+        seen: something that two photos have in common only if they are copies, ``(N, C)``.
+        labelled: so many, the first ones, are labelled, all others asked about; 0 where any photo
+            may be either.
+    """
+    first: dict[bytes, int] = {}
+    copies = []
+    for place, row in enumerate(seen.numpy()):
+        earlier = first.setdefault(row.tobytes(), place)
+        if earlier != place and (labelled == 0 or earlier < labelled <= place):
+            copies.append((paths[place], paths[earlier]))
+    if copies:
+        what = 'a labelled one' if labelled else 'another one'
+        print(
+            f'{len(copies)} of {len(paths) - labelled} photos that are asked about are copies of '
+            f'{what}, such as {copies[0][0]} of {copies[0][1]}: they are recognised, which says '
+            'nothing of their class'
+        )
 
 
 def some_of_each(photos: Photos, count: int) -> Photos:

@@ -18,15 +18,19 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
 import numpy as np
 
-from mmbeitv2.apis.embedding import digest_of, embed
+from mmbeitv2.apis.embedding import digest_of, embed, unusual_views
 from mmbeitv2.apis.encoder import load_encoder
 from mmbeitv2.apis.nearest import Neighbour, nearest
+from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.datasets.listing import photo_path
 from mmbeitv2.datasets.photo_list import list_photos
 from mmbeitv2.errors import InputError, MissingFileError
 from mmbeitv2.exchange.embeddings import SUFFIXES, Embeddings, read_embeddings
 from mmbeitv2.launch.photo_arguments import add_photo_arguments, print_unread, reading_options
 from mmbeitv2.launch.user_errors import one_line_errors
+
+# Of a file of embeddings, what a photo's feature must have in common with it.
+MADE_BY = ('checkpoint', 'num_heads', 'normalization')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -63,9 +67,13 @@ def of_file(args: argparse.Namespace) -> tuple[np.ndarray, Embeddings]:
     found = read_embeddings(args.source, [args.feature])
     folder = Path(found.meta['folder'])
     places = {path: row for row, path in enumerate(found.paths)}
-    row = places.get(photo)
+    row, given = places.get(photo), Path(photo).resolve()
+    if row is not None and given.is_file() and given != (folder / photo).resolve():
+        raise InputError(
+            f'{photo} is the name of a photo in {args.source}, and of another file here: give the '
+            'absolute path of the one that is meant'
+        )
     if row is None:
-        given = Path(photo).resolve()
         row = next((n for path, n in places.items() if (folder / path).resolve() == given), None)
     if row is not None:
         return found.arrays[args.feature][row], found
@@ -91,10 +99,11 @@ def feature_of(
         trust=options['trust'],
         value_range=options['value_range'] or found.meta.get('value_range'),
     )
-    if digest_of(encoder.vit) != found.meta['checkpoint']:
+    made = dict(checkpoint=digest_of(encoder.vit), **unusual_views(encoder, codes=False))
+    if any(made.get(name) != found.meta.get(name) for name in MADE_BY):
         raise InputError(
-            f'{checkpoint} is not the checkpoint of {args.source}: features of two models cannot '
-            'be compared'
+            f'{checkpoint} is not the checkpoint of {args.source}, or has other heads or another '
+            'normalisation: features of two models cannot be compared'
         )
     return encoder.from_photo(photo)[args.feature].numpy()
 
@@ -107,11 +116,17 @@ def run(args: argparse.Namespace) -> list[Neighbour]:
         raise InputError(f'{len(args.photos) + 1} arguments are given, expected {what}')
     if args.picture is not None and args.picture.suffix != '.png':
         raise InputError(f'--picture is {args.picture}, but must end in .png')
+    if args.count < 1:
+        raise InputError(f'--count is {args.count}, but must be 1 or more')
+    for path in (args.json, args.picture):
+        if path is not None:
+            check_writable(path)
     feature, found = (of_file if of_embeddings else of_checkpoint)(args)
     neighbours = nearest(feature, found.arrays[args.feature], found.paths, args.count)
     for one in neighbours:
         print(f'{one.cosine:.4f}  {one.name}')
     if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps([one._asdict() for one in neighbours], indent=1))
     if args.picture is not None:
         # Drawing alone needs matplotlib.

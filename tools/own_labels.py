@@ -4,7 +4,7 @@ import io
 import os
 import shutil
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,8 @@ FEWEST_OF_A_CLASS = 2
 # Photos within files are copied to be judged by: so many, or as many of each class as are labelled
 # and some to ask about.
 MOST_COPIED, MOST_OF_A_CLASS = 2000, 25
+# Of the name of a folder; file systems take 255.
+MOST_BYTES = 200
 
 
 class Labelled(NamedTuple):
@@ -154,15 +156,31 @@ def put_labelled(by_class: dict[str, list[str]], folder: Path) -> None:
         folder: that is made, in the place of an earlier one.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    for name, paths in by_class.items():
-        place = folder / name.replace(os.sep, '_')
+    for name, paths in zip(_folder_names(by_class), by_class.values()):
+        place = folder / name
         place.mkdir(parents=True)
         for number, path in enumerate(paths):
             if '://' in path:
                 content = read_bytes(path)
                 (place / f'{number:06d}{_suffix(content)}').write_bytes(content)
             else:
-                (place / f'{number:06d}_{Path(path).name}').symlink_to(Path(path).resolve())
+                (place / f'{number:06d}{Path(path).suffix}').symlink_to(Path(path).resolve())
+
+
+def _folder_names(classes: Iterable[str]) -> Iterator[str]:
+    """A name for the folder of each class, which may be called what no folder can be, or is seen.
+
+    Class folders that begin with a dot are hidden; the file system may take large letters for
+    small ones.
+    """
+    taken: set[str] = set()
+    for number, name in enumerate(classes):
+        text = name.replace(os.sep, '_').replace('\0', '_').lstrip('.')
+        text = text.encode(errors='replace')[:MOST_BYTES].decode(errors='ignore')
+        while not text or text.casefold() in taken:
+            text = f'{text}_{number}'
+        taken.add(text.casefold())
+        yield text
 
 
 def _suffix(content: bytes) -> str:

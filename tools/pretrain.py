@@ -23,6 +23,11 @@ from mmbeitv2.launch.jobs import end_cleanly
 from mmbeitv2.launch.photo_arguments import add_image_column, add_label_column, add_value_range
 from mmbeitv2.launch.plan import SIZES
 
+# A year is long enough.
+MOST_HOURS = 8766
+# What every generator of random numbers takes.
+MOST_SEEDS = 2**32
+
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
@@ -75,8 +80,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if len(args.photos) == 1:
         (args.photos,) = args.photos
-    if args.hours is not None and not args.hours > 0:
-        parser.error(f'--hours is {args.hours}, allowed: above 0')
+    if args.hours is not None and not 0 < args.hours < MOST_HOURS:
+        parser.error(f'--hours is {args.hours}, allowed: above 0, below {MOST_HOURS:,}')
+    if not 0 <= args.seed < MOST_SEEDS:
+        parser.error(f'--seed is {args.seed}, allowed: 0 to {MOST_SEEDS - 1}')
     if args.tokenizer is not None and args.teacher is not None:
         parser.error('--teacher teaches a tokenizer, but --tokenizer gives one: leave one out')
     return args

@@ -24,10 +24,11 @@ import few_shot
 import torch
 import torch.nn.functional as F
 from frozen_networks import BATCH
-from labelled_photos import find_photos
+from labelled_photos import check_classes, find_photos, print_copies
 from torch import Tensor
 
 from mmbeitv2.apis import embed, read_photos
+from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.datasets.listing import photo_path
 from mmbeitv2.datasets.photo_list import list_photos
 from mmbeitv2.errors import ExistingFileError, InputError
@@ -91,13 +92,15 @@ def run(args: argparse.Namespace) -> None:
     """Evaluate, print, and classify other photos."""
     if (args.ask is None) != (args.out is None):
         raise InputError('--ask PHOTOS and --out FILE.csv belong together: give both')
-    if args.out is not None and args.out.exists():
-        raise ExistingFileError(f'{args.out} is there already: give another --out')
-    if args.draws < 2:
-        raise InputError(f'--draws is {args.draws}, but must be 2 or more')
+    if args.out is not None:
+        check_writable(args.out)
+        if args.out.exists():
+            raise ExistingFileError(f'{args.out} is there already: give another --out')
+    few_shot.check_draws(args.shots, args.draws)
     if args.ask is not None:
-        list_photos(args.ask)
+        list_photos(args.ask, args.image_column)
     labelled = find_photos(args.folder, None, args.image_column, args.label_column)
+    check_classes(labelled)
     found = embedded(args, args.folder)
     of_class = dict(zip(labelled.paths, labelled.classes))
     paths = [photo_path(args.folder, name) for name in found.paths]
@@ -105,6 +108,7 @@ def run(args: argparse.Namespace) -> None:
     classes = [of_class[paths[i]] for i in rows]
     features = {NAMES[k]: torch.from_numpy(found.arrays[k])[rows] for k in NAMES}
     compared = features | {few_shot.COLOURS: mean_colours(args, found)[rows]}
+    print_copies([paths[i] for i in rows], compared[few_shot.COLOURS])
     answer = few_shot.evaluate(compared, classes, args.shots, args.draws)
     print(few_shot.table('accuracy in per cent', answer))
     if args.ask is not None:
@@ -118,7 +122,7 @@ def classify(args: argparse.Namespace, features: Tensor, classes: Sequence[str])
     labels = torch.tensor([names.index(name) for name in classes])
     found = ridge_probe(features, labels, torch.from_numpy(asked.arrays[args.feature]))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    with args.out.open('w', encoding='utf-8', newline='') as file:
+    with args.out.open('w', encoding='utf-8', errors='backslashreplace', newline='') as file:
         writer = csv.writer(file)
         writer.writerow(['photo', 'class'])
         writer.writerows((path, names[i]) for path, i in zip(asked.paths, found.tolist()))

@@ -278,7 +278,9 @@ def main(argv: list[str] | None = None) -> None:
     ]
     made = {**facts(work_dir), 'precision': ' and '.join(trained_precisions(work_dir))}
     results = dict(made_with=made, figures=[m.as_json() for m in measurements])
-    (work_dir / 'results.json').write_text(json.dumps(results, indent=2, ensure_ascii=False) + '\n')
+    (work_dir / 'results.json').write_text(
+        json.dumps(results, indent=2, ensure_ascii=False) + '\n', encoding='utf-8'
+    )
     page = render_report(
         'BEiT v2 quick start',
         in_words(measurements),
@@ -289,7 +291,7 @@ def main(argv: list[str] | None = None) -> None:
         sections,
         made,
     )
-    (work_dir / 'report.html').write_text(page)
+    (work_dir / 'report.html').write_text(page, encoding='utf-8')
     print(text_table(measurements))
     print(f'report: {work_dir / "report.html"}')
 

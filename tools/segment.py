@@ -22,13 +22,18 @@ import numpy as np
 from PIL import Image
 
 from mmbeitv2.apis.prediction import SegmentedPhoto, Segmenter
+from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.datasets.decoding import read_rgb
 from mmbeitv2.datasets.listing import address_parts, photo_path
+from mmbeitv2.datasets.photo_sources import check_apart
 from mmbeitv2.errors import ExistingFileError, InputError
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.photo_arguments import add_photo_arguments, print_unread, reading_options
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.visualization.class_maps import as_palette_image, colours_of, lay_over
+
+# In bytes, of file systems.
+LONGEST_NAME = 255
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -54,8 +59,8 @@ def run(args: argparse.Namespace) -> None:
     """Segment and write."""
     if not 0 <= args.share <= 1:
         raise InputError(f'--share is {args.share}, but must be from 0 to 1')
-    if args.out.exists() and not args.out.is_dir():
-        raise ExistingFileError(f'--out is {args.out}, a file: give a folder')
+    check_writable(args.out, folder=True)
+    check_apart(args.out, args.photos)
     if args.out.is_dir() and any(args.out.iterdir()) and not args.overwrite:
         raise ExistingFileError(f'{args.out} holds files: give an empty folder, or --overwrite')
     options = reading_options(args)
@@ -63,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
     del options['num_heads'], options['trust']
     config = load_config(args.config) if args.config else None
     segmenter = Segmenter(args.checkpoint, args.photos, config, progress=True, **options)
+    check_names(segmenter.photos.names)
     classes = segmenter.fine_tuned.classes
     colours = colours_of(len(classes), segmenter.fine_tuned.palette)
     # Photos that cannot be used at all end here, before a folder that a second try would refuse.
@@ -70,9 +76,11 @@ def run(args: argparse.Namespace) -> None:
     first = list(islice(photos, 1))
     args.out.mkdir(parents=True, exist_ok=True)
     named = [dict(name=name, colour=colour.tolist()) for name, colour in zip(classes, colours)]
-    (args.out / 'classes.json').write_text(json.dumps(named, ensure_ascii=False, indent=1))
+    (args.out / 'classes.json').write_text(json.dumps(named, indent=1))
     count = 0
-    with (args.out / 'shares.csv').open('w', encoding='utf-8', newline='') as file:
+    with (args.out / 'shares.csv').open(
+        'w', encoding='utf-8', errors='backslashreplace', newline=''
+    ) as file:
         table = csv.writer(file)
         table.writerow(['photo', *classes])
         for photo in chain(first, photos):
@@ -84,13 +92,38 @@ def run(args: argparse.Namespace) -> None:
     print_unread(segmenter.unread, count + len(segmenter.unread))
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Refuse photos whose pictures could not be told apart, or not be written.
+
+    Raises:
+        UserError: names them.
+    """
+    photo_of: dict[Path, str] = {}
+    for name in names:
+        place = place_of(name)
+        other = photo_of.setdefault(place, name)
+        # Named twice, a photo has the same map twice.
+        if os.path.normpath(other) != os.path.normpath(name):
+            raise InputError(
+                f'the photos {other} and {name} would both be written as {place}: '
+                'segment them by two commands'
+            )
+        if len(os.fsencode(f'{place.name}.png')) > LONGEST_NAME:
+            raise InputError(f'the name of {name} is too long to write {place.name}.png: rename it')
+
+
+def place_of(name: str) -> Path:
+    """Where below a folder of pictures those of a photo lie, but for their suffix."""
+    # A list may name photos by absolute paths, or above its own folder.
+    path = os.path.join(*address_parts(name)) if '://' in name else name
+    return Path(*(part for part in Path(os.path.normpath(path)).parts if part not in ('/', '..')))
+
+
 def write_pictures(
     args: argparse.Namespace, segmenter: Segmenter, photo: SegmentedPhoto, colours: np.ndarray
 ) -> None:
     """Map and overlay of one photo, under its whole name: a.jpg and a.png may lie side by side."""
-    # A list may name photos by absolute paths, or above its own folder.
-    path = os.path.join(*address_parts(photo.name)) if '://' in photo.name else photo.name
-    name = Path(*(part for part in Path(path).parts if part not in ('/', '..')))
+    name = place_of(photo.name)
     for kind, suffix in (('maps', '.png'), ('overlays', '.jpg')):
         path = args.out / kind / name.with_name(f'{name.name}{suffix}')
         path.parent.mkdir(parents=True, exist_ok=True)

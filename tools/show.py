@@ -16,8 +16,9 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 from mmengine.logging import MMLogger
 
 from mmbeitv2.apis import load_pretrained, show_model
+from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.datasets.photo_folder import find_photos
-from mmbeitv2.errors import ExistingFileError
+from mmbeitv2.datasets.photo_sources import check_apart
 from mmbeitv2.exchange.run_notes import noted_value_range
 from mmbeitv2.launch.photo_arguments import NOTED, add_image_column, add_value_range
 from mmbeitv2.launch.user_errors import one_line_errors
@@ -58,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     # What was loaded, tensor by tensor, would bury the lines of the result.
     MMLogger.get_instance('show', log_level='WARNING')
     with one_line_errors():
-        if args.out.exists() and not args.out.is_dir():
-            raise ExistingFileError(f"--out '{args.out}' is a file: give a folder.")
+        check_writable(args.out, folder=True)
+        check_apart(args.out, args.photos)
         # Before the weights are read, which takes longer than to see that a file is wrong.
         find_photos(args.photos, args.image_column)
         model = load_pretrained(args.checkpoint, args.num_heads, args.tokenizer)

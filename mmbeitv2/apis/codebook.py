@@ -10,7 +10,7 @@ from mmengine.device import get_device
 from torch import Tensor
 from tqdm import tqdm
 
-from mmbeitv2.apis.photos import for_tokenizer, read_photos
+from mmbeitv2.apis.photos import check_rgb, for_tokenizer, read_photos
 from mmbeitv2.datasets.photo_folder import find_photos, labels_of, shown_name
 from mmbeitv2.errors import InputError
 from mmbeitv2.evaluation.code_census import UNLABELLED, CodeCensus
@@ -65,6 +65,7 @@ def survey_codebook(
         ValueError: no photos, or a codebook of more than 65536 codes.
         OSError: a file that is no photo.
     """
+    check_rgb(tokenizer.encoder, 'the tokenizer')
     _check(tokenizer, shown, batch_size)
     photos = find_photos(folder, image_column)
     named: list[str | None] = [None] * len(photos)

@@ -11,14 +11,19 @@ from torch import Tensor, nn
 from mmbeitv2.apis.embedding_making import DTYPES, complete_parts
 from mmbeitv2.apis.embedding_parts import PHOTOS, EmbeddingParts, LazyParts, differing
 from mmbeitv2.apis.encoder import PhotoEncoder, load_encoder
-from mmbeitv2.checkpoints.atomic import free_bytes
+from mmbeitv2.checkpoints.atomic import check_writable, free_bytes
 from mmbeitv2.checkpoints.digests import digest
+from mmbeitv2.checkpoints.turns import alone
+from mmbeitv2.datasets.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
+from mmbeitv2.datasets.listing import is_text
 from mmbeitv2.datasets.photo_batches import check_unread
 from mmbeitv2.datasets.photo_list import PhotoList, list_photos
 from mmbeitv2.datasets.photo_sources import Source
 from mmbeitv2.errors import ExistingFileError, InputError, UnreadableFileError
 from mmbeitv2.exchange.embeddings import check_suffix, read_meta, write_embeddings
 
+# Width of a head where nothing else is noted.
+USUAL_HEAD = 64
 ALWAYS, OPTIONAL = ('cls', 'mean'), ('patches', 'codes')
 
 
@@ -88,6 +93,7 @@ def embed(
     out = Path(out)
     _check_arguments(out, with_, batch_size, workers, max_unreadable)
     found = list_photos(photos, image_column)
+    _check_names(out, found.names)
     encoder = load_encoder(
         checkpoint, tokenizer, size, num_heads, device, precision, trust, value_range
     )
@@ -95,11 +101,14 @@ def embed(
     meta = describe(encoder, found, names)
     if out.exists() and not overwrite:
         return _finished(out, meta, len(found.names))
+    check_writable(out)
     _check_space(out, _bytes_a_photo(encoder, names) * len(found.names))
-    parts = EmbeddingParts(out, meta, overwrite)
     how = (batch_size, workers)
-    resumed = complete_parts(parts, encoder, found, names, how, max_unreadable, progress)
-    return _finish(out, parts, found, names, meta, resumed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with alone(out.with_name(f'.{out.name}.lock')):
+        parts = EmbeddingParts(out, meta, overwrite)
+        resumed = complete_parts(parts, encoder, found, names, how, max_unreadable, progress)
+        return _finish(out, parts, found, names, meta, resumed)
 
 
 def _features(with_: Sequence[str], encoder: PhotoEncoder, checkpoint: str | Path) -> list[str]:
@@ -129,9 +138,30 @@ def describe(encoder: PhotoEncoder, photos: PhotoList, names: Sequence[str]) -> 
         size=encoder.size,
         features=list(names),
         precision=str(encoder.precision.dtype).removeprefix('torch.'),
-        # Files of earlier versions, without it, are still their own.
-        **({} if encoder.value_range is None else dict(value_range=list(encoder.value_range))),
+        **unusual_views(encoder, 'codes' in names),
     )
+
+
+def unusual_views(encoder: PhotoEncoder, codes: bool) -> dict[str, Any]:
+    """What no weight shows and features depend on; noted where it is not as usual.
+
+    Args:
+        encoder: of the features.
+        codes: whether they have codes, too.
+    """
+    mean, std = encoder.normalization or (IMAGENET_MEAN, IMAGENET_STD)
+    found: dict[str, Any] = {}
+    if encoder.value_range is not None:
+        found['value_range'] = list(encoder.value_range)
+    vits = dict(num_heads=encoder.vit)
+    if codes and encoder.tokenizer is not None:
+        vits['heads_of_codes'] = encoder.tokenizer.encoder
+    for name, vit in vits.items():
+        if vit.num_heads != vit.embed_dim // USUAL_HEAD:
+            found[name] = vit.num_heads
+    if encoder.kind != 'tokenizer' and (*mean, *std) != (*IMAGENET_MEAN, *IMAGENET_STD):
+        found['normalization'] = [list(mean), list(std)]
+    return found
 
 
 def digest_of(model: nn.Module) -> str:
@@ -186,6 +216,15 @@ def _check_arguments(
         if value < least:
             raise InputError(f'{name} is {value}, but must be {least} or more')
     check_unread((), (), max_unreadable)
+
+
+def _check_names(out: Path, names: Sequence[str]) -> None:
+    other = [name for name in names if not is_text(name)]
+    if out.suffix == '.parquet' and other:
+        raise InputError(
+            f'{len(other)} photos have names that are no UTF-8 text, which Parquet cannot hold, '
+            f'the first is {other[0]!r}: rename them, or give a file that ends in .npz'
+        )
 
 
 def _bytes_a_photo(encoder: PhotoEncoder, names: Sequence[str]) -> int:

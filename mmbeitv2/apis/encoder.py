@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmbeitv2.apis.photos import for_backbone, for_tokenizer, read_photos
+from mmbeitv2.apis.photos import check_rgb, for_backbone, for_tokenizer, read_photos
 from mmbeitv2.checkpoints.translation import Checkpoint, open_checkpoint
 from mmbeitv2.datasets import LoadCenterCrop
 from mmbeitv2.datasets.decoding import check_value_range
@@ -155,6 +155,9 @@ def load_encoder(
         codes = build_tokenizer(
             open_checkpoint(str(tokenizer), trust, wanted='tokenizer'), report=False
         )
+    check_rgb(vit, checkpoint)
+    if codes is not None:
+        check_rgb(codes.encoder, checkpoint if tokenizer is None else tokenizer)
     # Nothing of a file with code is read twice.
     notes = RunNotes() if trust else read_run_notes(checkpoint)
     encoder = PhotoEncoder(
@@ -198,8 +201,9 @@ def find_device(name: str | None) -> torch.device:
     """
     try:
         device = torch.device(name or 'cpu')
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        # Nothing is computed on a device without memory, such as torch's `meta`.
+        torch.empty(0, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(
             f'device is {name!r}, which this machine does not have: give cpu, or cuda where there '
             'is a GPU'

@@ -15,6 +15,8 @@ from mmbeitv2.errors import InputError
 
 # How the command begins its last line: what a user can mend, and that it was stopped.
 ERROR, INTERRUPTED = 'error: ', 'interrupted: '
+# Before it, argparse says which program it is.
+OF_ARGUMENTS = 'pretrain.py: '
 # By the name of the argument, where it is another than the option's.
 OPTIONS = dict(start='from')
 
@@ -148,6 +150,7 @@ def _run(arguments: list[str]) -> None:
             process.wait()
     if said.startswith(INTERRUPTED):
         raise KeyboardInterrupt
+    said = said.removeprefix(OF_ARGUMENTS)
     if code and said.startswith(ERROR):
         raise InputError(said.removeprefix(ERROR))
     if code:

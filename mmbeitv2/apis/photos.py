@@ -9,7 +9,11 @@ from torch import Tensor
 
 from mmbeitv2.datasets import LoadCenterCrop
 from mmbeitv2.datasets.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
+from mmbeitv2.errors import InputError
 from mmbeitv2.models import BEiTV2
+from mmbeitv2.models.vit import VisionTransformer
+
+RGB = 3
 
 
 def read_photos(
@@ -30,6 +34,23 @@ def read_photos(
     """
     load = LoadCenterCrop(size, value_range=value_range)
     return torch.stack([load.transform(dict(img_path=str(path)))['img'] for path in paths])
+
+
+def check_rgb(vit: VisionTransformer, what: str | Path) -> None:
+    """Refuse a model of other channels than photos have here, before any is read.
+
+    Args:
+        vit: that is to see them.
+        what: it is of, for the message.
+
+    Raises:
+        ValueError: it sees other channels.
+    """
+    if vit.in_chans != RGB:
+        raise InputError(
+            f'{what} sees {vit.in_chans} channels, but photos are read as RGB here: read yours and '
+            'give them to extract_features or tokenize of mmbeitv2.apis (docs/own_data.md)'
+        )
 
 
 def for_backbone(

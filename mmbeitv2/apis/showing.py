@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mmbeitv2.apis.inference import extract_features
-from mmbeitv2.apis.photos import for_model, read_photos
+from mmbeitv2.apis.photos import check_rgb, for_model, read_photos
 from mmbeitv2.datasets import BlockMask
 from mmbeitv2.datasets.photo_folder import find_photos
 from mmbeitv2.errors import InputError, MissingFileError
@@ -79,6 +79,9 @@ def show_model(
         ValueError: fewer than two photos, or an argument out of range.
         OSError: a file that is no photo.
     """
+    check_rgb(model.backbone, 'the model')
+    if model.target_generator is not None:
+        check_rgb(model.target_generator.encoder, 'its tokenizer')
     photos = _some_photos(folder, count, neighbours, image_column)
     shown = _shown(photos, folder, count, photo)
     model.to(get_device())

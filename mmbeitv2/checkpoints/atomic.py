@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
-from mmbeitv2.errors import UnreadableFileError, UserError
+from mmbeitv2.errors import ExistingFileError, UnreadableFileError, UserError
 
 # The name by which `backend_args` of mmengine's hooks and runners choose :class:`AtomicBackend`.
 ATOMIC_BACKEND = 'mmbeitv2_atomic'
@@ -74,6 +74,40 @@ def free_bytes(path: str | Path) -> int:
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
+
+
+def check_writable(path: str | Path, folder: bool = False) -> None:
+    """Refuse a place that cannot be written, before what belongs there is computed; makes nothing.
+
+    Args:
+        path: of a file that may be there already, or of a folder.
+        folder: which of the two.
+
+    Raises:
+        OSError: it lies below a file, is read-only, or has a name that is too long; or it is a
+            folder where a file is to be, and the other way round.
+    """
+    place = Path(path).absolute()
+    try:
+        if place.exists() and place.is_dir() != folder:
+            raise ExistingFileError(
+                f'{path} is a folder: give the name of a file'
+                if place.is_dir()
+                else f'{path} is a file: give the name of a folder'
+            )
+        while not place.exists():
+            place = place.parent
+        below = place != Path(path).absolute()
+    except UserError:
+        raise
+    except OSError as error:
+        raise UnreadableFileError(f'{path} cannot be written: {error.strerror}') from error
+    if below and not place.is_dir():
+        raise UnreadableFileError(f'{path} cannot be written: {place} is a file, not a folder')
+    if not os.access(place, os.W_OK):
+        raise UnreadableFileError(
+            f'{path} cannot be written: {place} is read-only for this user; give another place'
+        )
 
 
 class AtomicBackend(LocalBackend):

@@ -66,6 +66,12 @@ def checked_source(source: str | Path) -> str:
     return source
 
 
+def absolute(source: str) -> str:
+    """A path that holds wherever a run goes on; names and addresses stay as they are."""
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() else source
+
+
 def is_named(source: str) -> bool:
     """Whether a checkpoint is asked for by a published name or its name on the hub."""
     return source.startswith(HUB_SCHEME) or published(source) is not None

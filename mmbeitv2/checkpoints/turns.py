@@ -1,4 +1,4 @@
-"""One process of a machine downloads a file; the others wait for it, and find it there."""
+"""One of several processes at a file: downloads are waited for, work of one's own is refused."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 from mmengine.logging import print_log
 
 from mmbeitv2.checkpoints.atomic import PARTIAL_SUFFIX
-from mmbeitv2.errors import UnreadableFileError
+from mmbeitv2.errors import ExistingFileError, UnreadableFileError
 
 SECONDS_BETWEEN_LOOKS = 5.0
 # Longer than any silence after which a download gives up by itself.
@@ -44,6 +44,31 @@ def turn(place: Path) -> Iterator[None]:
     finally:
         if held:
             lock.release()
+
+
+@contextmanager
+def alone(lock_file: Path) -> Iterator[None]:
+    """Refuse to go on where another process is at the same work; its lock is given back at the end.
+
+    Args:
+        lock_file: beside or within what is written; it is removed at the end.
+
+    Raises:
+        FileExistsError: another process holds it.
+    """
+    lock = FileLock(lock_file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ExistingFileError(
+            f'another process is at this work, it holds {lock_file}: wait for it, end it, or give '
+            'another --out; if there is none, remove that file'
+        ) from error
+    try:
+        yield
+    finally:
+        lock_file.unlink(missing_ok=True)
+        lock.release()
 
 
 def _acquired(lock: FileLock, place: Path) -> bool:

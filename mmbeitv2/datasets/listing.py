@@ -54,6 +54,16 @@ class LeftOut:
         return f'{self.kinds.total()} left out ({kinds}): {", ".join(self.names)}{more}'
 
 
+def is_text(name: str) -> bool:
+    """Whether a file's name is text; of the bytes of another, Python makes what UTF-8 lacks."""
+    return not any('\ud800' <= letter <= '\udfff' for letter in name)
+
+
+def in_one_line(name: str) -> str:
+    """A file's name as a table with a file a line may hold it: line breaks and tabs are written."""
+    return ''.join(repr(letter)[1:-1] if letter in '\t\r\n' else letter for letter in name)
+
+
 def photo_path(folder: str | Path, name: str) -> str:
     """Where a photo lies that a list names.
 

@@ -1,6 +1,5 @@
 """Photos as pictures of them need them: where they lie, and a label for those that have one."""
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from mmbeitv2.errors import InputError, MissingFileError
 
 from .decoding import image_size
+from .label_table import table_rows
 from .labels import named
 from .listing import address_parts, readable_extensions
 from .photo_list import list_photos
@@ -102,14 +102,13 @@ def _labels_of_files(
 
 
 def _read_table(table: Path, folder: str | Path, known: set[str]) -> dict[str, str]:
-    if not table.is_file():
-        raise MissingFileError(
-            f"no table '{table}': its first column is to be a photo, its last the label; or give "
-            '--labels alone for class folders.'
-        )
-    with table.open(newline='', encoding='utf-8-sig') as file:
-        rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if row]
-    labels, missing = {}, []
+    what = (
+        'its first column is to be a photo, its last the label; or give --labels alone for class '
+        'folders'
+    )
+    rows = table_rows(table, what)
+    labels: dict[str, str] = {}
+    missing = []
     for number, row in rows:
         name = Path(row[0]).as_posix()
         if number == 1 and Path(name).suffix.lower() not in readable_extensions():
@@ -118,7 +117,12 @@ def _read_table(table: Path, folder: str | Path, known: set[str]) -> dict[str, s
             raise InputError(f"line {number} of '{table}' has no label: write PHOTO,LABEL.")
         if name not in known:
             missing.append(name)
-        labels[name] = row[-1].strip()
+        label = row[-1].strip()
+        if labels.setdefault(name, label) != label:
+            raise InputError(
+                f"line {number} of '{table}' labels {name!r} as {label!r}, an earlier one as "
+                f'{labels[name]!r}: keep one of the two.'
+            )
     if missing:
         raise MissingFileError(
             f"'{table}' labels {len(missing)} of its {len(labels)} photos that are not in "

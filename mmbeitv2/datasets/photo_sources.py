@@ -96,6 +96,22 @@ def check_sources(source: Source) -> None:
             )
 
 
+def check_apart(out: str | Path, source: Source) -> None:
+    """Refuse a folder of results within the photos: the next reader would take these for photos.
+
+    Raises:
+        ValueError: names both folders.
+    """
+    place = Path(out).expanduser().resolve()
+    for path in map(Path, source_paths(source)):
+        folder = path.resolve()
+        if folder.is_dir() and kind_of(str(path)) == 'folder' and place.is_relative_to(folder):
+            raise InputError(
+                f'--out {out} lies in the folder of photos {path}, where its pictures would be '
+                'taken for photos the next time: give a place outside of it'
+            )
+
+
 def source_paths(source: Source) -> list[str]:
     """Absolute paths of one or several sources."""
     given = [source] if isinstance(source, str | os.PathLike) else list(source)

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from mmbeitv2.datasets.listing import in_one_line
 from mmbeitv2.errors import InputError, UnreadableFileError
 
 from .sampling import SampleIndex
@@ -61,13 +62,14 @@ class UnreadFiles:
         Raises:
             OSError: Too many files cannot be read.
         """
-        if path in self._known:
+        name = in_one_line(path)
+        if name in self._known:
             return
-        self._known.add(path)
+        self._known.add(name)
         if self.list_file is not None:
             # Workers and ranks write into one file: a short line that is appended stays whole.
-            with open(self.list_file, 'a', encoding='utf-8') as file:
-                file.write(f'{path}\t{reason}\n')
+            with open(self.list_file, 'a', encoding='utf-8', errors='surrogateescape') as file:
+                file.write(f'{name}\t{reason}\n')
             self._known |= noted_files(self.list_file)
         if len(self._known) > self.limit:
             raise UnreadableFileError(
@@ -82,5 +84,5 @@ def noted_files(list_file: Path) -> set[str]:
     """Files that are listed as unreadable; none where there is no list."""
     if not list_file.is_file():
         return set()
-    lines = list_file.read_text(encoding='utf-8').splitlines()
+    lines = list_file.read_text(encoding='utf-8', errors='surrogateescape').split('\n')
     return {line.split('\t')[0] for line in lines if line}

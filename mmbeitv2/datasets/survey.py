@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from mmbeitv2.datasets.center_crop import LoadCenterCrop
-from mmbeitv2.datasets.decoding import open_image, reason_of
-from mmbeitv2.datasets.listing import LeftOut, photo_path
+from mmbeitv2.datasets.decoding import check_value_range, open_image, reason_of
+from mmbeitv2.datasets.listing import LeftOut, is_text, photo_path
 from mmbeitv2.datasets.photo_sources import Source, find_sources
 from mmbeitv2.errors import UserError
 
@@ -26,6 +26,7 @@ NO_LINE = (
     'its name holds a line break, or begins or ends with white space, which no line of a list can '
     'hold: rename it'
 )
+NO_TEXT = 'its name is no UTF-8 text, which a list needs: rename it'
 
 Result = TypeVar('Result')
 
@@ -78,8 +79,10 @@ class Survey:
         sides = [photo.short_side for photo in self.photos]
         modes = Counter(photo.mode for photo in self.photos)
         kinds = ', '.join(f'{count:,} {mode}' for mode, count in modes.most_common())
-        text = f'{len(self.photos):,} photos ({kinds}), short side {min(sides)} to {max(sides)}, '
-        text += f'half of them up to {self.short_side} pixels'
+        text = f'{len(self.photos):,} photos'
+        if sides:
+            text += f' ({kinds}), short side {min(sides)} to {max(sides)}, '
+            text += f'half of them up to {self.short_side} pixels'
         if twins := len(self.photos) - self.different:
             text += f'; {twins:,} look like an earlier one'
         if self.unreadable:
@@ -107,6 +110,8 @@ def survey(
     Raises:
         UserError: no such source, a damaged one, or one without photos.
     """
+    # Otherwise every photo would be blamed.
+    check_value_range(value_range)
     sources = find_sources(source, image_column)
     names = sources.names
     result = Survey(sources.folder, [], left_out=sources.left_out, shown=sources.shown)
@@ -169,6 +174,8 @@ def _look_at(
     """Name of a file and what it is, or why it cannot be read."""
     if [name] != name.strip().splitlines():
         return name, NO_LINE
+    if not is_text(name):
+        return name, NO_TEXT
     path = photo_path(folder, name)
     try:
         with warnings.catch_warnings():

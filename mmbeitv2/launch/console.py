@@ -1,4 +1,4 @@
-"""What a tool imports first, before torch and the hosts: how threads wait, and a quiet console.
+"""What a tool imports first, before torch and the hosts: how threads wait, and the console.
 
 How threads wait is said in :mod:`mmbeitv2.launch.threads`. Of what the hosts' imports say to
 nobody, three messages are left out, each by its exact words, of optional parts that nothing here
@@ -11,12 +11,16 @@ uses:
   distributed optimisers mmengine imports.
 
 Whoever imports the package elsewhere sees them as before.
+
+What a console cannot show, such as the bytes of a file name that are no text, or a letter that its
+encoding lacks, is printed as its number instead of ending the tool.
 """
 
 import contextlib
 import importlib
 import importlib.util
 import io
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
@@ -80,5 +84,14 @@ def import_quietly() -> None:
                 importlib.import_module(module)
 
 
+def print_anything() -> None:
+    """Let standard output and error take every text."""
+    for stream in (sys.stdout, sys.stderr):
+        # What a notebook or a test has put in their place takes all.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
+
+
 wait_asleep()
+print_anything()
 import_quietly()

@@ -1,6 +1,6 @@
 """The configs of a plan: ordinary files that the ordinary tools take."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pprint import pformat
 from typing import Any, NamedTuple
@@ -25,11 +25,14 @@ class Start(NamedTuple):
         whole: file of the very same model, for ``load_from``; None where the tokenizer is a new
             one, whose codes head and neck have still to learn.
         backbone: checkpoint of the backbone, where it alone goes on.
+        normalization: mean and standard deviation that the weights were trained with, where their
+            run noted them; ImageNet's unless given.
     """
 
     parts: dict[str, Any]
     whole: str | None
     backbone: str
+    normalization: Sequence[Sequence[float]] = ()
 
 
 class Data(NamedTuple):
@@ -133,9 +136,12 @@ def pretraining_config(
     )
     if start is not None:
         model |= _started(start, plan.num_codes)
+    views: dict[str, Any] = dict(image_size=plan.image_size)
+    if start is not None and start.normalization:
+        views |= dict(zip(('mean', 'std'), map(list, start.normalization)))
     changes = dict(
         model=model,
-        data_preprocessor=dict(image_size=plan.image_size),
+        data_preprocessor=views,
         **_loaders(stage, data, pipeline, held_out),
         **_schedule('pretraining', stage, size.narrow, seed, data.labelled),
         **({} if start is None or start.whole is None else dict(load_from=start.whole)),

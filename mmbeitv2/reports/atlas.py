@@ -50,6 +50,8 @@ def write_atlas(
     """
     check_megabytes(megabytes)
     data = json.dumps(_page_data(survey, title), separators=(',', ':'), ensure_ascii=False)
+    # Of a file name that is no text; JSON writes such letters so as well.
+    data = data.encode(errors='backslashreplace').decode()
     budget = int(megabytes * 1e6) - len(data.encode()) - 100_000
     photos, faces = draw_sprites(survey, budget)
     if photos.bytes_in_page + faces.bytes_in_page > budget:

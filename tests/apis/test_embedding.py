@@ -9,6 +9,7 @@ import torch
 from photo_files import write_photo
 
 from mmbeitv2.apis import embed, embedding, embedding_making, embedding_parts, load_encoder
+from mmbeitv2.checkpoints.turns import alone
 from mmbeitv2.errors import UserError
 from mmbeitv2.exchange import embeddings
 from mmbeitv2.exchange.embeddings import read_embeddings
@@ -122,6 +123,38 @@ def test_parts_of_another_checkpoint_or_list_are_not_gone_on_from(run, monkeypat
     assert run(overwrite=True).resumed == 0
 
 
+@pytest.mark.parametrize('what', ['num_heads', 'heads of codes', 'normalization'])
+def test_what_no_weight_shows_makes_another_run(
+    run, monkeypatch, what, pretrained_checkpoint, tokenizer_checkpoint, tmp_path
+):
+    """Half of the features by other heads, or of photos normalised otherwise, would be found."""
+    content = torch.load(pretrained_checkpoint, weights_only=True)
+    state = torch.load(tokenizer_checkpoint, weights_only=True)
+    torch.save({k: v for k, v in state.items() if '_extra_state' not in k}, tokenizer_checkpoint)
+    meta = dict(cfg='data_preprocessor = dict(mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.4])')
+    torch.save({**content, 'meta': meta}, tmp_path / 'noted.pth')
+    # By its tensors alone, the tokenizer may have any number of heads.
+    codes = dict(checkpoint=tokenizer_checkpoint, batch_size=2)
+    one, other = {
+        'num_heads': (codes, codes | dict(num_heads=2)),
+        'heads of codes': (
+            codes | dict(with_=['codes']),
+            codes | dict(with_=['codes'], num_heads=2),
+        ),
+        'normalization': (dict(batch_size=2), dict(checkpoint=tmp_path / 'noted.pth')),
+    }[what]
+    message = rf'another run \(another .*{what.replace(" ", "_")}'
+    run(**one)
+    with pytest.raises(FileExistsError, match=message):
+        run(**other)
+    with monkeypatch.context() as context:
+        stop_after(context, 2)
+        with pytest.raises(KeyboardInterrupt):
+            run('parts.npz', **one)
+    with pytest.raises(FileExistsError, match=message):
+        run('parts.npz', **other)
+
+
 def test_parts_are_a_sequence_whose_slices_are_parts(tmp_path):
     parts = embedding_parts.EmbeddingParts(tmp_path / 'features.npz', {}, overwrite=False)
     for number in range(3):
@@ -144,7 +177,9 @@ def test_a_finished_file_is_kept_and_one_of_another_run_never_overwritten(
     torch.save(beitv2.state_dict(), tmp_path / 'other.pth')
     with pytest.raises(FileExistsError, match=r'of another run \(another checkpoint\)'):
         run(checkpoint=tmp_path / 'other.pth')
-    with pytest.raises(FileExistsError, match=r'another features, size, tokenizer\)'):
+    with pytest.raises(
+        FileExistsError, match=r'another features, heads_of_codes, size, tokenizer\)'
+    ):
         run(size=32, with_=['codes'])
     assert first.path.stat().st_mtime_ns == written
     run(checkpoint=tmp_path / 'other.pth', overwrite=True)
@@ -215,6 +250,25 @@ def test_a_full_disk_and_a_missing_package_are_seen_before(run, monkeypatch):
     monkeypatch.setattr(embeddings.importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'mmbeitv2\[parquet\]', or give"):
         run('out.parquet')
+
+
+def test_a_place_that_cannot_be_written_is_seen_before(run, tmp_path, monkeypatch):
+    def read(*arguments):
+        raise AssertionError('photos are read')
+
+    monkeypatch.setattr(embedding, 'complete_parts', read)
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(OSError, match=r'out.npz cannot be written: .*file is a file, not a folder'):
+        run('file/out.npz')
+    (tmp_path / 'folder.npz').mkdir()
+    with pytest.raises(OSError, match='is a folder: give the name of a file'):
+        run('folder.npz', overwrite=True)
+
+
+def test_two_processes_do_not_write_one_file(run, tmp_path):
+    with alone(tmp_path / '.out.npz.lock'), pytest.raises(OSError, match='another process is at'):
+        run()
+    run()
 
 
 @pytest.mark.parametrize('content', [b'nothing', b'PK\x03\x04nothing'])

@@ -98,6 +98,7 @@ def test_codes_of_another_tokenizer_and_another_size(
         (dict(size=70), 'size is 70 pixels, but must be a multiple of the patch, 16'),
         (dict(size=0), 'size is 0 pixels'),
         (dict(device='cuda:77'), "device is 'cuda:77', which this machine does not have"),
+        (dict(device='meta'), "device is 'meta', which this machine does not have"),
         (dict(device='gpu'), "device is 'gpu', which this machine does not have"),
     ],
 )

@@ -18,6 +18,9 @@ def test_the_commands_line_is_the_error(tmp_path, capsys):
         pretrain(tmp_path / 'photos', tmp_path / 'run', hours=1, image_size=64)
     assert '\n' not in str(refusal.value)
     assert '3 photos (3 RGB)' in capsys.readouterr().out
+    # Of a wish that the command line's own check refuses.
+    with pytest.raises(ValueError, match=r'^--hours is 0\.0, allowed: above 0'):
+        pretrain(tmp_path / 'photos', tmp_path / 'run', hours=0)
     with pytest.raises(FileNotFoundError, match='is no folder'):
         pretrain(tmp_path / 'nowhere', tmp_path / 'run')
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,6 +112,23 @@ def test_the_tool_writes_maps_overlays_and_shares(segmenter, photos, tmp_path, t
     code, _, error = tool('segment', segmenter[1], photos, '--out', out)
     assert (code, error.count('\n')) == (2, 1)
     assert 'holds files: give an empty folder' in error
+    code, _, error = tool('segment', segmenter[1], photos, '--out', photos / 'segmented')
+    assert (code, error.count('\n')) == (2, 1)
+    assert 'lies in the folder of photos' in error
+
+
+def test_two_photos_do_not_share_a_map(segmenter, photos, tmp_path, tool):
+    """A list names one below its folder and one above: the latter's map lay over the former's."""
+    shutil.copy(photos / 'b.png', tmp_path / 'e.png')
+    (photos / 'list.txt').write_text('e.png\n./e.png\n../e.png\n')
+    code, _, error = tool('segment', segmenter[1], photos / 'list.txt', '--out', tmp_path / 'out')
+    assert (code, error.count('\n')) == (2, 1)
+    assert 'the photos e.png and ../e.png would both be written as e.png' in error
+    (photos / 'e.png').rename(photos / f'{"x" * 249}.png')
+    code, _, error = tool('segment', segmenter[1], photos, '--out', tmp_path / 'out')
+    assert (code, error.count('\n')) == (2, 1)
+    assert 'is too long to write' in error
+    assert not (tmp_path / 'out').exists()
 
 
 def test_a_checkpoint_of_another_kind_is_one_line(

@@ -106,7 +106,7 @@ def test_so_many_photos_are_drawn(run):
 
 def test_centres_of_annotations_are_cut_as_those_of_photos(tool, scenes):
     """The boundary of a photo 80 × 40 lies in the middle of its centre."""
-    labels = tool.read_labels(scenes / 'annotations/0.png', 20, True)
+    labels = tool.read_labels(scenes / 'photos/0.png', scenes / 'annotations/0.png', 20, True)
     pixels = read_photos([scenes / 'photos/0.png'], 20)[0].float()
     assert labels.shape == (20, 20)
     colours = [labels[:, :9].unique().tolist(), labels[:, 11:].unique().tolist()]
@@ -115,8 +115,9 @@ def test_centres_of_annotations_are_cut_as_those_of_photos(tool, scenes):
 
 def test_zero_of_ade20k_is_no_class(tool, tmp_path):
     Image.fromarray(np.array([[0, 1], [2, 255]], np.uint8)).save(tmp_path / 'a.png')
-    assert tool.read_labels(tmp_path / 'a.png', 2, True).tolist() == [[255, 0], [1, 255]]
-    assert tool.read_labels(tmp_path / 'a.png', 2, False).tolist() == [[0, 1], [2, 255]]
+    pair = [tmp_path / 'a.png'] * 2
+    assert tool.read_labels(*pair, 2, True).tolist() == [[255, 0], [1, 255]]
+    assert tool.read_labels(*pair, 2, False).tolist() == [[0, 1], [2, 255]]
 
 
 class TestBadInput:
@@ -135,8 +136,25 @@ class TestBadInput:
             tool.pairs(scenes / photos, scenes / annotations, 100)
 
     def test_colours_instead_of_classes(self, tool, scenes):
-        with pytest.raises(InputError, match=r'0.png has colours \(mode RGB\)'):
-            tool.read_labels(scenes / 'photos/0.png', 20, False)
+        with pytest.raises(InputError, match=r'0.png has shape \(40, 80, 3\), expected one value'):
+            tool.read_labels(*[scenes / 'photos/0.png'] * 2, 20, False)
+
+    def test_an_annotation_of_the_photo_turned(self, tool, scenes):
+        """Labelling tools show photos by their EXIF orientation, which no reader here heeds."""
+        turned = scenes / 'turned.png'
+        Image.open(scenes / 'annotations/0.png').transpose(Image.Transpose.ROTATE_90).save(turned)
+        with pytest.raises(InputError, match=r'turned.png has 80×40 pixels .*, its image 40×80'):
+            tool.read_labels(scenes / 'photos/0.png', turned, 20, False)
+
+    def test_a_damaged_annotation(self, tool, scenes):
+        (scenes / 'annotations/0.png').write_bytes(b'no image')
+        with pytest.raises(OSError, match=r'0.png. cannot be read'):
+            tool.read_labels(scenes / 'photos/0.png', scenes / 'annotations/0.png', 20, False)
+
+    def test_one_annotation_of_two_photos(self, tool, scenes):
+        Image.open(scenes / 'photos/0.png').save(scenes / 'photos/0.jpg')
+        with pytest.raises(InputError, match=r'0.jpg and .*0.png have one annotation'):
+            tool.pairs(scenes / 'photos', scenes / 'annotations', 100)
 
     def test_no_class_at_all(self, run, scenes, capsys):
         empty = scenes / 'unlabelled'

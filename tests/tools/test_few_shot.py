@@ -145,7 +145,11 @@ def test_labels_of_the_very_photos_that_are_asked_about_are_learnt(run, demo_dat
     assert found['training_photos_a_class'] == 2
     colours = found['features']['mean colours, 4 × 4']
     assert set(colours['2']) == {colours['all'][0]}
-    everything = run('--train', str(folder))[0]['train']['features']['mean colours, 4 × 4']
+    everything, printed = run('--train', str(folder))
+    # All of them, and their labels say nothing of other photos.
+    asked = len([path for path in folder.rglob('*') if path.is_file()])
+    assert f'{asked} of {asked} photos that are asked about are copies of a labelled' in printed
+    everything = everything['train']['features']['mean colours, 4 × 4']
     assert everything['all'][0] > colours['all'][0]
 
 
@@ -153,8 +157,8 @@ def test_labels_of_the_very_photos_that_are_asked_about_are_learnt(run, demo_dat
     ('options', 'message'),
     [
         (['--train-photos', '7'], '7 training photos are asked for, allowed: 8'),
-        (['--draws', '0'], 'draws is 0, allowed: 1 or more'),
-        (['--shots', '0'], 'count is 0, allowed: 1 or more'),
+        (['--draws', '0'], '--draws is 0, but must be 1 or more'),
+        (['--shots', '0'], '--shots has 0, allowed: 1 or more'),
     ],
 )
 def test_labels_that_cannot_be_drawn_are_one_line(run, demo_data, options, message, capsys):

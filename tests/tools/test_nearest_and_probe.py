@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -102,6 +103,24 @@ def test_a_file_of_embeddings_answers_for_its_own_photos_and_for_others(
     code, _, error = tool('nearest', file, tmp_path / 'new.png', *other)
     assert (code, error.count('\n')) == (2, 1)
     assert 'is not the checkpoint of' in error
+    meta = dict(cfg='data_preprocessor = dict(mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.4])')
+    content = dict(state_dict=torch.load(checkpoint, weights_only=True), meta=meta)
+    torch.save(content, tmp_path / 'other.pth')
+    code, _, error = tool('nearest', file, tmp_path / 'new.png', *other)
+    assert (code, error.count('\n')) == (2, 1)
+    assert 'or has other heads or another normalisation' in error
+
+
+def test_a_name_that_means_two_photos(checkpoint, photos, tool, tmp_path, monkeypatch):
+    """Of the file's folder, and of the one where the command is given."""
+    embed(checkpoint, photos, tmp_path / 'all.npz', num_heads=4, precision='float32')
+    shutil.copytree(photos / 'red', tmp_path / 'here' / 'blue')
+    monkeypatch.chdir(tmp_path / 'here')
+    code, _, error = tool('nearest', tmp_path / 'all.npz', 'blue/1.png')
+    assert (code, error.count('\n')) == (2, 1)
+    assert 'and of another file here: give the absolute path' in error
+    found = tool('nearest', tmp_path / 'all.npz', photos / 'blue/1.png')[1]
+    assert names_of(found)[0] == 'blue/1.png'
 
 
 def test_a_probe_is_right_where_classes_are_plain_and_names_other_photos(
@@ -126,6 +145,29 @@ def test_a_probe_is_right_where_classes_are_plain_and_names_other_photos(
     assert found == {f'{name}.png': name for name in COLOURS}
 
 
+def test_copies_are_told(checkpoint, photos, tool):
+    """In the table they stand as right answers."""
+    options = ['--shots', 1, '--draws', 2]
+    assert 'copies' not in tool('probe', checkpoint, photos, *options)[1]
+    shutil.copy(photos / 'blue/0.png', photos / 'blue/9.png')
+    Image.open(photos / 'red/0.png').save(photos / 'red/9.bmp')
+    printed = tool('probe', checkpoint, photos, *options)[1]
+    copy, of = photos / 'blue/9.png', photos / 'blue/0.png'
+    assert (
+        f'2 of 14 photos that are asked about are copies of another one, such as {copy} of {of}'
+        in printed
+    )
+
+
+def test_a_class_of_one_photo_is_named_before_any_is_read(checkpoint, photos, tool):
+    for path in sorted((photos / 'red').iterdir())[1:]:
+        path.unlink()
+    (photos / 'green/0.png').write_bytes(b'would be said first')
+    code, output, error = tool('probe', checkpoint, photos, '--shots', 1)
+    assert (code, output, error.count('\n')) == (2, '', 1)
+    assert "the class 'red' has 1 photo, but needs 2 or more" in error
+
+
 @pytest.mark.parametrize(
     ('name', 'arguments', 'message'),
     [
@@ -134,6 +176,8 @@ def test_a_probe_is_right_where_classes_are_plain_and_names_other_photos(
         ('nearest', ['x.npz', 'a.png'], 'no file of embeddings at x.npz'),
         ('nearest', ['model.pth', 'photos', 'none.png'], 'no photos at none.png'),
         ('nearest', ['model.pth', 'photos', 'a.png', '--picture', 'a.gif'], 'must end in .png'),
+        ('nearest', ['none.pth', 'photos', 'a.png', '--count', '0'], '--count is 0, but must be 1'),
+        ('probe', ['none.pth', 'photos', '--shots', '1', '0'], '--shots has 0, allowed: 1 or more'),
         ('probe', ['model.pth', 'nowhere'], 'no folder nowhere'),
         ('probe', ['model.pth', 'photos', '--ask', 'x'], '--ask PHOTOS and --out FILE.csv belong'),
         ('probe', ['model.pth', 'photos', '--draws', '1'], '--draws is 1, but must be 2 or more'),

@@ -85,6 +85,18 @@ def test_a_backbone_goes_on_whole_with_its_tokenizer(sources, saved, tmp_path):
     )
 
 
+@pytest.mark.parametrize('codes', [None, 'tokenizer'])
+def test_a_backbone_sees_photos_as_it_was_trained_to(sources, saved, tmp_path, codes):
+    mean, std = [0.5, 0.4, 0.3], [0.2, 0.2, 0.3]
+    content = torch.load(saved['bare'])
+    meta = dict(cfg=f'data_preprocessor = dict(mean={mean}, std={std})')
+    torch.save({**content, 'meta': meta}, saved['bare'])
+    _, cfg = config_of(sources(saved.get(codes), saved['bare'], tmp_path), tmp_path)
+    preprocessor = MODELS.build({'_scope_': 'mmbeitv2', **cfg.data_preprocessor})
+    assert preprocessor.mean.flatten().tolist() == pytest.approx(mean)
+    assert preprocessor.std.flatten().tolist() == pytest.approx(std)
+
+
 def test_with_a_new_tokenizer_the_backbone_goes_on_alone(sources, saved, tmp_path):
     given = sources(None, saved['bare'], tmp_path)
     plan, cfg = config_of(given, tmp_path, num_codes=32)

@@ -109,6 +109,80 @@ def test_a_run_of_other_arguments_is_not_mixed_with_this(tool, photos, tmp_path)
     assert 'with seed 1, asked for is 2' in refused(tool, photos, '--out', out, '--seed', 2)
 
 
+@pytest.mark.parametrize(
+    ('option', 'value', 'allowed'),
+    [
+        ('--hours', '0', 'above 0'),
+        ('--hours', 'nan', 'above 0'),
+        ('--hours', 'inf', 'above 0, below 8,766'),
+        ('--seed', '-1', '0 to 4294967295'),
+        ('--seed', str(2**32), '0 to 4294967295'),
+    ],
+)
+def test_numbers_out_of_range(tool, photos, tmp_path, option, value, allowed, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        tool.parse_args([str(photos), '--out', str(tmp_path / 'run'), option, value])
+    assert f'allowed: {allowed}' in capsys.readouterr().err
+
+
+def test_photos_of_which_none_can_be_read(tool, photos, tmp_path, capsys):
+    """Nothing can be said of their sizes."""
+    for path in photos.iterdir():
+        path.write_bytes(b'no image')
+    assert '120 of 120 files' in refused(tool, photos, '--out', tmp_path / 'run')
+    assert '0 photos; 120 cannot be read, such as 0.png' in capsys.readouterr().out
+    said = refused(tool, photos, '--out', tmp_path / 'other', '--value-range', 5, 1)
+    assert said.startswith('value_range is [5.0, 1.0], but must be')
+
+
+def test_a_run_within_its_photos(tool, photos, tmp_path):
+    """The pictures of the first would be photos of the second."""
+    said = refused(tool, photos, '--out', photos / 'run')
+    assert f'--out {photos / "run"} lies in the folder of photos {photos}' in said
+    assert not (photos / 'run').exists()
+
+
+def test_two_processes_at_one_run(tool, photos, tmp_path):
+    import own_run
+
+    from mmbeitv2.checkpoints.turns import alone
+
+    (tmp_path / 'run').mkdir()
+    with alone(tmp_path / 'run' / own_run.LOCK):
+        # As one that has come so far as to have noted its command.
+        args = tool.parse_args([str(photos), '--out', str(tmp_path / 'run')])
+        (tmp_path / 'run' / own_run.ASKED).write_text(json.dumps(own_run.asked_for(args)))
+        assert 'another process is at this work' in refused(tool, photos, '--out', tmp_path / 'run')
+    assert not (tmp_path / 'run' / own_run.LOCK).exists()
+
+
+def test_a_run_goes_on_from_another_folder(tool, photos, tmp_path, monkeypatch):
+    """Paths are the same however they are written; the files of a teacher's config too."""
+    import own_run
+    from own_teachers import teacher_config
+
+    for name in ('teacher.pth', 'labels.csv', 'tokenizer.pth'):
+        (tmp_path / name).write_text('')
+
+    def asked(where, below):
+        monkeypatch.chdir(where)
+        options = ['--labels', f'{below}labels.csv', '--from', f'{below}tokenizer.pth']
+        teacher = ['--teacher', f'dino@{below}teacher.pth']
+        photos = [f'{below}photos', '--out', f'{below}run']
+        return own_run.asked_for(tool.parse_args([*photos, *options, *teacher]))
+
+    there = asked(tmp_path, '')
+    assert there == asked(photos, '../')
+    assert there['labels'] == str(tmp_path / 'labels.csv')
+    assert teacher_config('dino@../teacher.pth', 'cpu')['checkpoint'] == str(
+        tmp_path / 'teacher.pth'
+    )
+    assert teacher_config(None, 'cpu')['checkpoint'].startswith('package://')
+    assert own_run.asked_for(tool.parse_args(['.', '--out', 'run', '--labels']))['labels'] == (
+        'folders'
+    )
+
+
 def judged_by(tool, photos, labels):
     from own_labels import labelled_photos
 

@@ -70,7 +70,8 @@ def test_what_cannot_be_used_is_one_line(refusal, folder, tmp_path, checkpoint):
     assert 'neighbours is 0' in refusal('--neighbours', 0)
     assert 'layer is 9, allowed: -5 to 4' in refusal('--layer', 9)
     assert 'is no photo of' in refusal('--photo', checkpoint)
-    assert 'is a file: give a folder' in refusal('--out', checkpoint)
+    assert 'is a file: give the name of a folder' in refusal('--out', checkpoint)
+    assert 'lies in the folder of photos' in refusal('--out', folder / 'figures')
     for path in [*folder.glob('dog/*'), folder / 'cat' / '1.png']:
         path.unlink()
     assert 'has 1 photo, needed are 2' in refusal()
