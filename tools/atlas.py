@@ -21,14 +21,18 @@ from mmengine.logging import MMLogger
 
 from mmbeitv2.apis import load_tokenizer, survey_codebook
 from mmbeitv2.checkpoints.atomic import check_writable
-from mmbeitv2.datasets.photo_folder import FOLDERS, find_photos, labels_of
+from mmbeitv2.datasets.photo_batches import check_unread
+from mmbeitv2.datasets.photo_folder import FOLDERS, labels_of
+from mmbeitv2.datasets.photo_list import list_photos
 from mmbeitv2.errors import ExistingFileError, InputError
 from mmbeitv2.exchange.run_notes import noted_value_range
 from mmbeitv2.launch.photo_arguments import (
     NOTED,
     add_image_column,
     add_label_column,
+    add_max_unreadable,
     add_value_range,
+    print_unread,
 )
 from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.reports.atlas import check_megabytes, write_atlas
@@ -69,6 +73,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_image_column(parser)
     add_label_column(parser)
     add_value_range(parser, NOTED)
+    add_max_unreadable(parser)
     return parser.parse_args(argv)
 
 
@@ -76,20 +81,23 @@ def make_atlas(args: argparse.Namespace) -> Path:
     """Check what was given, then code the photos and write the page.
 
     Raises:
-        UserError: of whatever was given; before any photo is coded, unless a file is cut off.
+        UserError: of whatever was given; before any photo is coded, but for photos that cannot be
+            read and are too many.
     """
     check_out(args.out)
     check_megabytes(args.megabytes)
     # Before the weights are read, which takes longer than to see that a file is wrong.
-    photos = find_photos(args.photos, args.image_column)
+    check_unread((), (), args.max_unreadable)
+    photos = list_photos(args.photos, args.image_column).paths
     if args.labels is not None:
         labels_of(photos, args.photos, args.labels, args.image_column, args.label_column)
     tokenizer = load_tokenizer(args.tokenizer, num_heads=args.num_heads)
     value_range = args.value_range or noted_value_range(args.tokenizer)
     survey = survey_codebook(
         *(tokenizer, args.photos, args.labels, args.shown, args.batch_size, value_range),
-        *(args.image_column, args.label_column),
+        *(args.image_column, args.label_column, args.max_unreadable),
     )
+    print_unread(survey.unread, survey.census.seen + len(survey.unread))
     title = args.title or '/'.join(Path(args.tokenizer).parts[-2:])
     return write_atlas(survey, args.out, title, args.megabytes)
 

@@ -145,15 +145,18 @@ def read_labels(photo: Path, path: Path, size: int, reduce_zero_label: bool) -> 
 def read_scenes(
     found: Sequence[tuple[Path, Path]], compared: Networks, reduce_zero_label: bool
 ) -> Scenes:
-    """Labels and features of all photos."""
+    """Labels and features of all photos that can be read."""
     size = compared.models[PRETRAINED].backbone.img_size[0]
     paths = [photo for photo, _ in found]
     labels = torch.stack([read_labels(*pair, size, reduce_zero_label) for pair in found])
     parts: dict[str, list[Tensor]] = {}
-    for pixels in photos_of(compared, paths):
+    read: list[int] = []
+    for positions, pixels in photos_of(compared, paths):
+        read += positions
         for name, tokens in patch_features(compared, pixels):
             parts.setdefault(name, []).append(tokens)
-    return Scenes(paths, labels, {name: torch.cat(values) for name, values in parts.items()})
+    features = {name: torch.cat(values) for name, values in parts.items()}
+    return Scenes([paths[i] for i in read], labels[read], features)
 
 
 def patch_features(compared: Networks, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -28,7 +28,7 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 import torch
 import torch.nn.functional as F
 from frozen_networks import TEACHER, Networks, add_network_arguments, networks, photos_of, tokens_of
-from labelled_photos import check_classes, find_photos, print_copies, some_of_each
+from labelled_photos import Photos, check_classes, find_photos, print_copies, some_of_each
 from mmengine.logging import MMLogger
 from torch import Tensor
 
@@ -108,13 +108,15 @@ def check_draws(shots: Sequence[int], draws: int, least: int = 2) -> None:
         raise InputError(f'--draws is {draws}, but must be {least} or more')
 
 
-def features_of(paths: Sequence[str | Path], found: Networks) -> dict[str, Tensor]:
-    """Features of all photos by name, ``(N, C)`` each."""
+def features_of(photos: Photos, found: Networks) -> tuple[Photos, dict[str, Tensor]]:
+    """Those photos that can be read, and their features by name, ``(N, C)`` each."""
+    read: list[int] = []
     parts: dict[str, list[Tensor]] = {}
-    for pixels in photos_of(found, paths):
+    for positions, pixels in photos_of(found, photos.paths):
+        read += positions
         for name, value in _features(found, pixels):
             parts.setdefault(name, []).append(value)
-    return {name: torch.cat(values) for name, values in parts.items()}
+    return photos.some(read), {name: torch.cat(values) for name, values in parts.items()}
 
 
 def _features(found: Networks, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -162,7 +164,8 @@ def ask(args: argparse.Namespace) -> dict[str, Answer]:
     folder = args.folders[0]
     photos = find_photos(folder, args.groups, args.image_column, args.label_column)
     check_classes(photos)
-    features = features_of(photos.paths, networks(args))
+    photos, features = features_of(photos, networks(args))
+    check_classes(photos)
     print_copies(photos.paths, features[COLOURS])
     results = {OTHER_PHOTOS: evaluate(features, photos.classes, args.shots, args.draws)}
     print(table(f'{folder}, {OTHER_PHOTOS}', results[OTHER_PHOTOS]))
@@ -203,13 +206,14 @@ def ask_others(args: argparse.Namespace) -> dict[str, Answer]:
                 f'{folder} asks about {min(unknown)!r}, but {args.train} has no photo of it: '
                 f'allowed are {", ".join(names)}.'
             )
-    sets = [training, *asked]
+    found = networks(args)
+    sets, parts = zip(*(features_of(photos, found) for photos in (training, *asked)))
+    training = sets[0]
     labels = [[names.index(name) for name in photos.classes] for photos in sets]
     drawn = draws_of(labels[0], args.shots, args.draws, training.groups)
+    features = {name: [part[name] for part in parts] for name in parts[0]}
     paths = [path for photos in sets for path in photos.paths]
-    features = features_of(paths, networks(args))
-    print_copies(paths, features[COLOURS], len(training.paths))
-    features = {k: v.split([len(s.paths) for s in sets]) for k, v in features.items()}
+    print_copies(paths, torch.cat(features[COLOURS]), len(training.paths))
     results = {}
     for number, folder in enumerate(args.folders, 1):
         accuracies = {

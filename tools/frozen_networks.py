@@ -12,12 +12,20 @@ from mmengine.device import get_device
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mmbeitv2.apis import extract_features, for_model, for_tokenizer, load_pretrained, read_photos
+from mmbeitv2.apis import extract_features, for_model, for_tokenizer, load_pretrained
 from mmbeitv2.apis.encoder import find_device
 from mmbeitv2.apis.photos import check_rgb
+from mmbeitv2.datasets import LoadCenterCrop
+from mmbeitv2.datasets.photo_batches import check_unread, read_batches
 from mmbeitv2.exchange.run_notes import noted_value_range
 from mmbeitv2.launch.config import load_config
-from mmbeitv2.launch.photo_arguments import NOTED, add_device, add_value_range
+from mmbeitv2.launch.photo_arguments import (
+    NOTED,
+    add_device,
+    add_max_unreadable,
+    add_value_range,
+    print_unread,
+)
 from mmbeitv2.models import BEiTV2
 from mmbeitv2.models.teachers.view import build_teacher
 from mmbeitv2.registry import MODELS
@@ -32,6 +40,7 @@ class Networks(NamedTuple):
     models: dict[str, BEiTV2]
     teacher: nn.Module | None = None
     value_range: Sequence[float] | None = None
+    max_unreadable: float = 0
 
 
 class Tokens(NamedTuple):
@@ -53,14 +62,16 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--teacher', metavar='CONFIG', help='of VQ-KD, whose teacher is compared')
     add_device(parser)
     add_value_range(parser, NOTED)
+    add_max_unreadable(parser)
 
 
 def networks(args: argparse.Namespace) -> Networks:
     """The pretrained model, the same with random weights, and the teacher.
 
     Raises:
-        ValueError: no such device, before anything is loaded.
+        ValueError: no such device, or no such share, before anything is loaded.
     """
+    check_unread((), (), args.max_unreadable)
     device = find_device(args.device or get_device())
     pretrained = load_pretrained(args.checkpoint)
     check_rgb(pretrained.backbone, args.checkpoint)
@@ -82,14 +93,33 @@ def networks(args: argparse.Namespace) -> Networks:
         {name: model.eval().to(device) for name, model in models.items()},
         teacher,
         args.value_range or noted_value_range(args.checkpoint),
+        args.max_unreadable,
     )
 
 
-def photos_of(found: Networks, paths: Sequence[str | Path]) -> Iterator[Tensor]:
-    """Photos as the checkpoint's run saw its validation photos, batch by batch, with progress."""
-    size = found.models[PRETRAINED].backbone.img_size[0]
-    for start in tqdm(range(0, len(paths), BATCH), desc='features', unit='batch', leave=False):
-        yield read_photos(paths[start : start + BATCH], size, found.value_range)
+def photos_of(found: Networks, paths: Sequence[str | Path]) -> Iterator[tuple[list[int], Tensor]]:
+    """Photos as the checkpoint's run saw its validation photos, batch by batch, with progress.
+
+    Yields:
+        Positions of those that could be read, and uint8 RGB ``(B, 3, size, size)``. At the end the
+        others are named.
+
+    Raises:
+        OSError: more cannot be read than are borne.
+    """
+    names = [str(path) for path in paths]
+    load = LoadCenterCrop(
+        found.models[PRETRAINED].backbone.img_size[0], value_range=found.value_range
+    )
+    batches = [range(len(names))[start : start + BATCH] for start in range(0, len(names), BATCH)]
+    unread: list[tuple[int, str]] = []
+    progress = tqdm(batches, desc='features', unit='batch', leave=False)
+    for batch in read_batches(names, load, progress):
+        unread += batch.unread
+        check_unread(names, unread, found.max_unreadable)
+        if batch.items:
+            yield batch.positions, torch.stack([item['img'] for item in batch.items])
+    print_unread([(names[i], reason) for i, reason in unread], len(names))
 
 
 @torch.no_grad()

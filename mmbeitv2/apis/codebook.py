@@ -1,7 +1,6 @@
 """Survey a tokenizer's codebook over one's own photos."""
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -10,9 +9,12 @@ from mmengine.device import get_device
 from torch import Tensor
 from tqdm import tqdm
 
-from mmbeitv2.apis.photos import check_rgb, for_tokenizer, read_photos
-from mmbeitv2.datasets.photo_folder import find_photos, labels_of, shown_name
-from mmbeitv2.errors import InputError
+from mmbeitv2.apis.photos import check_rgb, for_tokenizer
+from mmbeitv2.datasets import LoadCenterCrop
+from mmbeitv2.datasets.photo_batches import PhotoBatch, check_unread, read_batches
+from mmbeitv2.datasets.photo_folder import labels_of, shown_name
+from mmbeitv2.datasets.photo_list import list_photos
+from mmbeitv2.errors import InputError, UnreadableFileError
 from mmbeitv2.evaluation.code_census import UNLABELLED, CodeCensus
 from mmbeitv2.evaluation.codebook_survey import CodebookSurvey
 from mmbeitv2.evaluation.exemplar_photos import choose_photos
@@ -35,6 +37,7 @@ def survey_codebook(
     value_range: Sequence[float] | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
+    max_unreadable: float = 0.01,
 ) -> CodebookSurvey:
     """Find out what each code of a tokenizer stands for in the photos of a folder.
 
@@ -56,6 +59,7 @@ def survey_codebook(
         image_column: of tables; None for their only column of image files.
         label_column: likewise, of ``'folders'``; None for the only one whose classes have names,
             or ``label``.
+        max_unreadable: share of photos that may be unreadable; they are left out and named.
 
     Returns:
         What :func:`mmbeitv2.reports.atlas.write_atlas` makes a page of.
@@ -63,24 +67,25 @@ def survey_codebook(
     Raises:
         FileNotFoundError: no such folder or table, or a table that names missing photos.
         ValueError: no photos, or a codebook of more than 65536 codes.
-        OSError: a file that is no photo.
+        OSError: more photos cannot be read than that, or none can.
     """
     check_rgb(tokenizer.encoder, 'the tokenizer')
     _check(tokenizer, shown, batch_size)
-    photos = find_photos(folder, image_column)
+    check_unread((), (), max_unreadable)
+    photos = list_photos(folder, image_column).paths
     named: list[str | None] = [None] * len(photos)
     if labels is not None:
         named = labels_of(photos, folder, labels, image_column, label_column)
-    classes = sorted({label for label in named if label is not None})
     # The whole photo would be squeezed to a square; its centre keeps its proportions.
     side = min(tokenizer.encoder.img_size)
     tokenizer.to(get_device())
-    batches_of = partial(_batches, side=side, size=batch_size, value_range=value_range)
-    census = _counted(tokenizer, batches_of(photos, what='coding photos'), named, classes)
-    chosen = _shown_photos(census, len(photos), shown)
-    files = [photos[i] for i in chosen]
-    again = batches_of(files, what='coding photos shown')
-    grids = torch.cat([_encode(tokenizer, pixels)[0] for _, pixels in again])
+    load = LoadCenterCrop(side, value_range=value_range)
+    unread: list[tuple[int, str]] = []
+    batches = _batches(photos, load, batch_size, unread, max_unreadable)
+    census, read = _counted(tokenizer, batches, named)
+    chosen = _shown_photos(census, len(read), shown)
+    files = [photos[read[i]] for i in chosen]
+    grids = _codes_of(tokenizer, files, load, batch_size)
     return CodebookSurvey(
         codebook=tokenizer.quantize.codebook.cpu(),
         census=census,
@@ -88,11 +93,12 @@ def survey_codebook(
         side=side,
         photos=files,
         names=[shown_name(path, folder) for path in files],
-        labels=[named[i] for i in chosen],
+        labels=[named[read[i]] for i in chosen],
         codes=grids,
         exemplars=_exemplars(census, chosen),
-        classes=classes,
+        classes=_classes(named),
         value_range=value_range,
+        unread=[(shown_name(photos[i], folder), reason) for i, reason in unread],
     )
 
 
@@ -112,37 +118,56 @@ def _shown_photos(census: CodeCensus, count: int, shown: int) -> list[int]:
     return [*chosen, *evenly_spaced(rest, max(0, shown - len(chosen)))]
 
 
+def _classes(labels: Sequence[str | None]) -> list[str]:
+    return sorted({label for label in labels if label is not None})
+
+
 def _counted(
-    tokenizer: VQKDTokenizer,
-    batches: Iterator[tuple[int, Tensor]],
-    labels: Sequence[str | None],
-    classes: Sequence[str],
-) -> CodeCensus:
-    """Census of the codes of all photos, and of the classes that they are found in."""
-    numbers = {label: number for number, label in enumerate(classes)}
+    tokenizer: VQKDTokenizer, batches: Iterable[PhotoBatch], labels: Sequence[str | None]
+) -> tuple[CodeCensus, list[int]]:
+    """Census of the codes of all photos and of the classes that they are found in; which it saw."""
+    numbers = {label: number for number, label in enumerate(_classes(labels))}
     numbered = torch.tensor([UNLABELLED if label is None else numbers[label] for label in labels])
-    census = CodeCensus(tokenizer.quantize.num_codes, len(classes), CANDIDATES)
-    for start, pixels in batches:
+    census = CodeCensus(tokenizer.quantize.num_codes, len(numbers), CANDIDATES)
+    read: list[int] = []
+    for batch in batches:
+        pixels = torch.stack([item['img'] for item in batch.items])
         codes, similarity = _encode(tokenizer, pixels)
         rows, columns = codes.shape[1:]
         colours = F.adaptive_avg_pool2d(pixels.float(), (rows, columns))
-        census.add(codes, similarity, colours, numbered[start : start + len(pixels)])
-    return census
+        census.add(codes, similarity, colours, numbered[batch.positions])
+        read += batch.positions
+    if not read:
+        raise UnreadableFileError('none of the photos can be read: nothing is known of the codes')
+    return census, read
 
 
 def _batches(
     photos: Sequence[str],
-    side: int,
+    load: LoadCenterCrop,
     size: int,
-    value_range: Sequence[float] | None,
-    what: str,
-) -> Iterator[tuple[int, Tensor]]:
-    """Number of the first photo of each batch, and pixels uint8 ``(B, 3, side, side)``."""
-    with tqdm(total=len(photos), desc=what, unit='photo', leave=False) as progress:
-        for start in range(0, len(photos), size):
-            pixels = read_photos(photos[start : start + size], side, value_range)
-            yield start, pixels
-            progress.update(len(pixels))
+    unread: list[tuple[int, str]],
+    max_unreadable: float,
+) -> Iterator[PhotoBatch]:
+    """Photos that can be read; ``unread`` is told of the others, which may not be too many."""
+    starts = range(0, len(photos), size)
+    positions = [range(len(photos))[start : start + size] for start in starts]
+    with tqdm(total=len(photos), desc='coding photos', unit='photo', leave=False) as progress:
+        for batch in read_batches(photos, load, positions):
+            unread += batch.unread
+            check_unread(photos, unread, max_unreadable)
+            if batch.items:
+                yield batch
+            progress.update(len(batch.positions) + len(batch.unread))
+
+
+def _codes_of(
+    tokenizer: VQKDTokenizer, files: Sequence[str], load: LoadCenterCrop, size: int
+) -> Tensor:
+    """Codes of the photos shown, int64 ``(photos, rows, columns)``."""
+    starts = tqdm(range(0, len(files), size), 'coding photos shown', unit='batch', leave=False)
+    batches = ([load(dict(img_path=f))['img'] for f in files[s : s + size]] for s in starts)
+    return torch.cat([_encode(tokenizer, torch.stack(batch))[0] for batch in batches])
 
 
 def _encode(tokenizer: VQKDTokenizer, pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,7 @@ class CodebookSurvey:
             one from a photo, the nearest first.
         classes: in the order of the census's columns.
         value_range: black and white of photos of float or 32-bit numbers.
+        unread: name and reason of photos that could not be read and are left out.
     """
 
     codebook: Tensor
@@ -38,6 +39,7 @@ class CodebookSurvey:
     exemplars: Sequence[Sequence[tuple[int, int]]]
     classes: Sequence[str]
     value_range: Sequence[float] | None = None
+    unread: Sequence[tuple[str, str]] = ()
 
     @property
     def used(self) -> Tensor:

@@ -50,6 +50,21 @@ def add_device(parser: argparse._ActionsContainer) -> None:
     parser.add_argument('--device', help='such as cuda or cpu (default: what this machine has)')
 
 
+def add_max_unreadable(parser: argparse.ArgumentParser) -> None:
+    """Add the share of photos that may be unreadable.
+
+    Args:
+        parser: extended in place.
+    """
+    parser.add_argument(
+        '--max-unreadable',
+        type=float,
+        default=0.01,
+        metavar='SHARE',
+        help='of the photos, left out and named; one always is (default: 0.01)',
+    )
+
+
 def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
     """Add batch, workers, device, precision, and how photos are read and which may be unreadable.
 
@@ -72,13 +87,7 @@ def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--num-heads', type=int, help='where the checkpoint does not note them (width / 64)'
     )
-    parser.add_argument(
-        '--max-unreadable',
-        type=float,
-        default=0.01,
-        metavar='SHARE',
-        help='of the photos, left out and named; one always is (default: 0.01)',
-    )
+    add_max_unreadable(parser)
     parser.add_argument(
         '--trust', action='store_true', help='open a checkpoint that holds Python objects'
     )

@@ -123,7 +123,8 @@ def test_few_shot_sees_them_so(saved, photos, views, tmp_path, monkeypatch, rand
         arguments += ['--config', str(tmp_path / 'config.py')]
     args = few_shot.parse_args(arguments)
     networks = few_shot.networks(args)
-    found = few_shot.features_of(sorted(photos.glob('*/*')), networks)
+    labelled = few_shot.find_photos(photos, None)
+    _, found = few_shot.features_of(labelled, networks)
     for name, model in networks.models.items():
         expected = model.backbone.eval()
         x, grid = expected.embed(views)

@@ -99,6 +99,15 @@ def test_labels_can_come_from_other_photos(run, scenes):
     assert (np.sum(right, 0) / np.sum(asked, 0)).min() > 0.9
 
 
+def test_a_photo_that_is_cut_off_is_left_out_with_its_annotation(run, scenes):
+    path = scenes / 'photos/0.png'
+    path.write_bytes(path.read_bytes()[:-500])
+    result, printed = run('--reduce-zero-label')
+    assert result['photos'] == [f'photos/{number}.png' for number in range(1, PHOTOS)]
+    assert f'1 of {PHOTOS} photos cannot be read and are left out: ' in printed
+    assert ious(result).min() > 0.9
+
+
 def test_so_many_photos_are_drawn(run):
     result, _ = run('--reduce-zero-label', '--max-photos', '3')
     assert len(result['photos']) == 3

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from photo_files import write_classes, write_photo
 
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.models.teachers.view import build_teacher
@@ -64,13 +65,39 @@ def test_groups_ask_about_other_things_and_name_classes_with_one(run, demo_data)
     assert ('left out' in printed) == (classes < 8)
 
 
+@pytest.mark.parametrize('train', [False, True])
+def test_photos_that_are_cut_off_are_left_out_and_named(
+    tool, checkpoint, tmp_path, capsys, monkeypatch, train
+):
+    import frozen_networks
+
+    load = frozen_networks.load_pretrained
+    monkeypatch.setattr(frozen_networks, 'load_pretrained', lambda path: load(path, num_heads=4))
+    folder = write_classes(tmp_path / 'photos', 'cat', 'dog')
+    arguments = [str(checkpoint), str(folder), '--shots', '1', '--draws', '2']
+    arguments += ['--train', str(write_classes(tmp_path / 'train', 'cat', 'dog'))] if train else []
+    tool.main(arguments)
+    expected = capsys.readouterr().out
+    for number in range(2):
+        cut = write_photo(folder / 'cat' / f'-{number}.jpg', size=(64, 64))
+        cut.write_bytes(cut.read_bytes()[:700])
+    with pytest.raises(SystemExit, match='2'):
+        tool.main(arguments)
+    assert 'photos cannot be read so far, borne are 1' in capsys.readouterr().err
+    tool.main([*arguments, '--max-unreadable', '0.4'])
+    printed = capsys.readouterr().out
+    assert '2 of 6 photos cannot be read and are left out: ' in printed
+    assert printed.endswith(expected)
+
+
 def test_a_teacher_sees_what_its_config_shows_it(tool, beitv2, demo_data, timm_teacher_config):
-    photos = sorted((demo_data / 'imagenet/train').glob('*/*'))[:2]
+    paths = sorted((demo_data / 'imagenet/train').glob('*/*'))[:2]
+    photos = tool.Photos([str(path) for path in paths], ['one', 'other'], None)
 
     def features(**view):
         model = dict(encoder=dict(in_chans=3), teacher={**timm_teacher_config, **view})
         teacher = build_teacher(model['teacher'], 3)
-        return tool.features_of(photos, Networks({PRETRAINED: beitv2.eval()}, teacher))
+        return tool.features_of(photos, Networks({PRETRAINED: beitv2.eval()}, teacher))[1]
 
     from frozen_networks import PRETRAINED, TEACHER, Networks
 
