@@ -4,7 +4,7 @@ import io
 import os
 import shutil
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from mmbeitv2.datasets.decoding import read_bytes
 from mmbeitv2.datasets.listing import readable_extensions
-from mmbeitv2.datasets.photo_folder import FOLDERS, find_photos, labels_of
+from mmbeitv2.datasets.photo_folder import FOLDERS, labels_of
 from mmbeitv2.datasets.source_labels import source_labels
 from mmbeitv2.datasets.survey import Survey
 from mmbeitv2.errors import InputError
@@ -40,12 +40,15 @@ class Labelled(NamedTuple):
     shown: str
 
 
-def labels_to_judge_by(args: Namespace, survey: Survey) -> Labelled | str:
+def labels_to_judge_by(
+    args: Namespace, survey: Survey, look_at: Callable[[Path], Survey]
+) -> Labelled | str:
     """Labels that were given, or those that the photos bring with them.
 
     Args:
         args: ``photos``, ``labels``, ``image_column`` and ``label_column``.
         survey: of the photos.
+        look_at: surveys other photos in the same way.
 
     Returns:
         The photos; or why there are none, in words.
@@ -62,7 +65,7 @@ def labels_to_judge_by(args: Namespace, survey: Survey) -> Labelled | str:
         if column is not None and own:
             raise InputError(f'--label-column {column} needs photos in tables, which these are not')
         if given is not None:
-            return Labelled(labelled_photos(given, survey), given)
+            return Labelled(labelled_photos(given, survey, look_at), given)
         return _hint(survey)
     photos = {photo.name for photo in survey.photos}
     by_class: dict[str, list[str]] = {}
@@ -96,7 +99,9 @@ def _some(by_class: dict[str, list[str]]) -> dict[str, list[str]]:
     return some
 
 
-def labelled_photos(labels: str, survey: Survey) -> dict[str, list[str]]:
+def labelled_photos(
+    labels: str, survey: Survey, look_at: Callable[[Path], Survey]
+) -> dict[str, list[str]]:
     """Photos of each class.
 
     Args:
@@ -104,19 +109,22 @@ def labelled_photos(labels: str, survey: Survey) -> dict[str, list[str]]:
             folder, of class folders; or a CSV file, whose first column is a photo, relative to the
             folder of ``survey``, its last the class.
         survey: of the photos that are trained on.
+        look_at: surveys those of another folder: a run of hours is not to end at one of them.
 
     Raises:
         UserError: no such source, photos that are not there, or too few classes or photos of one.
     """
     if labels != FOLDERS and Path(labels).expanduser().is_dir():
         folder = Path(labels).expanduser()
-        photos, source = find_photos(folder), FOLDERS
+        survey, source = look_at(folder), FOLDERS
+        print(f'{labels}: {survey}', flush=True)
     else:
         names = [photo.name for photo in survey.photos]
         folder, source = _one_folder(survey.folder, names, labels), labels
-        # A table may name what cannot be read, but nothing that is not there.
-        photos = [str(folder / name) for name in (*names, *survey.unreadable)]
-    unread = {str(folder / name) for name in survey.unreadable if folder == survey.folder}
+    # A table may name what cannot be read, but nothing that is not there.
+    names = [*(photo.name for photo in survey.photos), *survey.unreadable]
+    photos = [str(folder / name) for name in names]
+    unread = {str(folder / name) for name in survey.unreadable}
     by_class: dict[str, list[str]] = {}
     for path, name in zip(photos, labels_of(photos, folder, source)):
         if name is not None and path not in unread:

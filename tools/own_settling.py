@@ -6,6 +6,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +60,16 @@ def settle(args: Namespace, machine: Machine) -> Plan:
     """
     check_sources(args.tokenizer, args.start)
     bar = dict(desc='looking at the photos', unit=' photos', leave=False)
-    found = survey(
-        args.photos,
-        machine.cores,
-        args.value_range,
-        lambda photos, total: tqdm(photos, total=total, **bar),
-        args.image_column,
+    look_at = partial(
+        survey,
+        workers=machine.cores,
+        value_range=args.value_range,
+        progress=lambda photos, total: tqdm(photos, total=total, **bar),
     )
+    found = look_at(args.photos, image_column=args.image_column)
     print(f'{found.shown}: {found}', flush=True)
     check_photos(found)
-    labelled = labels_to_judge_by(args, found)
+    labelled = labels_to_judge_by(args, found, look_at)
     given = sources(args.tokenizer, args.start, args.out)
     teacher = None
     if given.tokenizer is None:

@@ -188,7 +188,7 @@ def judged_by(tool, photos, labels):
 
     from mmbeitv2.datasets.survey import survey
 
-    return labelled_photos(labels, survey(photos))
+    return labelled_photos(labels, survey(photos), survey)
 
 
 @pytest.mark.parametrize(
@@ -219,6 +219,21 @@ def test_labels_come_from_a_table_other_folders_or_the_photos_own(tool, photos, 
     again = judged_by(tool, photos, str(tmp_path / 'linked'))
     assert {k: len(v) for k, v in again.items()} == dict(even=3, odd=2)
     assert judged_by(tool, tmp_path / 'linked', 'folders').keys() == {'even', 'odd'}
+
+
+def test_labelled_photos_of_another_folder_that_are_cut_off_are_found_before_the_run(
+    tool, photos, tmp_path, capsys
+):
+    for name, numbers in dict(even=(0, 2, 4), odd=(1, 3)).items():
+        for number in numbers:
+            file = tmp_path / 'given' / name / f'{number}.png'
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes((photos / file.name).read_bytes())
+    file = tmp_path / 'given/even/4.png'
+    file.write_bytes(file.read_bytes()[:-100])
+    found = judged_by(tool, photos, str(tmp_path / 'given'))
+    assert {name: len(paths) for name, paths in found.items()} == dict(even=2, odd=2)
+    assert '1 cannot be read, such as even/4.png (' in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -273,7 +288,7 @@ def judging(tool, photos, *options):
 
     photos = photos if isinstance(photos, list) else [photos]
     args = tool.parse_args([*map(str, photos), '--out', 'run', *map(str, options)])
-    return labels_to_judge_by(args, survey(args.photos))
+    return labels_to_judge_by(args, survey(args.photos), survey)
 
 
 def test_labels_that_tars_bring_judge_without_being_asked_for(tool, tars, tmp_path):
