@@ -140,6 +140,33 @@ def test_every_replacement_is_for_a_command_that_is_documented():
     assert unused == []
 
 
+def test_what_is_run_has_no_word_in_the_readers_place():
+    from documented.pages import SHELL, all_blocks, commands
+    from documented.plans import plan
+
+    found = [c for b in all_blocks(ROOT) if b.language in SHELL for c in commands(b)]
+    lines = [line for command in found for line in plan(command).lines]
+    assert lines
+    assert [line for line in lines if re.search(r'\b(SRC|DST|CONFIG)\b', line)] == []
+
+
+def test_blocks_of_python_read_no_name_that_their_page_does_not_give(tmp_path):
+    from documented.pages import all_blocks
+    from documented.programs import BEFORE
+    from documented.python_blocks import is_config
+
+    programs = dict(BEFORE)
+    for block in all_blocks(ROOT):
+        if block.language == 'python' and not block.needs and not is_config(block):
+            programs[block.page] = f'{programs.get(block.page, "")}\n{block.text}'
+    assert len(programs) > 5
+    for page, text in programs.items():
+        (tmp_path / f'{page.replace("/", "_")}.py').write_text(text)
+    check = ['ruff', 'check', '--isolated', '--no-cache', '--select', 'F821', str(tmp_path)]
+    found = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
+
+
 def test_the_scratch_copys_validation_photos_have_reassessed_labels(tmp_path):
     """Else the configs of ImageNet-ReaL would refuse them."""
     from documented.scratch import _classes

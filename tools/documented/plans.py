@@ -46,7 +46,7 @@ REPLACEMENTS = (
         "the quick start's backbone",
     ),
     (
-        r'SRC DST --to (transformers)$',
+        r'SRC DST --to (transformers|transformers-mim)$',
         rf'{PRETRAINED} work_dirs/as_\1 --to \1',
         "the quick start's backbone",
     ),

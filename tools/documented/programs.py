@@ -14,7 +14,11 @@ from pathlib import Path
 from typing import Any
 
 # Before the first block of a page: what its sentences say a reader has.
-IMAGES = 'import torch\nimages = torch.rand(2, 3, 96, 96) * 2 - 1\n'
+IMAGES = """
+import torch
+pixels = torch.randint(256, (2, 3, 96, 96), dtype=torch.uint8)
+images = pixels / 127.5 - 1
+"""
 OLD_TOKENIZER = """
 import torch
 from mmbeitv2.models import VQKDTokenizer
