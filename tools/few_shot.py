@@ -28,7 +28,14 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 import torch
 import torch.nn.functional as F
 from frozen_networks import TEACHER, Networks, add_network_arguments, networks, photos_of, tokens_of
-from labelled_photos import Photos, check_classes, find_photos, print_copies, some_of_each
+from labelled_photos import (
+    Photos,
+    check_classes,
+    check_read,
+    find_photos,
+    print_copies,
+    some_of_each,
+)
 from mmengine.logging import MMLogger
 from torch import Tensor
 
@@ -110,13 +117,15 @@ def check_draws(shots: Sequence[int], draws: int, least: int = 2) -> None:
 
 def features_of(photos: Photos, found: Networks) -> tuple[Photos, dict[str, Tensor]]:
     """Those photos that can be read, and their features by name, ``(N, C)`` each."""
-    read: list[int] = []
+    places: list[int] = []
     parts: dict[str, list[Tensor]] = {}
     for positions, pixels in photos_of(found, photos.paths):
-        read += positions
+        places += positions
         for name, value in _features(found, pixels):
             parts.setdefault(name, []).append(value)
-    return photos.some(read), {name: torch.cat(values) for name, values in parts.items()}
+    read = photos.some(places)
+    check_read(photos, read)
+    return read, {name: torch.cat(values) for name, values in parts.items()}
 
 
 def _features(found: Networks, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -14,7 +14,7 @@ from mmbeitv2.datasets.label_table import table_rows
 from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
 from mmbeitv2.datasets.places import kind_of
 from mmbeitv2.datasets.source_labels import source_labels
-from mmbeitv2.errors import InputError, MissingFileError
+from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
 from mmbeitv2.evaluation.labelled import draw_labelled
 
 
@@ -112,6 +112,22 @@ def check_classes(photos: Photos) -> None:
         raise InputError(
             f'the class {name!r} has {count} photo, but needs 2 or more to be labelled and asked '
             'about: add some, or leave the class out.'
+        )
+
+
+def check_read(photos: Photos, read: Photos) -> None:
+    """Refuse to go on without a class that was asked for: its photos would be told wrong.
+
+    Args:
+        photos: all of them.
+        read: those that could be read.
+
+    Raises:
+        UserError: a class of which no photo could be read.
+    """
+    if lost := set(photos.classes) - set(read.classes):
+        raise UnreadableFileError(
+            f'no photo of the class {min(lost)!r} can be read: restore them, or leave the class out'
         )
 
 

@@ -13,7 +13,7 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 from PIL import Image
 
 from mmbeitv2.datasets.decoding import read_bytes
-from mmbeitv2.datasets.listing import readable_extensions
+from mmbeitv2.datasets.listing import photo_path, readable_extensions
 from mmbeitv2.datasets.photo_folder import FOLDERS, labels_of
 from mmbeitv2.datasets.source_labels import source_labels
 from mmbeitv2.datasets.survey import Survey
@@ -123,8 +123,8 @@ def labelled_photos(
         folder, source = _one_folder(survey.folder, names, labels), labels
     # A table may name what cannot be read, but nothing that is not there.
     names = [*(photo.name for photo in survey.photos), *survey.unreadable]
-    photos = [str(folder / name) for name in names]
-    unread = {str(folder / name) for name in survey.unreadable}
+    photos = [photo_path(folder, name) for name in names]
+    unread = {photo_path(folder, name) for name in survey.unreadable}
     by_class: dict[str, list[str]] = {}
     for path, name in zip(photos, labels_of(photos, folder, source)):
         if name is not None and path not in unread:

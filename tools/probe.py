@@ -24,7 +24,7 @@ import few_shot
 import torch
 import torch.nn.functional as F
 from frozen_networks import BATCH
-from labelled_photos import check_classes, find_photos, print_copies
+from labelled_photos import Photos, check_classes, check_read, find_photos, print_copies
 from torch import Tensor
 
 from mmbeitv2.apis import embed, read_photos
@@ -106,9 +106,12 @@ def run(args: argparse.Namespace) -> None:
     paths = [photo_path(args.folder, name) for name in found.paths]
     rows = [i for i, path in enumerate(paths) if path in of_class]
     classes = [of_class[paths[i]] for i in rows]
+    read = Photos([paths[i] for i in rows], classes, None)
+    check_read(labelled, read)
+    check_classes(read)
     features = {NAMES[k]: torch.from_numpy(found.arrays[k])[rows] for k in NAMES}
     compared = features | {few_shot.COLOURS: mean_colours(args, found)[rows]}
-    print_copies([paths[i] for i in rows], compared[few_shot.COLOURS])
+    print_copies(read.paths, compared[few_shot.COLOURS])
     answer = few_shot.evaluate(compared, classes, args.shots, args.draws)
     print(few_shot.table('accuracy in per cent', answer))
     if args.ask is not None:

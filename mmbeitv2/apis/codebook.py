@@ -14,7 +14,7 @@ from mmbeitv2.datasets import LoadCenterCrop
 from mmbeitv2.datasets.photo_batches import PhotoBatch, check_unread, read_batches
 from mmbeitv2.datasets.photo_folder import labels_of, shown_name
 from mmbeitv2.datasets.photo_list import list_photos
-from mmbeitv2.errors import InputError, UnreadableFileError
+from mmbeitv2.errors import InputError
 from mmbeitv2.evaluation.code_census import UNLABELLED, CodeCensus
 from mmbeitv2.evaluation.codebook_survey import CodebookSurvey
 from mmbeitv2.evaluation.exemplar_photos import choose_photos
@@ -67,7 +67,7 @@ def survey_codebook(
     Raises:
         FileNotFoundError: no such folder or table, or a table that names missing photos.
         ValueError: no photos, or a codebook of more than 65536 codes.
-        OSError: more photos cannot be read than that, or none can.
+        OSError: see :func:`mmbeitv2.datasets.photo_batches.check_unread`.
     """
     check_rgb(tokenizer.encoder, 'the tokenizer')
     _check(tokenizer, shown, batch_size)
@@ -137,8 +137,6 @@ def _counted(
         colours = F.adaptive_avg_pool2d(pixels.float(), (rows, columns))
         census.add(codes, similarity, colours, numbered[batch.positions])
         read += batch.positions
-    if not read:
-        raise UnreadableFileError('none of the photos can be read: nothing is known of the codes')
     return census, read
 
 

@@ -181,11 +181,6 @@ def _finish(
     numbers = range(len(range(0, len(photos.names), PHOTOS)))
     kept = [photos.names[i] for number in numbers for i in parts.positions(number)]
     unread = [(photos.names[i], reason) for number in numbers for i, reason in parts.unread(number)]
-    if not kept:
-        raise UnreadableFileError(
-            f'none of {len(photos.names)} photos can be read, the first is {unread[0][0]} '
-            f'({unread[0][1]})'
-        )
     lazy = LazyParts(parts, names, len(numbers))
     write_embeddings(out, kept, lazy, {**meta, 'unread': unread})
     parts.remove()

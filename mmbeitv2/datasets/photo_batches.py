@@ -80,14 +80,16 @@ def check_unread(names: Sequence[str], unread: Sequence[tuple[int, str]], share:
         share: that is borne, in [0, 1]; one photo always is.
 
     Raises:
-        OSError: more cannot be read; names the first.
+        OSError: more cannot be read, or none can; names the first.
         ValueError: the share is none.
     """
     if not 0 <= share <= 1:
         raise InputError(f'max_unreadable is {share}, but must be a share in [0, 1]')
     limit = bearable(len(names), share)
+    first = ', '.join(f'{names[i]} ({reason})' for i, reason in unread[:NAMED])
+    if 0 < len(names) == len(unread):
+        raise UnreadableFileError(f'none of {len(names)} photos can be read, the first are {first}')
     if len(unread) > limit:
-        first = ', '.join(f'{names[i]} ({reason})' for i, reason in unread[:NAMED])
         raise UnreadableFileError(
             f'{len(unread)} of {len(names)} photos cannot be read so far, borne are {limit}; the '
             f'first are {first}: remove or restore what `mmbeitv2 check-images` lists, or raise '

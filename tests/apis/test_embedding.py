@@ -207,7 +207,7 @@ def test_no_readable_photo_is_an_error(run, tmp_path):
     shutil.rmtree(tmp_path / 'photos')
     (tmp_path / 'photos').mkdir()
     (tmp_path / 'photos/a.png').write_bytes(b'x')
-    with pytest.raises(OSError, match=r'none of 1 photos can be read, the first is a\.png'):
+    with pytest.raises(OSError, match=r'none of 1 photos can be read, the first are a\.png'):
         run()
 
 

@@ -88,6 +88,16 @@ def test_photos_that_are_cut_off_are_left_out_and_named(
     printed = capsys.readouterr().out
     assert '2 of 6 photos cannot be read and are left out: ' in printed
     assert printed.endswith(expected)
+    for photo in (folder / 'cat').iterdir():
+        photo.write_bytes(b'no image')
+    with pytest.raises(SystemExit, match='2'):
+        tool.main([*arguments, '--max-unreadable', '1'])
+    assert "no photo of the class 'cat' can be read" in capsys.readouterr().err
+    for photo in (folder / 'dog').iterdir():
+        photo.write_bytes(b'no image')
+    with pytest.raises(SystemExit, match='2'):
+        tool.main([*arguments, '--max-unreadable', '1'])
+    assert 'none of 6 photos can be read, the first are ' in capsys.readouterr().err
 
 
 def test_a_teacher_sees_what_its_config_shows_it(tool, beitv2, demo_data, timm_teacher_config):

@@ -159,6 +159,15 @@ def test_copies_are_told(checkpoint, photos, tool):
     )
 
 
+def test_a_class_is_not_lost_with_photos_that_cannot_be_read(checkpoint, photos, tool):
+    for path in (photos / 'red').iterdir():
+        path.write_bytes(b'no image')
+    options = ['--shots', 1, '--draws', 2, '--max-unreadable', 1]
+    code, _, error = tool('probe', checkpoint, photos, *options)
+    assert code == 2
+    assert "no photo of the class 'red' can be read" in error
+
+
 def test_a_class_of_one_photo_is_named_before_any_is_read(checkpoint, photos, tool):
     for path in sorted((photos / 'red').iterdir())[1:]:
         path.unlink()

@@ -221,6 +221,19 @@ def test_labels_come_from_a_table_other_folders_or_the_photos_own(tool, photos, 
     assert judged_by(tool, tmp_path / 'linked', 'folders').keys() == {'even', 'odd'}
 
 
+def test_labels_may_be_those_of_a_saved_data_set(tool, photos, tmp_path, monkeypatch):
+    datasets = pytest.importorskip('datasets')
+    monkeypatch.setattr(datasets.config, 'HF_DATASETS_CACHE', tmp_path / 'cache')
+    files = [dict(bytes=(photos / f'{i}.png').read_bytes(), path=None) for i in range(4)]
+    named = datasets.ClassLabel(names=['even', 'odd'])
+    features = datasets.Features(dict(image=datasets.Image(), parity=named))
+    columns = dict(image=files, parity=[0, 1, 0, 1])
+    datasets.Dataset.from_dict(columns, features=features).save_to_disk(tmp_path / 'saved')
+    found = judged_by(tool, photos, str(tmp_path / 'saved'))
+    assert {name: len(paths) for name, paths in found.items()} == dict(even=2, odd=2)
+    assert all('://' in path for paths in found.values() for path in paths)
+
+
 def test_labelled_photos_of_another_folder_that_are_cut_off_are_found_before_the_run(
     tool, photos, tmp_path, capsys
 ):
