@@ -32,6 +32,9 @@ from mmbeitv2.reports.own_progress import (
 
 TOOLS = tools_folder()
 SHOTS = (1, 2, 5, 10, 20)
+# Where the smallest class has twice as many: few labels do not tell features apart where classes
+# differ by little.
+MORE_SHOTS = (50, 100)
 SECONDS_BETWEEN_PAGES = 15
 LOCK = '.lock'
 
@@ -139,13 +142,23 @@ def judging(args: Namespace, plan: Plan, newest: Path) -> ToolJob:
         str(TOOLS / 'few_shot.py'),
         str(args.out / 'pretraining'),
         str(args.out / LABELLED),
-        *('--shots', *map(str, SHOTS)),
+        *('--shots', *map(str, shots_of(args.out / LABELLED))),
         *('--config', str(args.out / 'pretraining.py')),
         *teacher,
         *(('--value-range', *map(str, args.value_range)) if args.value_range else ()),
         *('--json', str(folder / 'answers.json')),
     )
     return ToolJob(folder, 1, None, command, newest)
+
+
+def shots_of(labelled: Path) -> list[int]:
+    """How many labels a class to ask with.
+
+    Args:
+        labelled: folder of class folders.
+    """
+    smallest = min(sum(1 for _ in folder.iterdir()) for folder in labelled.iterdir())
+    return [*SHOTS, *(k for k in MORE_SHOTS if 2 * k <= smallest)]
 
 
 class Watch:
