@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
@@ -35,6 +36,7 @@ from mmbeitv2.datasets.listing import (
     walk_images,
 )
 from mmbeitv2.datasets.photo_sources import find_sources
+from mmbeitv2.datasets.photo_stamps import stamp
 from mmbeitv2.datasets.places import kind_of
 from mmbeitv2.datasets.survey import in_processes
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, UserError
@@ -119,11 +121,14 @@ class Progress:
     Args:
         out: folder of the files, made if needed.
         names: all images, in the order in which they are checked.
+        folder: that the names are relative to.
         settings: what results depend on beside the images.
     """
 
-    def __init__(self, out: Path, names: Sequence[str], settings: str) -> None:
+    def __init__(self, out: Path, names: Sequence[str], folder: Path, settings: str) -> None:
         self.bad_file, self.progress_file = out / BAD, out / PROGRESS
+        self.folder = folder
+        self._stamps = hashlib.sha256()
         digest = hashlib.blake2b(settings.encode(), digest_size=16)
         for name in names:
             digest.update(os.fsencode(name) + b'\0')
@@ -134,9 +139,22 @@ class Progress:
             found = json.loads(self.progress_file.read_text())
             # A finished check is made anew: files may have been restored.
             if found['key'] == self.key and found['done'] < len(names):
-                self.done, self.bad = found['done'], self._listed(found['bad'])
+                self._go_on(found, names[: found['done']])
         self._write_bad()
         self._noted_at = time.monotonic()
+
+    def _go_on(self, found: dict[str, Any], names: Sequence[str]) -> None:
+        stamps = hashlib.sha256()
+        for name in names:
+            stamps.update(self._stamp(name))
+        if stamps.hexdigest() == found.get('stamps'):
+            self.done, self.bad = found['done'], self._listed(found['bad'])
+            self._stamps = stamps
+        else:
+            print('images have changed since they were checked: beginning anew')
+
+    def _stamp(self, name: str) -> bytes:
+        return stamp([photo_path(self.folder, name)]).encode()
 
     def _listed(self, count: int) -> list[str]:
         return self.bad_file.read_text(encoding='utf-8').split('\n')[:count]
@@ -148,6 +166,7 @@ class Progress:
     def add(self, name: str, reason: str | None) -> None:
         """Count one image, and write to disk from time to time."""
         self.done += 1
+        self._stamps.update(self._stamp(name))
         if reason is not None:
             self.bad.append(f'{in_one_line(name)}\t{reason}')
         if time.monotonic() - self._noted_at > SECONDS_BETWEEN_NOTES:
@@ -157,7 +176,8 @@ class Progress:
         """Write both files, the list before the number of its lines that count."""
         self._write_bad()
         part = self.progress_file.with_suffix('.part')
-        part.write_text(json.dumps(dict(key=self.key, done=self.done, bad=len(self.bad))))
+        noted = dict(key=self.key, done=self.done, bad=len(self.bad))
+        part.write_text(json.dumps(noted | dict(stamps=self._stamps.hexdigest())))
         part.replace(self.progress_file)
         self._noted_at = time.monotonic()
 
@@ -201,7 +221,7 @@ def check(args: argparse.Namespace) -> None:
     check_writable(out, folder=True)
     names = images_of(args)
     settings = f'{args.folder.resolve()} {args.value_range} {Image.__version__}'
-    progress = Progress(out, names, settings)
+    progress = Progress(out, names, args.folder, settings)
     if progress.done:
         print(f'{progress.done} of {len(names)} images were checked before: going on behind them')
     check_all(args, names, progress)

@@ -4,9 +4,9 @@
 
 The short side is reduced to ``--short-side``, never enlarged; folders and names stay as they are,
 but a photo that is no JPEG and is reduced gets ``.jpg`` in addition. Photos that are small enough
-are copied byte for byte. A run that was stopped goes on where it was; nothing that exists is
-overwritten. At the end both folders are read by the random crop of fine-tuning, and the gain is
-printed.
+are copied byte for byte. A run that was stopped goes on where it was; a copy is made again if its
+photo has changed since. At the end both folders are read by the random crop of fine-tuning, and the
+gain is printed.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from smaller_photos import (
     end_with_parent,
     photos,
     prepare,
+    without_original,
     write,
 )
 from tqdm import tqdm
@@ -199,6 +200,11 @@ def prepare_folder(args: argparse.Namespace) -> None:
     seconds = time.perf_counter() - begin
     if len(failures) < len(names):
         print(report(args, names, seconds))
+    if left := without_original(names, args.out):
+        print(
+            f'{len(left)} photos in {args.out} have none in {args.folder} any more, such as '
+            f'{left[0]}: remove them, or training reads them'
+        )
     if failures:
         shown = '\n  '.join(failures[:NAMED_FAILURES])
         raise UnreadableFileError(

@@ -71,7 +71,7 @@ def prepare(
     quality: int,
     value_range: Sequence[float] | None = None,
 ) -> str | None:
-    """Write one smaller photo, unless it is there.
+    """Write one smaller photo, unless it is there and its original has not changed since.
 
     Args:
         name: of the photo, relative to both folders. Where it is reduced, see ``copy_of``.
@@ -87,19 +87,35 @@ def prepare(
     Raises:
         OSError: the copy cannot be written.
     """
-    reduced = copy_of(name)
-    if (out / name).exists() or (out / reduced).exists():
-        return None
+    copies = [path for path in {out / name, out / copy_of(name)} if path.exists()]
     try:
+        original = (folder / name).stat()
+        # A file that was moved here keeps the time of its content, but not of its place.
+        changed = max(original.st_mtime_ns, original.st_ctime_ns)
+        if copies and min(path.stat().st_mtime_ns for path in copies) >= changed:
+            return None
         content, smaller = reduce(folder / name, short_side, quality, value_range)
     # Decoders raise dozens of types.
     except Exception as error:
         return f'{folder / name}: {reason_of(error)}'
-    if smaller is None:
-        write(out / name, content)
-    else:
-        write(out / reduced, smaller)
+    target = out / (name if smaller is None else copy_of(name))
+    write(target, content if smaller is None else smaller)
+    for path in copies:
+        if path != target:
+            # It was smaller, or larger, before.
+            path.unlink()
     return None
+
+
+def without_original(names: Sequence[Path], out: Path) -> list[Path]:
+    """Photos in the folder of the copies that are no copy of a photo, in order.
+
+    Args:
+        names: of the photos, relative to their folder.
+        out: of the copies.
+    """
+    copies = {*names, *map(copy_of, names)}
+    return sorted(set(map(Path, walk_images(out, readable_extensions(), LeftOut()))) - copies)
 
 
 def reduce(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor, nn
 
-from mmbeitv2.apis.embedding_making import DTYPES, complete_parts
+from mmbeitv2.apis.embedding_making import DTYPES, complete_parts, stamps_of
 from mmbeitv2.apis.embedding_parts import PHOTOS, EmbeddingParts, LazyParts, differing
 from mmbeitv2.apis.encoder import PhotoEncoder, load_encoder
 from mmbeitv2.checkpoints.atomic import check_writable, free_bytes
@@ -25,6 +25,8 @@ from mmbeitv2.exchange.embeddings import check_suffix, read_meta, write_embeddin
 # Width of a head where nothing else is noted.
 USUAL_HEAD = 64
 ALWAYS, OPTIONAL = ('cls', 'mean'), ('patches', 'codes')
+# What a file notes of the photos as they were read.
+STAMPS = 'stamps'
 
 
 class Embedded(NamedTuple):
@@ -65,8 +67,9 @@ def embed(
     """Write one file with the features of all photos: ``paths``, ``cls``, ``mean``.
 
     A run that was stopped goes on when it is called again; the file is then the same as if it had
-    not been. :func:`mmbeitv2.exchange.embeddings.read_embeddings` reads the file, and so does
-    NumPy, or anything that knows Parquet.
+    not been. Photos whose files have changed since are read again.
+    :func:`mmbeitv2.exchange.embeddings.read_embeddings` reads the file, and so does NumPy, or
+    anything that knows Parquet.
 
     Args:
         checkpoint: see :func:`mmbeitv2.apis.load_encoder`.
@@ -100,7 +103,7 @@ def embed(
     names = _features(with_, encoder, checkpoint)
     meta = describe(encoder, found, names)
     if out.exists() and not overwrite:
-        return _finished(out, meta, len(found.names))
+        return _finished(out, meta, found)
     check_writable(out)
     _check_space(out, _bytes_a_photo(encoder, names) * len(found.names))
     how = (batch_size, workers)
@@ -182,22 +185,30 @@ def _finish(
     kept = [photos.names[i] for number in numbers for i in parts.positions(number)]
     unread = [(photos.names[i], reason) for number in numbers for i, reason in parts.unread(number)]
     lazy = LazyParts(parts, names, len(numbers))
-    write_embeddings(out, kept, lazy, {**meta, 'unread': unread})
+    stamps = [parts.stamp(number) for number in numbers]
+    write_embeddings(out, kept, lazy, {**meta, 'unread': unread, STAMPS: stamps})
     parts.remove()
     return Embedded(out, len(kept), unread, resumed)
 
 
-def _finished(out: Path, meta: dict[str, Any], count: int) -> Embedded:
+def _finished(out: Path, meta: dict[str, Any], photos: PhotoList) -> Embedded:
     """What is there already, if it is what was asked for."""
     found = read_meta(out)
+    # Files of earlier versions do not have them.
+    stamps = found.pop(STAMPS, None)
     unread = [(name, reason) for name, reason in found.pop('unread', [])]
     if found != meta:
         raise ExistingFileError(
             f'{out} is there already and of another run ({differing(found, meta)}): give another '
             '--out, or replace it with --overwrite'
         )
-    photos = count - len(unread)
-    return Embedded(out, photos, unread, photos)
+    if stamps not in (None, stamps_of(photos)):
+        raise ExistingFileError(
+            f'{out} is there already, but photos have changed since (size or time of a file): make '
+            'it anew with --overwrite, or give another --out'
+        )
+    count = len(photos.names) - len(unread)
+    return Embedded(out, count, unread, count)
 
 
 def _check_arguments(

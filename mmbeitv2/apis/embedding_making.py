@@ -13,6 +13,7 @@ from mmbeitv2.apis.encoder import PhotoEncoder
 from mmbeitv2.datasets import LoadCenterCrop
 from mmbeitv2.datasets.photo_batches import check_unread, read_batches
 from mmbeitv2.datasets.photo_list import PhotoList
+from mmbeitv2.datasets.photo_stamps import stamp
 
 # Of patch features a half is stored: they are large, and its rounding is theirs under autocast.
 DTYPES = dict(cls=np.float32, mean=np.float32, patches=np.float16, codes=np.int32)
@@ -41,12 +42,12 @@ def complete_parts(
     Returns:
         How many photos are in the parts that were there.
     """
-    total = len(range(0, len(photos.names), PHOTOS))
+    stamps = stamps_of(photos)
     load = encoder.loading()
-    done = [number for number in range(total) if _is_done(parts, number, photos, load)]
+    done = [n for n, seen in enumerate(stamps) if _is_done(parts, n, seen, photos, load)]
     resumed = sum(len(parts.positions(n)) + len(parts.unread(n)) for n in done)
     unread = [bad for number in done for bad in parts.unread(number)]
-    left = [number for number in range(total) if number not in set(done)]
+    left = sorted({*range(len(stamps))} - {*done})
     with tqdm(
         total=len(photos.names),
         initial=resumed,
@@ -58,13 +59,21 @@ def complete_parts(
         for number, part in _parts(encoder, photos, names, left, how, bar):
             unread += part[2]
             check_unread(photos.names, unread, max_unreadable)
-            parts.add(number, *part)
+            parts.add(number, *part, stamps[number])
     return resumed
 
 
-def _is_done(parts: EmbeddingParts, number: int, photos: PhotoList, load: LoadCenterCrop) -> bool:
-    """Whether a part is there, and none of its unreadable photos has been restored since."""
-    if not parts.file(number).is_file():
+def stamps_of(photos: PhotoList) -> list[str]:
+    """Stamp of the photos of each part, as their files are now."""
+    paths = photos.paths
+    return [stamp(paths[start : start + PHOTOS]) for start in range(0, len(paths), PHOTOS)]
+
+
+def _is_done(
+    parts: EmbeddingParts, number: int, seen: str, photos: PhotoList, load: LoadCenterCrop
+) -> bool:
+    """Whether a part is there and of the photos as they are now, the unreadable ones too."""
+    if parts.stamp(number) != seen:
         return False
     unread = [index for index, _ in parts.unread(number)]
     batches = read_batches(photos.paths, load, [unread]) if unread else ()

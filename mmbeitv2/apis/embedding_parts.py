@@ -13,7 +13,7 @@ from mmbeitv2.errors import ExistingFileError
 
 # Photos of a part, which is what a killed run loses at most.
 PHOTOS = 256
-POSITIONS, UNREAD = 'positions', 'unread'
+POSITIONS, UNREAD, STAMP = 'positions', 'unread', 'stamp'
 
 
 class EmbeddingParts:
@@ -55,11 +55,24 @@ class EmbeddingParts:
         positions: Sequence[int],
         arrays: Mapping[str, np.ndarray],
         unread: Sequence[tuple[int, str]],
+        stamp: str,
     ) -> None:
-        """Write a part; the positions are of the photos that could be read, among all."""
+        """Write a part.
+
+        Args:
+            number: of the part.
+            positions: of the photos that could be read, among all.
+            arrays: their features.
+            unread: position and reason of the others.
+            stamp: of its photos before they were read.
+        """
         partial = self.folder / '.part'
         with open(partial, 'wb') as file:
-            noted = {POSITIONS: np.array(positions, np.int64), UNREAD: json.dumps(unread)}
+            noted = {
+                POSITIONS: np.array(positions, np.int64),
+                UNREAD: json.dumps(unread),
+                STAMP: stamp,
+            }
             whole: dict[str, Any] = {**arrays, **noted}
             np.savez(file, **whole)
         os.replace(partial, self.file(number))
@@ -73,6 +86,13 @@ class EmbeddingParts:
         """Of the photos of a part that could be read."""
         with np.load(self.file(number)) as part:
             return part[POSITIONS].tolist()
+
+    def stamp(self, number: int) -> str | None:
+        """Of the photos of a part; None where it is not there, or of an earlier version."""
+        if not self.file(number).is_file():
+            return None
+        with np.load(self.file(number)) as part:
+            return str(part[STAMP]) if STAMP in part else None
 
     def remove(self) -> None:
         """Remove all parts."""

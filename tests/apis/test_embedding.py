@@ -112,6 +112,27 @@ def test_a_photo_that_was_restored_since_is_read_again(run, monkeypatch, photos)
     assert (done.photos, done.unread, done.resumed) == (5, [], 2)
 
 
+def test_a_photo_that_was_replaced_under_its_name_is_read_again(run, monkeypatch, photos):
+    with monkeypatch.context() as context:
+        stop_after(context, 4)
+        with pytest.raises(KeyboardInterrupt):
+            run(batch_size=2)
+    write_photo(photos / 'b.png', seed=9)
+    done = run(batch_size=2)
+    assert (done.photos, done.resumed) == (5, 2)
+    expected, found = (read_embeddings(d.path) for d in (run('whole.npz'), done))
+    assert all(np.allclose(found.arrays[k], v, atol=1e-6) for k, v in expected.arrays.items())
+
+
+def test_a_finished_file_is_not_taken_for_one_of_photos_that_changed_since(run, photos):
+    path = run().path
+    write_photo(photos / 'b.png', seed=9)
+    with pytest.raises(FileExistsError, match=r'but photos have changed since .*--overwrite'):
+        run()
+    assert run(overwrite=True).path == path
+    assert run().resumed == 5
+
+
 def test_parts_of_another_checkpoint_or_list_are_not_gone_on_from(run, monkeypatch, photos, beitv2):
     with monkeypatch.context() as context:
         stop_after(context, 2)
@@ -158,7 +179,7 @@ def test_what_no_weight_shows_makes_another_run(
 def test_parts_are_a_sequence_whose_slices_are_parts(tmp_path):
     parts = embedding_parts.EmbeddingParts(tmp_path / 'features.npz', {}, overwrite=False)
     for number in range(3):
-        parts.add(number, [number], {'cls': np.full(2, number)}, [])
+        parts.add(number, [number], {'cls': np.full(2, number)}, [], '')
     lazy = embedding_parts.LazyParts(parts, ['cls'], 3)
     assert [part['cls'].tolist() for part in lazy[1:]] == [[1, 1], [2, 2]]
     assert lazy[-1]['cls'].tolist() == [2, 2]

@@ -105,14 +105,33 @@ def test_a_stopped_check_keeps_names_of_two_lines(photos, tmp_path, monkeypatch)
     monkeypatch.syspath_prepend(ROOT / 'tools')
     import check_images
 
-    first = check_images.Progress(tmp_path, ['a', 'b', 'c'], '')
-    first.add(LINES, 'no image')
-    first.add('b\u2028.png', 'no image')
+    names = [LINES, 'b\u2028.png', 'c']
+    first = check_images.Progress(tmp_path, names, photos, '')
+    for name in names[:2]:
+        first.add(name, 'no image')
     first.write()
-    assert check_images.Progress(tmp_path, ['a', 'b', 'c'], '').bad == [
+    assert check_images.Progress(tmp_path, names, photos, '').bad == [
         'new\\nline.png\tno image',
         'b\u2028.png\tno image',
     ]
+
+
+def test_a_stopped_check_begins_anew_where_its_photos_have_changed(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'tools')
+    import check_images
+
+    names = ['a.png', 'b.png', 'c.png']
+    for seed, name in enumerate(names):
+        write_photo(tmp_path / 'photos' / name, seed)
+    arguments = tmp_path / 'out', names, tmp_path / 'photos', ''
+    first = check_images.Progress(*arguments)
+    first.add(names[0], 'truncated')
+    first.add(names[1], None)
+    first.write()
+    assert check_images.Progress(*arguments).done == 2
+    write_photo(tmp_path / 'photos/a.png', seed=9, size=(30, 16))
+    again = check_images.Progress(*arguments)
+    assert (again.done, again.bad) == (0, [])
 
 
 @pytest.mark.parametrize('encoding', ['ascii', 'utf-8'])

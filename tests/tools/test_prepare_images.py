@@ -1,4 +1,4 @@
-"""Smaller copies of photos: reduced, never enlarged, resumed, and nothing overwritten."""
+"""Smaller copies of photos: reduced, never enlarged, resumed, made again where they are stale."""
 
 import json
 import os
@@ -96,6 +96,25 @@ def test_stopped_run_goes_on_and_leaves_finished_files_alone(prepare, folder, tm
     assert not any(name.endswith('.part') for name in files(out))
     assert finished.read_bytes() == b'left alone'
     assert 'wide.JPEG' in failure
+
+
+def test_a_photo_that_has_changed_since_is_copied_again(prepare, folder, tmp_path):
+    out = tmp_path / 'small'
+    options = (folder, out, '--short-side', '128', '--workers', '1')
+    prepare(*options)
+    before = files(out)
+    # Moved into its place, with the time of its own content, and small enough now.
+    Image.open(PHOTO).resize((64, 64)).save(tmp_path / 'older.png')
+    os.utime(tmp_path / 'older.png', (1, 1))
+    name = next(n for n in before if n.endswith('.png.jpg'))
+    original = folder / name.removesuffix('.jpg')
+    (tmp_path / 'older.png').replace(original)
+    (folder / 'cat/high.jpg').unlink()
+    _, said = prepare(*options)
+    assert (out / original.relative_to(folder)).read_bytes() == original.read_bytes()
+    assert name not in files(out)
+    assert '1 photos in' in said
+    assert 'such as cat/high.jpg: remove them' in said
 
 
 @pytest.mark.parametrize('other', ['folder of mine', 'other settings', 'inside', 'size', 'empty'])
