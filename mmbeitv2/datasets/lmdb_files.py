@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import Any
 
 from mmengine.fileio import BaseStorageBackend, register_backend
@@ -10,8 +9,7 @@ from mmengine.fileio import BaseStorageBackend, register_backend
 from mmbeitv2.errors import NotInstalledError, UnreadableFileError
 
 from .listing import LeftOut, is_hidden
-
-OPEN_FILES = 64
+from .open_files import OpenFiles
 
 
 def import_lmdb() -> Any:
@@ -60,8 +58,7 @@ def _environment(path: str) -> Any:
     return _opened(os.path.realpath(path))
 
 
-@lru_cache(maxsize=OPEN_FILES)
-def _opened(path: str) -> Any:
+def _open(path: str) -> Any:
     lmdb = import_lmdb()
     cure = 'Write it with `python tools/pack_images.py FOLDER FILE.lmdb`'
     folder = os.path.isdir(path)
@@ -82,8 +79,9 @@ def _opened(path: str) -> Any:
     return environment
 
 
+_opened: OpenFiles[Any] = OpenFiles(_open, part='data.mdb')
 # An LMDB file that was opened before a fork must not be used behind it: it is opened anew.
-os.register_at_fork(before=_opened.cache_clear)
+os.register_at_fork(before=_opened.close)
 
 
 class LmdbPhotoBackend(BaseStorageBackend):

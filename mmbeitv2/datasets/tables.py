@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import Any
 
 from mmengine.fileio import BaseStorageBackend, register_backend
@@ -11,10 +10,10 @@ from mmengine.fileio import BaseStorageBackend, register_backend
 from mmbeitv2.errors import InputError, NotInstalledError, UnreadableFileError
 
 from .listing import in_address
+from .open_files import OpenFiles
 
 SAVED = 'dataset_info.json'
 SAVED_SPLITS = 'dataset_dict.json'
-OPEN_FILES = 64
 # Where datasets notes the names of classes in a file's schema.
 NOTED = b'huggingface'
 
@@ -215,9 +214,7 @@ def _unreadable(what: object, error: Exception) -> UnreadableFileError:
     )
 
 
-@lru_cache(maxsize=OPEN_FILES)
-def _arrow_file(path: str) -> Any:
-    return import_datasets().Dataset.from_file(path).data
+_arrow_file: OpenFiles[Any] = OpenFiles(lambda path: import_datasets().Dataset.from_file(path).data)
 
 
 class ArrowBackend(BaseStorageBackend):

@@ -5,7 +5,7 @@ import posixpath
 import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import partial
 from typing import Any
 
 from mmengine.fileio import BaseStorageBackend, register_backend
@@ -13,6 +13,7 @@ from mmengine.fileio import BaseStorageBackend, register_backend
 from mmbeitv2.errors import InputError, UnreadableFileError
 
 from .listing import LeftOut, in_address, is_hidden
+from .open_files import OpenFiles
 
 BLOCK = 512
 # Two blocks of zeros end a tar.
@@ -20,7 +21,6 @@ END_MARK = bytes(2 * BLOCK)
 LABEL = '.cls'
 # First byte and number of bytes of a member's content.
 Location = tuple[int, int]
-OPEN_FILES = 64
 
 
 def check_tar(path: str) -> None:
@@ -189,7 +189,7 @@ class TarBackend(BaseStorageBackend):
         file, member = str(filepath).removeprefix('tar://').split('#', 1)
         offset, size = (int(n) for n in member.rpartition('@')[2].split('+'))
         # Reads at a place of its own: processes that share the open file do not disturb each other.
-        content = os.pread(_descriptor(file).fileno(), size, offset)
+        content = os.pread(_opened(file).fileno(), size, offset)
         if len(content) < size:
             raise OSError(f'the tar ends {size - len(content)} bytes before the member does')
         return content
@@ -199,9 +199,5 @@ class TarBackend(BaseStorageBackend):
         return self.get(filepath).decode(encoding)
 
 
-@lru_cache(maxsize=OPEN_FILES)
-def _descriptor(path: str) -> Any:
-    return open(path, 'rb')
-
-
+_opened: OpenFiles[Any] = OpenFiles(partial(open, mode='rb'))
 register_backend('mmbeitv2.tar', TarBackend, prefixes='tar')

@@ -6,11 +6,13 @@ import json
 import numpy as np
 import pytest
 from packed_photos import FORMATS, own_cache, pack
+from photo_files import write_photo
 from PIL import Image
 
 from mmbeitv2.apis import classify, embed
 from mmbeitv2.datasets.decoding import read_bytes
 from mmbeitv2.datasets.listing import photo_path
+from mmbeitv2.datasets.photo_list import list_photos
 from mmbeitv2.exchange.embeddings import read_embeddings
 
 
@@ -34,6 +36,31 @@ def test_features_are_those_of_the_folder_and_names_lead_to_the_photos(
         assert read_bytes(photo_path(found.meta['folder'], ours)) == (photos / theirs).read_bytes()
     again = embed(pretrained_checkpoint, packed_again(name, tmp_path), tmp_path / 'b.npz', **how)
     assert (again.photos, again.resumed) == (5, 5)
+
+
+@pytest.mark.parametrize('name', FORMATS)
+def test_a_file_that_was_replaced_gives_its_own_photos(name, packed, photos, tmp_path):
+    """In one process, as in a notebook: the old file had stayed open under the path of the new."""
+
+    def contents():
+        return [path.read_bytes() for path in sorted(photos.rglob('*.*[!t]'))]
+
+    def read(source):
+        found = list_photos(source)
+        return [read_bytes(photo_path(found.folder or '', name)) for name in found.names]
+
+    source = packed(name)
+    assert read(source) == contents()
+    # Of the same sizes and at the same places, so that nothing else can tell.
+    for path in photos.rglob('*.bmp'):
+        write_photo(path, seed=7, size=(80, 70))
+    (tmp_path / 'new').mkdir()
+    new = pack(photos, 'tar' if name == 'list' else name, tmp_path / 'new')
+    replaced = tmp_path / new.name
+    if replaced.is_dir():
+        replaced.rename(tmp_path / 'old')
+    new.replace(replaced)
+    assert read(source) == contents()
 
 
 def packed_again(name, tmp_path):

@@ -110,7 +110,7 @@ def test_a_table_leads_somewhere_again_when_its_cache_was_emptied(source, tmp_pa
     before = [pixels.tobytes() for pixels in read(found, tmp_path / 'list.txt')]
     from mmbeitv2.datasets import tables
 
-    tables._arrow_file.cache_clear()
+    tables._arrow_file.close()
     shutil.rmtree(tmp_path / 'cache')
     load_tables(path)
     assert [pixels.tobytes() for pixels in read(found, tmp_path / 'list.txt')] == before
