@@ -105,6 +105,7 @@ def test_mmsegmentations_own_test_tool_runs_the_config(trained: Path, options: d
         assert f'{metric}:' in result.stdout
 
 
+@pytest.mark.slow
 def test_two_cpu_processes_train_and_test_with_one_set_of_norm_statistics(
     options: dict, tmp_path: Path
 ) -> None:

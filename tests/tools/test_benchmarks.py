@@ -255,6 +255,7 @@ def test_one_command_prints_and_writes_a_comparison(tmp_path):
     assert written['machine']['torch'] == torch.__version__.split('+')[0]
 
 
+@pytest.mark.slow
 def test_attention_with_a_learned_bias_is_compared_with_torchs(tmp_path):
     command = [sys.executable, FOLDER / 'attention.py', '--batch', '2', '--heads', '2']
     command += ['--tokens', '10', '--pairs', '1', '--device', 'cpu', '--json', tmp_path / 'a.json']
@@ -279,6 +280,7 @@ def test_cost_of_the_bias_gradient_is_counted_by_hand():
     assert len(rows) == 2
 
 
+@pytest.mark.slow
 def test_data_pipelines_are_compared_on_the_same_photos(tmp_path):
     command = [sys.executable, FOLDER / 'data_pipeline.py', '--pairs', '1', '--images', '4']
     command += ['--json', tmp_path / 'data.json']
