@@ -244,6 +244,24 @@ class TestPretraining:
 
 
 class TestTokenizer:
+    @pytest.mark.parametrize(
+        ('revive_below', 'done', 'begin'),
+        [
+            (None, 0.1, 'Start again: set'),
+            (0.5, 0.1, 'Wait until epoch 8 of 20: codes are revived'),
+            (0.5, 0.5, 'Start again: raise'),
+        ],
+    )
+    def test_what_may_mend_itself_is_not_to_be_started_again(self, revive_below, done, begin):
+        """An own run with revival used 2.4 of 256 codes evenly at first, 195 at its end."""
+        records = history(falling(2, 0.8), kind='tokenizer', code_perplexity=1.0)
+        last = records[-1]
+        last |= dict(errors=dict(ERRORS, code_perplexity=0.1), revive_below=revive_below)
+        last |= dict(iter=done * last['max_iters'])
+        found = verdict(records)
+        assert found.word == COLLAPSED
+        assert found.advice.startswith(begin)
+
     @pytest.mark.parametrize(('by', 'word'), [(0.005, STALLED), (0.02, LEARNING)])
     def test_no_better_than_a_constant_answer_is_stalled_unless_it_will_be(self, by, word):
         """The constant answer has 0.9, and 13 of 20 epochs are to come."""
