@@ -1,14 +1,16 @@
 """Classes of photos, and of their pixels, by a fine-tuned checkpoint."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from torch import Tensor
 from tqdm import tqdm
 
+from mmbeitv2.apis.class_map import class_map
 from mmbeitv2.apis.encoder import find_device
 from mmbeitv2.datasets.photo_batches import check_unread, read_batches
 from mmbeitv2.datasets.photo_list import PhotoList, list_photos
@@ -87,10 +89,12 @@ class Segmenter:
         self.unread: list[tuple[str, str]] = []
 
     def __iter__(self) -> Iterator[SegmentedPhoto]:
-        for name, sample in _predict(self.fine_tuned, self.photos, self.unread, **self.options):
-            labels = sample.pred_sem_seg.data[0].cpu().numpy()
-            kind = np.uint8 if len(self.fine_tuned.classes) <= 256 else np.int32
-            yield SegmentedPhoto(name, labels.astype(kind))
+        kind = np.uint8 if len(self.fine_tuned.classes) <= 256 else np.int32
+        maps = _predict(
+            self.fine_tuned, self.photos, self.unread, _class_maps, at_once=1, **self.options
+        )
+        for name, labels in maps:
+            yield SegmentedPhoto(name, labels.cpu().numpy().astype(kind))
 
 
 def classify(
@@ -138,7 +142,7 @@ def classify(
         max_unreadable=max_unreadable,
         progress=progress,
     )
-    predicted = list(_predict(fine_tuned, found, unread, **options))
+    predicted = list(_predict(fine_tuned, found, unread, _of_equal_sizes, **options))
     scores = [sample.pred_score.float().cpu().numpy() for _, sample in predicted]
     names = [name for name, _ in predicted]
     table = np.stack(scores) if scores else np.zeros((0, len(fine_tuned.classes)), np.float32)
@@ -151,6 +155,8 @@ def _predict(
     fine_tuned: FineTuned,
     photos: PhotoList,
     unread: list[tuple[str, str]],
+    predict: Callable[[Any, Sequence[dict[str, Any]]], Sequence[Any]],
+    at_once: int | None = None,
     batch_size: int = 32,
     workers: int = 0,
     device: str | None = None,
@@ -158,7 +164,10 @@ def _predict(
     max_unreadable: float = 0.01,
     progress: bool = False,
 ) -> Iterator[tuple[str, Any]]:
-    """Name and prediction of each photo that can be read; the others are added to ``unread``."""
+    """Name and prediction of each photo that can be read; the others are added to ``unread``.
+
+    ``predict`` makes the predictions of ``at_once`` photos of those that are read together.
+    """
     if batch_size < 1 or workers < 0:
         raise InputError(
             f'batch_size is {batch_size} and workers {workers}, but must be 1 and 0 or more'
@@ -175,10 +184,18 @@ def _predict(
             bad += batch.unread
             unread += [(photos.names[i], reason) for i, reason in batch.unread]
             check_unread(photos.names, bad, max_unreadable)
-            with torch.no_grad(), autocast.autocast(place.type):
-                samples = _of_equal_sizes(model, batch.items)
-            yield from zip((photos.names[i] for i in batch.positions), samples)
-            bar.update(len(batch.positions) + len(batch.unread))
+            bar.update(len(batch.unread))
+            for start in range(0, len(batch.items), at_once or batch_size):
+                part = slice(start, start + (at_once or batch_size))
+                with torch.no_grad(), autocast.autocast(place.type):
+                    predictions = predict(model, batch.items[part])
+                for position, prediction in zip(batch.positions[part], predictions):
+                    yield photos.names[position], prediction
+                    bar.update()
+
+
+def _class_maps(model: Any, items: Sequence[dict[str, Any]]) -> list[Tensor]:
+    return [class_map(model, item) for item in items]
 
 
 def _of_equal_sizes(model: Any, items: Sequence[dict[str, Any]]) -> list[Any]:

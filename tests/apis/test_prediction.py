@@ -15,8 +15,10 @@ from mmpretrain import ImageClassificationInferencer
 from mmseg.apis import inference_model, init_model
 from photo_files import write_photo
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmbeitv2.apis import Segmenter, classify
+from mmbeitv2.apis.class_map import class_map
 from mmbeitv2.checkpoints import sources
 from mmbeitv2.checkpoints.catalogue import catalogue
 from mmbeitv2.checkpoints.published_files import MIRROR
@@ -24,6 +26,7 @@ from mmbeitv2.checkpoints.translation import open_checkpoint, translate
 from mmbeitv2.errors import UserError
 from mmbeitv2.exchange.deployment.sources import open_deployable
 from mmbeitv2.exchange.exporting import export
+from mmbeitv2.exchange.fine_tuned import load_fine_tuned
 from mmbeitv2.exchange.writing import write_file
 from mmbeitv2.launch.config import load_config
 
@@ -60,6 +63,38 @@ def test_class_maps_are_those_of_mmseg_whatever_sizes_share_a_batch(segmenter, p
         assert np.mean(photo.labels == expected) > 0.99
     assert found[-1].labels.shape == (70, 80)
     assert {photo.name: photo.labels.shape for photo in found}['wide.png'] == (50, 120)
+
+
+@pytest.mark.filterwarnings('ignore:Default ``avg_non_ignore``')
+def test_a_large_photo_is_enlarged_class_by_class(segmenter, tmp_path):
+    """Of 150 classes and twelve megapixels, all at once would be 7 GB, for each photo of a step."""
+    path = write_photo(tmp_path / 'large.jpg', size=(900, 700))
+    fine_tuned = load_fine_tuned(segmenter[1], 'segmentation')
+    model, classes = fine_tuned.model.eval(), len(fine_tuned.classes)
+    with torch.no_grad(), LargestTensor() as largest:
+        found = class_map(model, fine_tuned.pipeline(dict(img_path=str(path))))
+    item = fine_tuned.pipeline(dict(img_path=str(path)))
+    data = dict(inputs=[item['inputs']], data_samples=[item['data_samples']])
+    with torch.no_grad(), LargestTensor() as largest_of_mmseg:
+        (expected,) = model.test_step(data)
+    assert torch.equal(found, expected.pred_sem_seg.data[0])
+    assert largest_of_mmseg.numel == classes * 900 * 700
+    assert largest.numel == 900 * 700
+
+
+class LargestTensor(TorchDispatchMode):
+    """Number of elements of the largest tensor that is made."""
+
+    def __init__(self):
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(tensor, torch.Tensor):
+                self.numel = max(self.numel, tensor.numel())
+        return made
 
 
 def test_the_tool_writes_tables_and_a_picture(classifier, photos, tmp_path, tool):
