@@ -5,7 +5,8 @@
 FOLDER has a folder of photos for each class. k photos of each class are labelled, all others asked
 about, by ridge regression on frozen features: another draw of labelled photos 40 times, the same
 draws for all features. Beside the pretrained features are those of the same network with random
-weights, 4 × 4 mean colours, and, given its config, the tokenizer's teacher.
+weights, 4 × 4 mean colours, the codes that it was asked for, if the checkpoint has its tokenizer,
+and, given its config, the tokenizer's teacher.
 
 With --groups, a table that says what each photo shows (which individual, object, patient, place), a
 second question is asked: labelled and asked photos then show different ones.
@@ -27,7 +28,15 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
 import torch
 import torch.nn.functional as F
-from frozen_networks import TEACHER, Networks, add_network_arguments, networks, photos_of, tokens_of
+from frozen_networks import (
+    TEACHER,
+    Networks,
+    add_network_arguments,
+    code_vectors,
+    networks,
+    photos_of,
+    tokens_of,
+)
 from labelled_photos import (
     Photos,
     check_classes,
@@ -48,6 +57,7 @@ from mmbeitv2.launch.user_errors import one_line_errors
 
 COLOUR_GRID = 4
 COLOURS = 'mean colours, 4 × 4'
+CODES = 'codes, mean of their vectors'
 OTHER_PHOTOS, OTHER_THINGS = 'other photos', 'photos of other things'
 
 Accuracies = dict[str, dict[int | str, Accuracy | ProbeAccuracy]]
@@ -130,12 +140,15 @@ def features_of(photos: Photos, found: Networks) -> tuple[Photos, dict[str, Tens
 
 def _features(found: Networks, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
     tokens = dict(tokens_of(found, pixels))
-    # In the order of the table: ours, colours, the teacher.
+    # In the order of the table: ours, colours, what was asked for, the teacher.
     teacher = tokens.pop(TEACHER, None)
     for name, (cls, patches) in tokens.items():
         yield f'{name}, [CLS]', cls
         yield f'{name}, mean of patches', patches.mean(1)
     yield COLOURS, F.adaptive_avg_pool2d(pixels.float(), COLOUR_GRID).flatten(1)
+    codes = code_vectors(found, pixels)
+    if codes is not None:
+        yield CODES, codes.mean(1)
     if teacher is not None:
         yield TEACHER, teacher.patches.mean(1)
 

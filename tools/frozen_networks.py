@@ -12,7 +12,13 @@ from mmengine.device import get_device
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mmbeitv2.apis import extract_features, for_model, for_tokenizer, load_pretrained
+from mmbeitv2.apis import (
+    extract_features,
+    for_model,
+    for_tokenizer,
+    load_pretrained,
+    tokenize,
+)
 from mmbeitv2.apis.encoder import find_device
 from mmbeitv2.apis.photos import check_rgb
 from mmbeitv2.datasets import LoadCenterCrop
@@ -138,6 +144,24 @@ def tokens_of(found: Networks, pixels: Tensor) -> Iterator[tuple[str, Tokens]]:
         device = found.models[PRETRAINED].backbone.cls_token.device
         patches = found.teacher(for_tokenizer(pixels.to(device)), grid_of(found, pixels))
         yield TEACHER, Tokens(None, patches.cpu())
+
+
+@torch.no_grad()
+def code_vectors(found: Networks, pixels: Tensor) -> Tensor | None:
+    """What pretraining was asked for: the codebook's vector of each patch's code, ``(B, N, D)``.
+
+    Args:
+        found: the networks.
+        pixels: of :func:`photos_of`.
+
+    Returns:
+        On the CPU; None of a checkpoint without its tokenizer.
+    """
+    tokenizer = found.models[PRETRAINED].target_generator
+    if tokenizer is None:
+        return None
+    codes = tokenize(tokenizer, for_tokenizer(pixels))
+    return tokenizer.quantize.codebook[codes].flatten(1, 2).cpu()
 
 
 def grid_of(found: Networks, pixels: Tensor) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from mmbeitv2.visualization.few_shot import FewShotPanel
 # As tools/few_shot.py names them.
 CLS, RANDOM_CLS = 'pretrained, [CLS]', 'random weights, [CLS]'
 COLOURS, TEACHER = 'mean colours, 4 × 4', 'teacher'
+CODES = 'codes, mean of their vectors'
 # Its questions, as the report puts them to the demo's photos.
 QUESTIONS = {
     'other photos': 'other photos of these cut-outs',

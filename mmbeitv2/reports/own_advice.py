@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from mmbeitv2.reports.few_shot import CLS, COLOURS, RANDOM_CLS, TEACHER
+from mmbeitv2.reports.few_shot import CLS, CODES, COLOURS, RANDOM_CLS, TEACHER
 from mmbeitv2.reports.summary import GAIN, Measurement
 
 # Points of accuracy by which a teacher that knows such photos is above their mean colours: on the
 # demo's photos it is thirty above them, on grey photos of solar cells two.
 LEAST_OF_TEACHER = 5.0
+# Points that codes may know less than the teacher whose features they stand for.
+MOST_LOST = 4.0
 
 
 def beside_others(answers: Mapping[str, Any]) -> str:
@@ -21,7 +23,7 @@ def beside_others(answers: Mapping[str, Any]) -> str:
     """
     shots, means = _with_most_labels(answers)
     named = {CLS: 'pretrained', RANDOM_CLS: 'random weights', COLOURS: 'mean colours'}
-    named[TEACHER] = 'the teacher itself'
+    named |= {CODES: 'its codes', TEACHER: 'the teacher itself'}
     known = {word: means[name] for name, word in named.items() if name in means}
     found = ', '.join(f'{word} {mean:.1f} %' for word, mean in known.items())
     return f'With {shots} labels a class, from [CLS]: {found}.'
@@ -50,6 +52,12 @@ def what_to_change(
             f'the teacher itself is only {means[TEACHER] - means[COLOURS]:+.1f} points from mean '
             'colours: take one that knows such photos (--teacher), or larger images '
             '(--image-size) if what tells the classes is small'
+        )
+    elif {TEACHER, CODES} <= means.keys() and means[TEACHER] - means[CODES] > MOST_LOST:
+        reasons.append(
+            f'the codes know {means[CODES]:.1f} %, the teacher {means[TEACHER]:.1f} %: the '
+            'tokenizer loses it. Give it more steps (--hours), more codes (--codes), or larger '
+            'images (--image-size), of which each code stands for a smaller part'
         )
     if right is not None and copying is not None and right < copying:
         reasons.append(

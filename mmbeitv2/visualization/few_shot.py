@@ -23,6 +23,7 @@ LOOKS = {
     'pretrained, mean': (SECOND, '-'),
     'random weights, [CLS]': (RANDOM, '-'),
     'mean colours': (MUTED, '-'),
+    'codes': (MUTED, (0, (1, 1.5))),
     'teacher': (MUTED, (0, (4, 3))),
 }
 

@@ -49,12 +49,28 @@ def test_one_question_where_it_is_not_known_what_photos_show(run):
     names = [
         f'{w}, {f}' for w in ('pretrained', 'random weights') for f in ('[CLS]', 'mean of patches')
     ]
-    assert list(found['features']) == [*names, 'mean colours, 4 × 4']
+    others = ['mean colours, 4 × 4', 'codes, mean of their vectors']
+    assert list(found['features']) == [*names, *others]
     draws = np.array([list(by.values()) for by in found['features'].values()])
-    assert draws.shape == (5, 2, 4)
+    assert draws.shape == (6, 2, 4)
     assert ((draws >= 0) & (draws <= 1)).all()
     first = found['features']['pretrained, [CLS]']['3']
     assert f'{100 * np.mean(first):.1f} ±' in printed
+
+
+def test_codes_are_known_by_their_vectors(tool, beitv2):
+    """What pretraining is asked for: the codebook's vector of each patch's code, averaged."""
+    from frozen_networks import PRETRAINED, Networks
+
+    found = Networks({PRETRAINED: beitv2.eval()})
+    size = beitv2.backbone.img_size[0]
+    pixels = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8)
+    tokenizer = beitv2.target_generator
+    codes = tokenizer.tokenize(pixels / 127.5 - 1)
+    expected = torch.stack([tokenizer.quantize.codebook[c.flatten()].mean(0) for c in codes])
+    torch.testing.assert_close(dict(tool._features(found, pixels))[tool.CODES], expected)
+    beitv2.target_generator = None
+    assert tool.CODES not in dict(tool._features(found, pixels))
 
 
 def test_groups_ask_about_other_things_and_name_classes_with_one(run, demo_data):
@@ -164,7 +180,7 @@ def test_labels_of_training_photos_are_asked_about_other_folders(run, demo_data)
     assert list(results) == ['val', 'val_unseen']
     for found in results.values():
         assert found['classes'] == found['training_photos_a_class'] == 8
-        assert len(found['features']) == 5
+        assert len(found['features']) == 6
         for by_shots in found['features'].values():
             assert {k: len(draws) for k, draws in by_shots.items()} == {'1': 4, '3': 4, 'all': 1}
             assert all(0 <= a <= 1 for draws in by_shots.values() for a in draws)
