@@ -140,8 +140,8 @@ def sections(work_dir: Path, out: Path, draws: Draws, classes: int) -> Iterator[
         'Ridge regression on frozen features, from 1 to 50 labelled test photos a class, asked '
         'about all other test photos. Blue and green should lie above orange (the same network '
         'with random weights) and the solid grey line (4 × 4 mean greys); the dashed one is the '
-        'teacher, which has seen a million labelled photos. Bands are 95 % intervals over 40 draws '
-        'of the labelled photos.',
+        'teacher, which has seen a million labelled photos, the dotted one what its codes know. '
+        'Bands are 95 % intervals over 40 draws of the labelled photos.',
         few_shot_curves([panel], out / 'few_shot.png'),
     )
     yield from code_sections(work_dir, out)

@@ -163,8 +163,9 @@ def sections(run: Path, out: Path, answers: dict[str, Any] | None) -> Iterator[S
             'What a few labels are worth',
             'Ridge regression on frozen features, asked about all photos that are not labelled. '
             'Blue and green should lie above orange (the same network with random weights) and the '
-            'solid grey line (4 × 4 mean colours); the dashed one is the teacher. Bands are 95 % '
-            'intervals over 40 draws of the labelled photos.',
+            'solid grey line (4 × 4 mean colours); the dashed one is the teacher, the dotted one '
+            'what its codes know, which pretraining is asked for. Bands are 95 % intervals over 40 '
+            'draws of the labelled photos.',
             few_shot_curves([panel], out / 'few_shot.png'),
         )
     tokenizer = load_tokenizer(str(run / 'pretraining'))

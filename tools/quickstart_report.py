@@ -76,8 +76,8 @@ def draw_few_shot(work_dir: Path) -> Section:
         'photos asked about show the labelled cut-outs in other places; right, other cut-outs of '
         'the same classes, which takes knowing what, say, birds have in common. Blue and green '
         'should lie above orange (the same network with random weights) and grey (colours alone). '
-        'The teacher has seen a million labelled photos. Bands are 95 % intervals over 40 draws of '
-        'the labelled photos.',
+        'The teacher (dashed) has seen a million labelled photos; dotted is what its codes know. '
+        'Bands are 95 % intervals over 40 draws of the labelled photos.',
         few_shot_curves(panels, work_dir / 'few_shot.png') if panels else None,
     )
 
