@@ -20,7 +20,13 @@ from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.datasets.photo_folder import find_photos
 from mmbeitv2.datasets.photo_sources import check_apart
 from mmbeitv2.exchange.run_notes import noted_value_range
-from mmbeitv2.launch.photo_arguments import NOTED, add_image_column, add_value_range
+from mmbeitv2.launch.photo_arguments import (
+    NOTED,
+    add_image_column,
+    add_max_unreadable,
+    add_value_range,
+    print_unread,
+)
 from mmbeitv2.launch.user_errors import one_line_errors
 
 
@@ -50,6 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_image_column(parser)
     add_value_range(parser, NOTED)
+    add_max_unreadable(parser)
     return parser.parse_args(argv)
 
 
@@ -64,14 +71,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         # Before the weights are read, which takes longer than to see that a file is wrong.
         find_photos(args.photos, args.image_column)
         model = load_pretrained(args.checkpoint, args.num_heads, args.tokenizer)
-        figures = show_model(
+        shown = show_model(
             *(model, args.photos, args.out, args.count, args.neighbours),
             *(args.layer, args.photo, args.seed),
             args.value_range or noted_value_range(args.checkpoint),
             args.image_column,
+            args.max_unreadable,
         )
-        for path in figures:
+        for path in shown.figures:
             print(path)
+        print_unread(shown.unread, shown.photos)
         if model.target_generator is None:
             print('no codes.png: the checkpoint has no tokenizer; give one by --tokenizer FILE')
 

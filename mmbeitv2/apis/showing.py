@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from mmengine.device import get_device
@@ -14,11 +15,12 @@ from tqdm import tqdm
 
 from mmbeitv2.apis.inference import extract_features
 from mmbeitv2.apis.photos import check_rgb, for_model, read_photos
-from mmbeitv2.datasets import BlockMask
+from mmbeitv2.datasets import BlockMask, LoadCenterCrop
+from mmbeitv2.datasets.photo_batches import check_unread, read_batches
 from mmbeitv2.datasets.photo_folder import find_photos
-from mmbeitv2.errors import InputError, MissingFileError
+from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
 from mmbeitv2.models import BEiTV2
-from mmbeitv2.models.attention_maps import cls_attention
+from mmbeitv2.models.attention_maps import check_layer, cls_attention
 from mmbeitv2.models.position import Grid
 from mmbeitv2.visualization.codes import encode_images
 from mmbeitv2.visualization.features import (
@@ -37,6 +39,20 @@ MASKED, BLOCK = 75 / 196, 16 / 75
 REFERENCES = 256
 
 
+class Shown(NamedTuple):
+    """What :func:`show_model` has drawn.
+
+    Attributes:
+        figures: their paths.
+        unread: name and reason of photos that could not be read and are left out.
+        photos: how many there were.
+    """
+
+    figures: list[Path]
+    unread: list[tuple[str, str]]
+    photos: int
+
+
 def show_model(
     model: BEiTV2,
     folder: str | Path,
@@ -48,7 +64,8 @@ def show_model(
     seed: int = 0,
     value_range: Sequence[float] | None = None,
     image_column: str | None = None,
-) -> list[Path]:
+    max_unreadable: float = 0.01,
+) -> Shown:
     """Draw what a pretrained model makes of the photos of a folder.
 
     - ``features.png``: patch features as colours, of one principal component analysis.
@@ -70,21 +87,24 @@ def show_model(
         seed: of the masks.
         value_range: black and white of photos of float or 32-bit numbers, see ``LoadImage``.
         image_column: of tables; None for their only column of image files.
-
-    Returns:
-        Paths of the figures.
+        max_unreadable: share of photos that may be unreadable; they are left out.
 
     Raises:
         FileNotFoundError: no such folder, or ``photo`` is not in it.
         ValueError: fewer than two photos, or an argument out of range.
-        OSError: a file that is no photo.
+        OSError: more photos cannot be read than are borne, or ``photo`` cannot.
     """
+    check_unread((), (), max_unreadable)
+    check_layer(model.backbone, layer)
     check_rgb(model.backbone, 'the model')
     if model.target_generator is not None:
         check_rgb(model.target_generator.encoder, 'its tokenizer')
-    photos = _some_photos(folder, count, neighbours, image_column)
-    shown = _shown(photos, folder, count, photo)
+    found = _some_photos(folder, count, neighbours, image_column)
+    chosen = None if photo is None else found[_number_of(photo, found, folder)]
     model.to(get_device())
+    load = LoadCenterCrop(model.backbone.img_size[0], value_range=value_range)
+    photos, tokens, unread = _cls_tokens(model, found, load, max_unreadable)
+    shown = _shown(photos, folder, count, chosen, unread)
     read = partial(read_photos, size=model.backbone.img_size[0], value_range=value_range)
     pixels = read([photos[i] for i in shown])
     images = [_image(one) for one in pixels]
@@ -95,8 +115,9 @@ def show_model(
         others = evenly_spaced(sorted(set(range(len(photos))) - set(shown)), REFERENCES)
         figures.append(out / 'codes.png')
         _draw_codes(model, images, masks, read([photos[i] for i in others]), figures[-1])
-    found = _alike(model, photos, shown, neighbours, read)
-    return [*figures, draw_neighbours(images, found, out / 'neighbours.png')]
+    alike = _alike(tokens, photos, shown, neighbours, read)
+    figures.append(draw_neighbours(images, alike, out / 'neighbours.png'))
+    return Shown(figures, unread, len(found))
 
 
 def _some_photos(
@@ -106,23 +127,40 @@ def _some_photos(
         if value < 1:
             raise InputError(f'{name} is {value}, allowed: 1 or more, such as 6.')
     photos = find_photos(folder, image_column)
-    if len(photos) < 2:
-        raise InputError(
-            f"'{folder}' has 1 photo, needed are 2 or more: neighbours and the patches that stand "
-            'for codes come from other photos.'
-        )
+    _check_enough(photos, folder)
     return photos
 
 
+def _check_enough(photos: Sequence[str], folder: str | Path, which: str = '') -> None:
+    if len(photos) < 2:
+        raise InputError(
+            f"'{folder}' has {len(photos)} photo{which}, needed are 2 or more: neighbours and the "
+            'patches that stand for codes come from other photos.'
+        )
+
+
 def _shown(
-    photos: Sequence[str], folder: str | Path, count: int, photo: str | Path | None
+    photos: Sequence[str],
+    folder: str | Path,
+    count: int,
+    chosen: str | None,
+    unread: Sequence[tuple[str, str]],
 ) -> list[int]:
     """Numbers of the photos to draw; at most half, so that others remain to compare with."""
-    if photo is None:
+    _check_enough(photos, folder, ' that can be read')
+    if chosen is None:
         return evenly_spaced(range(len(photos)), min(count, len(photos) // 2))
+    if chosen in dict(unread):
+        raise UnreadableFileError(
+            f"'{chosen}' cannot be read: {dict(unread)[chosen]}. Name another photo"
+        )
+    return [photos.index(chosen)]
+
+
+def _number_of(photo: str | Path, photos: Sequence[str], folder: str | Path) -> int:
     for number, path in enumerate(photos):
         if path == str(photo) or _same_file(path, photo):
-            return [number]
+            return number
     raise MissingFileError(f"'{photo}' is no photo of '{folder}': name one that lies in it.")
 
 
@@ -160,14 +198,14 @@ def _draw_codes(
 
 
 def _alike(
-    model: BEiTV2,
+    tokens: Tensor,
     photos: Sequence[str],
     shown: Sequence[int],
     neighbours: int,
     read: Callable[[Sequence[str]], Tensor],
 ) -> list[list[tuple[Image.Image, float]]]:
     """The photos most like each one that is shown, and their cosines."""
-    best, cosine = nearest_photos(_cls_tokens(model, photos, read), shown, neighbours)
+    best, cosine = nearest_photos(tokens, shown, neighbours)
     return [
         list(zip(map(_image, read([photos[i] for i in row])), values))
         for row, values in zip(best.tolist(), cosine.tolist())
@@ -175,15 +213,22 @@ def _alike(
 
 
 def _cls_tokens(
-    model: BEiTV2, photos: Sequence[str], read: Callable[[Sequence[str]], Tensor]
-) -> Tensor:
-    """[CLS] of all photos, float32 ``(N, C)`` on the CPU."""
-    tokens = []
-    starts = range(0, len(photos), BATCH)
-    for start in tqdm(starts, desc='photos to compare', unit='batch', leave=False):
-        views = for_model(model, read(photos[start : start + BATCH]))
-        tokens.append(extract_features(model, views)['cls_token'].cpu())
-    return torch.cat(tokens)
+    model: BEiTV2, photos: Sequence[str], load: LoadCenterCrop, max_unreadable: float
+) -> tuple[list[str], Tensor, list[tuple[str, str]]]:
+    """Photos that can be read, their [CLS], float32 ``(N, C)`` on the CPU; the others, and why."""
+    batches = [range(len(photos))[i : i + BATCH] for i in range(0, len(photos), BATCH)]
+    progress = tqdm(batches, desc='photos to compare', unit='batch', leave=False)
+    readable: list[str] = []
+    tokens: list[Tensor] = []
+    unread: list[tuple[int, str]] = []
+    for batch in read_batches(photos, load, progress):
+        unread += batch.unread
+        check_unread(photos, unread, max_unreadable)
+        if batch.items:
+            readable += [photos[i] for i in batch.positions]
+            views = for_model(model, torch.stack([item['img'] for item in batch.items]))
+            tokens.append(extract_features(model, views)['cls_token'].cpu())
+    return readable, torch.cat(tokens), [(photos[i], reason) for i, reason in unread]
 
 
 def _masks(count: int, grid: Sequence[int], seed: int) -> Tensor:

@@ -30,6 +30,20 @@ def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tenso
 
 
 @torch.no_grad()
+def check_layer(vit: VisionTransformer, layer: int) -> None:
+    """Refuse a layer that is not there.
+
+    Args:
+        vit: whose layer it is to be.
+        layer: 0 … depth − 1, or from the end by −1 … −depth.
+
+    Raises:
+        ValueError: no such layer.
+    """
+    if not -vit.depth <= layer < vit.depth:
+        raise InputError(f'layer is {layer}, allowed: {-vit.depth} to {vit.depth - 1}.')
+
+
 def cls_attention(vit: VisionTransformer, images: Tensor, layer: int = -1) -> Tensor:
     """How much each head of a layer takes from each patch for [CLS].
 
@@ -45,8 +59,7 @@ def cls_attention(vit: VisionTransformer, images: Tensor, layer: int = -1) -> Te
     Raises:
         ValueError: no such layer.
     """
-    if not -vit.depth <= layer < vit.depth:
-        raise InputError(f'layer is {layer}, allowed: {-vit.depth} to {vit.depth - 1}.')
+    check_layer(vit, layer)
     layer %= vit.depth
     x, grid = vit.embed(images)
     shared = vit.shared_bias(grid)

@@ -63,6 +63,22 @@ def test_without_a_tokenizer_codes_are_left_out_and_it_is_said(run, beitv2, toke
     assert (tmp_path / 'figures' / 'codes.png').exists()
 
 
+def test_photos_that_cannot_be_read_are_left_out_and_named(run, refusal, tmp_path, folder):
+    """They had ended the tool, which reads every photo of the folder."""
+    cut = folder / 'cat' / '0.png'
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[:60])
+    printed = run('--count', 2, '--neighbours', 2)
+    assert f'1 of 4 photos cannot be read and are left out: {cut}' in printed
+    assert len(list((tmp_path / 'figures').glob('*.png'))) == 4
+    assert f"'{cut}' cannot be read" in refusal('--photo', cut)
+    (folder / 'cat' / '1.png').write_bytes(whole[:60])
+    assert '2 of 4 photos cannot be read so far, borne are 1' in refusal()
+    assert '2 of 4 photos' in run('--max-unreadable', 0.5)
+    (folder / 'dog' / '0.png').write_bytes(whole[:60])
+    assert 'has 1 photo that can be read' in refusal('--max-unreadable', 0.9)
+
+
 def test_what_cannot_be_used_is_one_line(refusal, folder, tmp_path, checkpoint):
     (tmp_path / 'empty').mkdir()
     assert 'has no photo' in refusal(photos=tmp_path / 'empty')
