@@ -29,7 +29,6 @@ def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tenso
     return (logits if bias is None else logits + bias).softmax(dim=-1)
 
 
-@torch.no_grad()
 def check_layer(vit: VisionTransformer, layer: int) -> None:
     """Refuse a layer that is not there.
 
@@ -44,6 +43,7 @@ def check_layer(vit: VisionTransformer, layer: int) -> None:
         raise InputError(f'layer is {layer}, allowed: {-vit.depth} to {vit.depth - 1}.')
 
 
+@torch.no_grad()
 def cls_attention(vit: VisionTransformer, images: Tensor, layer: int = -1) -> Tensor:
     """How much each head of a layer takes from each patch for [CLS].
 
