@@ -23,15 +23,16 @@ def class_map(model: Any, item: Mapping[str, Any]) -> Tensor:
     """
     sample = item['data_samples']
     data = dict(inputs=[item['inputs']], data_samples=[sample])
-    if model.decode_head.out_channels == 1:
-        # A threshold, not the largest of several; one map is not large.
-        (found,) = model.test_step(data)
-        return found.pred_sem_seg.data[0].long()
     stored = tuple(sample.ori_shape[:2])
     # Then mmsegmentation leaves the logits at the size of the network's input.
     sample.set_metainfo(dict(ori_shape=tuple(item['inputs'].shape[-2:])))
     (found,) = model.test_step(data)
-    return _largest(found.seg_logits.data, stored, model.align_corners)
+    if len(found.seg_logits.data) > 1:
+        return _largest(found.seg_logits.data, stored, model.align_corners)
+    # A threshold on one map, which is not large.
+    sample.set_metainfo(dict(ori_shape=stored))
+    (found,) = model.test_step(data)
+    return found.pred_sem_seg.data[0].long()
 
 
 def _largest(logits: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:

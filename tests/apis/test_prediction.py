@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmpretrain import ImageClassificationInferencer
 from mmseg.apis import inference_model, init_model
+from mmseg.registry import MODELS as SEGMENTORS
 from photo_files import write_photo
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -80,6 +81,30 @@ def test_a_large_photo_is_enlarged_class_by_class(segmenter, tmp_path):
     assert torch.equal(found, expected.pred_sem_seg.data[0])
     assert largest_of_mmseg.numel == classes * 900 * 700
     assert largest.numel == 900 * 700
+
+
+@pytest.mark.filterwarnings('ignore:Default ``avg_non_ignore``')
+def test_two_classes_of_one_map_are_told_by_its_threshold(segmenter, tmp_path):
+    path = write_photo(tmp_path / 'photo.png', size=(90, 70))
+    config = load_config(segmenter[0])
+    config.model.decode_head.update(num_classes=2, out_channels=1, threshold=0.5)
+    config.model.decode_head.loss_decode = dict(type='CrossEntropyLoss', use_sigmoid=True)
+    config.model.auxiliary_head = None
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = SEGMENTORS.build(config.model).eval()
+    torch.manual_seed(0)
+    model.init_weights()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    pipeline = load_fine_tuned(segmenter[1], 'segmentation').pipeline
+    with torch.no_grad():
+        found = class_map(model, pipeline(dict(img_path=str(path))))
+        item = pipeline(dict(img_path=str(path)))
+        data = dict(inputs=[item['inputs']], data_samples=[item['data_samples']])
+        expected = model.test_step(data)[0].pred_sem_seg.data[0]
+    assert torch.equal(found, expected.long())
+    assert found.shape == (70, 90)
+    assert 0 < found.float().mean() < 1
 
 
 class LargestTensor(TorchDispatchMode):
