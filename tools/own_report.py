@@ -26,7 +26,7 @@ from mmbeitv2.launch.user_errors import one_line_errors
 from mmbeitv2.reports.few_shot import CLS, COLOURS, RANDOM_CLS, TEACHER, mean_interval
 from mmbeitv2.reports.html import Section, render_report
 from mmbeitv2.reports.learning_page import OWN_STYLE
-from mmbeitv2.reports.own_advice import beside_others, what_to_change
+from mmbeitv2.reports.own_advice import beside_others, in_short, what_to_change
 from mmbeitv2.reports.own_progress import ASKED, STAGES, TITLES, looks_of, stage_states, title_of
 from mmbeitv2.reports.summary import Measurement, in_words, text_table
 from mmbeitv2.visualization import codes, curves, runs, style
@@ -123,29 +123,33 @@ def _labelled(answers: dict[str, Any]) -> Iterator[Measurement]:
             )
 
 
-def verdict_of(run: Path, rows: Sequence[Measurement], answers: dict[str, Any] | None) -> str:
-    """The result in a few sentences."""
+def findings_of(
+    run: Path, rows: Sequence[Measurement], answers: dict[str, Any] | None
+) -> Iterator[str]:
+    """The result in a sentence, then what else is to be said of it, one by one."""
     records = runs.read_scalars(run / 'pretraining')
     right, guess, copying = (
         runs.last_value(records, f'masked_codes/acc_{name}')
         for name in ('mim', 'majority', 'neighbour')
     )
     if answers is None:
-        text = 'No labels were given to judge by.'
+        yield 'No labels were given to judge by.'
     else:
-        text = f'{in_words(rows)} {beside_others(answers)}'
-        text += f' {what_to_change(rows, answers, right, copying)}'.rstrip()
+        yield in_short(answers)
+        yield in_words(rows)
+        yield beside_others(answers)
+        yield what_to_change(rows, answers, right, copying)
     if right is not None and guess is not None:
-        text += (
-            f' Of the hidden patches of held-out photos {100 * right:.1f} % get their right code, '
+        yield (
+            f'Of the hidden patches of held-out photos {100 * right:.1f} % get their right code, '
             f'where always guessing the most frequent one gets {100 * guess:.1f} %.'
         )
     for stage in ('tokenizer', 'pretraining'):
         looks = read_learning(run / stage)
         if looks:
             said = looks[-1]['verdict']
-            text += f' {stage.capitalize()}: {said["word"]}, {said["reason"]}. {said["advice"]}'
-    return text.rstrip()
+            text = f'{stage.capitalize()}: {said["word"]}, {said["reason"]}. {said["advice"]}'
+            yield text.rstrip()
 
 
 def sections(run: Path, out: Path, answers: dict[str, Any] | None) -> Iterator[Section]:
@@ -245,7 +249,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         out.mkdir(exist_ok=True)
         answers = answers_of(args.run)
         rows = list(measurements(args.run, answers))
-        verdict = verdict_of(args.run, rows, answers)
+        verdict, *findings = filter(None, findings_of(args.run, rows, answers))
         page = render_report(
             title_of(args.run),
             verdict,
@@ -256,8 +260,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             facts_of(args.run),
             looks_of(args.run, list(stage_states(args.run, STAGES[-1]))),
             OWN_STYLE,
+            findings,
         )
-        (out / 'summary.txt').write_text(f'{verdict}\n\n{text_table(rows)}\n', encoding='utf-8')
+        said = '\n'.join([verdict, *findings])
+        (out / 'summary.txt').write_text(f'{said}\n\n{text_table(rows)}\n', encoding='utf-8')
         (out / 'results.json').write_text(json.dumps([row.as_json() for row in rows], indent=1))
         (args.run / 'report.html').write_text(page, encoding='utf-8')
 

@@ -50,7 +50,7 @@ class OwnRun:
     def verdict(self) -> str:
         """What the results say, in words."""
         text = (self.folder / 'report' / 'summary.txt').read_text(encoding='utf-8')
-        return text.partition('\n')[0]
+        return text.partition('\n\n')[0]
 
     def encoder(self) -> PhotoEncoder:
         """The pretrained backbone with its codes, ready for photos."""

@@ -35,6 +35,8 @@ td.gain { color: #15803d; font-weight: 600; }
 td.loss { color: #b91c1c; font-weight: 600; }
 td.noise { color: #6b7785; }
 .verdict { max-width: 50rem; margin: 0 0 .8rem; font-weight: 600; }
+.findings { max-width: 50rem; margin: 0 0 1rem; padding-left: 1.2rem; }
+.findings li { margin: .3rem 0; }
 td small { display: block; color: #6b7785; max-width: 24rem; }
 .missing { color: #8a6d00; background: #fff8e1; border: 1px dashed #e6c65c; border-radius: 8px;
   padding: .7rem 1rem; margin: 0; }
@@ -94,6 +96,7 @@ def render_report(
     facts: Mapping[str, str],
     more: str = '',
     style: str = '',
+    findings: Sequence[str] = (),
 ) -> str:
     """Write the page.
 
@@ -106,6 +109,7 @@ def render_report(
         facts: date, versions, machine, seeds and the like, shown at the end.
         more: HTML of further parts, behind the summary.
         style: CSS of those parts.
+        findings: what else is to be said of the result, a sentence or two each, as a list.
 
     Returns:
         HTML that needs no other file.
@@ -118,12 +122,14 @@ def render_report(
         for data in dict.fromkeys(m.data for m in measurements)
     )
     rows = ''.join(f'<dt>{escape(k)}</dt><dd>{escape(v)}</dd>' for k, v in facts.items())
+    said = ''.join(f'<li>{escape(finding)}</li>' for finding in findings)
+    listed = f'<ul class="findings">{said}</ul>\n' if said else ''
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n<main>\n'
         f'<h1>{escape(title)}</h1>\n'
-        f'<p class="verdict">{escape(verdict)}</p>\n<p class="lead">{escape(lead)}</p>\n'
+        f'<p class="verdict">{escape(verdict)}</p>\n{listed}<p class="lead">{escape(lead)}</p>\n'
         f'<section>\n<h2>Summary</h2>\n{tables}'
         f'<p class="fine">{escape(HOW_TO_READ)}</p>\n</section>\n{more}'
         + ''.join(_section(section) for section in sections)

@@ -5,7 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from mmbeitv2.reports.few_shot import CLS, CODES, COLOURS, RANDOM_CLS, TEACHER
+from mmbeitv2.reports.few_shot import (
+    CLS,
+    CODES,
+    COLOURS,
+    RANDOM_CLS,
+    TEACHER,
+    mean_interval,
+)
 from mmbeitv2.reports.summary import GAIN, LOSS, Measurement
 
 # Points of accuracy by which a teacher that knows such photos is above their mean colours: on the
@@ -13,6 +20,24 @@ from mmbeitv2.reports.summary import GAIN, LOSS, Measurement
 LEAST_OF_TEACHER = 5.0
 # Points that may be lost from the teacher to its codes, and from these to the features.
 MOST_LOST = 2.0
+
+
+def in_short(answers: Mapping[str, Any]) -> str:
+    """What pretraining has gained with most labels, in a sentence.
+
+    Args:
+        answers: of ``tools/few_shot.py``.
+    """
+    shots, means = _with_most_labels(answers)
+    draws = [np.array(answers['features'][name][shots]) for name in (CLS, RANDOM_CLS)]
+    low, high = (100 * end for end in mean_interval(draws[0] - draws[1]))
+    word = 'gains nothing beyond chance' if low <= 0 <= high else 'gains' if low > 0 else 'loses'
+    points = f'{means[CLS] - means[RANDOM_CLS]:+.1f} points, {low:+.1f} to {high:+.1f}'
+    return (
+        f'With {shots} labels a class pretraining {word}: {means[CLS]:.1f} % of other photos are '
+        f'told from its [CLS], {means[RANDOM_CLS]:.1f} % from random weights '
+        f'({points}).'.replace('-', '−')
+    )
 
 
 def beside_others(answers: Mapping[str, Any]) -> str:
@@ -26,7 +51,7 @@ def beside_others(answers: Mapping[str, Any]) -> str:
     named |= {CODES: 'its codes', TEACHER: 'the teacher itself'}
     known = {word: means[name] for name, word in named.items() if name in means}
     found = ', '.join(f'{word} {mean:.1f} %' for word, mean in known.items())
-    return f'With {shots} labels a class, from [CLS]: {found}.'
+    return f'Beside others, with {shots} labels a class, from [CLS]: {found}.'
 
 
 def what_to_change(

@@ -131,6 +131,8 @@ class Measurement:
         return f'{text} %' if self.percent else text
 
 
+# Falls that are named one by one in words; of more the largest alone.
+NAMED_LOSSES = 3
 HEADER = ['', 'trained / pretrained', 'random init', 'simple guess', 'gain']
 
 
@@ -150,8 +152,11 @@ def in_words(measurements: Sequence[Measurement]) -> str:
         best = max(by[GAIN], key=lambda m: m.gain or 0.0)
         text += f', most of all “{best.name}” ({best.data}), {best.row()[-1]}'
     if by[LOSS]:
-        names = '; '.join(f'“{m.name}” ({m.data}), {m.row()[-1]}' for m in by[LOSS])
-        text += f'. It lowers {len(by[LOSS])}: {names}'
+        worst = sorted(by[LOSS], key=lambda m: m.gain or 0.0)
+        few = len(worst) <= NAMED_LOSSES
+        named = by[LOSS] if few else worst[:1]
+        names = '; '.join(f'“{m.name}” ({m.data}), {m.row()[-1]}' for m in named)
+        text += f'. It lowers {len(worst)}{":" if few else ", most of all"} {names}'
     text += f'. {len(by[NOISE])} lie{"s" * (len(by[NOISE]) == 1)} within the noise.'
     guessed = [m for m in measurements if m.verdict is not None and m.over_guess]
     if guessed:

@@ -28,9 +28,9 @@ def test_the_commands_line_is_the_error(tmp_path, capsys):
 def test_what_a_run_has_left_is_read(tmp_path):
     (tmp_path / 'report').mkdir()
     (tmp_path / 'plan.json').write_text(json.dumps(dict(num_codes=32)))
-    (tmp_path / 'report' / 'summary.txt').write_text('It gains.\n\ntable')
+    (tmp_path / 'report' / 'summary.txt').write_text('It gains.\nBy much.\n\ntable')
     (tmp_path / 'report' / 'results.json').write_text(json.dumps([dict(name='probe')]))
     run = OwnRun(tmp_path)
-    assert run.verdict == 'It gains.'
+    assert run.verdict == 'It gains.\nBy much.'
     assert run.plan['num_codes'] == 32
     assert run.results == [dict(name='probe')]

@@ -3,7 +3,7 @@
 import pytest
 
 from mmbeitv2.reports.few_shot import CLS, CODES, COLOURS, RANDOM_CLS, TEACHER
-from mmbeitv2.reports.own_advice import beside_others, what_to_change
+from mmbeitv2.reports.own_advice import beside_others, in_short, what_to_change
 from mmbeitv2.reports.summary import Measurement
 
 
@@ -51,6 +51,22 @@ def test_nothing_is_to_change_where_more_is_gained_than_lost():
 def test_features_are_set_beside_all_others_with_most_labels():
     text = beside_others(answers(0.7, 0.65))
     assert text == (
-        'With 20 labels a class, from [CLS]: pretrained 66.0 %, random weights 68.0 %, mean '
-        'colours 68.0 %, its codes 65.0 %, the teacher itself 70.0 %.'
+        'Beside others, with 20 labels a class, from [CLS]: pretrained 66.0 %, random weights '
+        '68.0 %, mean colours 68.0 %, its codes 65.0 %, the teacher itself 70.0 %.'
     )
+
+
+@pytest.mark.parametrize(
+    ('draws', 'word'),
+    [
+        ([0.8, 0.82], 'gains: 81.0 %'),
+        ([0.5, 0.52], 'loses: 51.0 %'),
+        ([0.6, 0.77], 'gains nothing'),
+    ],
+)
+def test_the_result_is_said_in_a_sentence(draws, word):
+    found = answers(0.7)
+    found['features'][CLS]['20'] = draws
+    text = in_short(found)
+    assert text.startswith(f'With 20 labels a class pretraining {word}')
+    assert '68.0 % from random weights' in text

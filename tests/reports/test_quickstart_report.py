@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,9 @@ def test_summary_in_words_says_what_rises_and_what_falls():
         f'{said} Hidden patches are told better than by a simple guess in 1 of 2 comparisons.'
     )
     assert in_words([Measurement('x', 'd')]).startswith('Nothing has been compared')
+    more = [replace(worse, name=f'row {k}', values={'a': 0.1 + k / 100}) for k in range(4)]
+    assert 'It lowers 4, most of all “row 0” (unseen), −20.0 points' in in_words(more)
+    assert 'row 1' not in in_words(more)
 
 
 def write_outcomes(stage: Path, photos: list[str], **outcomes: tuple[list, list]) -> None:
