@@ -66,6 +66,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         '--config', help='of pretraining: how its random weights are drawn (else as the paper’s)'
     )
     parser.add_argument('--teacher', metavar='CONFIG', help='of VQ-KD, whose teacher is compared')
+    parser.add_argument('--seed', type=int, default=0, help='of the random weights')
     add_device(parser)
     add_value_range(parser, NOTED)
     add_max_unreadable(parser)
@@ -81,7 +82,7 @@ def networks(args: argparse.Namespace) -> Networks:
     device = find_device(args.device or get_device())
     pretrained = load_pretrained(args.checkpoint)
     check_rgb(pretrained.backbone, args.checkpoint)
-    torch.manual_seed(0)
+    torch.manual_seed(args.seed)
     if args.config is None:
         random = load_pretrained(args.checkpoint)
     else:

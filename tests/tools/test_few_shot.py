@@ -140,11 +140,21 @@ def test_random_weights_are_drawn_as_the_config_says(tool, checkpoint, tmp_path,
     config = ROOT / 'configs/demo/beitv2_demo.py'
     model = {**load_config(config).model, 'target_generator': None}
     monkeypatch.setattr(frozen_networks, 'load_pretrained', lambda path: MODELS.build(model))
-    args = tool.parse_args([str(checkpoint), str(tmp_path), '--config', str(config)])
+    arguments = [str(checkpoint), str(tmp_path), '--config', str(config)]
+    args = tool.parse_args(arguments)
     random = tool.networks(args).models['random weights']
     # The demo draws from four times as wide a distribution as the paper, cut at its deviation.
     spread = random.backbone.blocks[0].mlp.fc1.weight.abs().max().item()
     assert spread == pytest.approx(0.08, rel=0.01)
+    other = tool.parse_args(
+        [str(checkpoint), str(tmp_path), '--config', str(config), '--seed', '1']
+    )
+    weights = [
+        tool.networks(a).models['random weights'].backbone.blocks[0].mlp.fc1.weight
+        for a in (args, other)
+    ]
+    assert torch.equal(weights[0], random.backbone.blocks[0].mlp.fc1.weight)
+    assert not torch.equal(*weights)
 
 
 def test_an_unknown_device_is_one_line_before_anything_is_read(tool, demo_data, capsys):
