@@ -263,6 +263,7 @@ class TestPrecision:
         message = f'error: {key}.precision is float16, which needs a GPU; this CPU'
         assert message in capsys.readouterr().err
 
+    @pytest.mark.slow
     def test_mmpretrains_own_tools_obey_the_configs_key(self, project):
         import mmpretrain
 
