@@ -332,10 +332,24 @@ class TestPage:
             ]
         )
         assert '| 1,000 | **128** | below 0.5 |' in text
-        assert '| 0 | 25.0 % | 20 | 50.0 % | 50.0 % | 0.500 (0.500) | 50.0 % |' in text
+        assert '| 1 | 25.0 % | 20 | 50.0 % | 50.0 % | 0.500 (0.500) | 50.0 % |' in text
         assert '| 1,000 | 64 | – | Lite0 | FSQ |' in text
-        assert '| untrained | – | – | – | – | 0 | 50.0 % | 20.0 % | 50.0 % | 50.0 % |' in text
+        assert '| untrained | – | – | – | – | 1 | 50.0 % | 20.0 % | 50.0 % | 50.0 % |' in text
         assert text.endswith('commits aaaaaaaaaa; 0.0 hours of one core.')
+
+    def test_a_row_holds_the_seeds_of_a_cell_with_their_spread(self, cells, result_of):
+        from small_data_study.table import tables
+
+        text = tables(
+            [
+                result_of(cells.Cell('tokenizer', 200, 32), usage=0.9),
+                result_of(cells.Cell('tokenizer', 200, 32, seed=1), usage=0.2, reconstruction=0.6),
+                result_of(cells.Cell('tokenizer', 200, 32, seed=2), usage=0.4),
+            ]
+        )
+        assert text.count('| 200 |') == 1
+        assert '| EMA | 3 | 50.0 ± 36.1 % | 0 ± 0 |' in text
+        assert '| 0.533 ± 0.058 (0.500 ± 0.000) |' in text
 
     def test_without_results_nothing_is_drawn(self, tool, tmp_path):
         with pytest.raises(UserError, match='the record has no tokenizer yet'):

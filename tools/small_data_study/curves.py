@@ -1,7 +1,11 @@
-"""The picture of docs/small_data.md: figures of held-out photos over K, a line for each set."""
+"""The picture of docs/small_data.md: figures of held-out photos over K, a line for each set.
+
+Means of all seeds, with their standard deviation.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -78,19 +82,25 @@ def _draw(axes: Axes, results: Sequence[Result], key: str, scale: float) -> None
                 wanted = (cell.photos, cell.revival) == (photos, revival)
                 if wanted and cell.stage != 'untrained' and value is not None:
                     points.setdefault(cell.num_codes, []).append(scale * value)
-            means = [(k, sum(found) / len(found)) for k, found in sorted(points.items())]
-            if not means:
+            if not points:
                 continue
-            codes, heights = zip(*means)
-            axes.plot(codes, heights, color=colour, marker=marker, linestyle=line, markersize=4.5)
-            at_rule = [(k, y) for k, y in means if k == rule_codes(photos)]
+            codes = sorted(points)
+            heights = [fmean(points[k]) for k in codes]
+            # A seed alone has no spread.
+            spreads = [stdev(points[k]) if len(points[k]) > 1 else 0 for k in codes]
+            look = dict(color=colour, marker=marker, linestyle=line, markersize=4.5)
+            axes.errorbar(codes, heights, spreads, elinewidth=0.8, **look)
+            at_rule = [(k, y) for k, y in zip(codes, heights) if k == rule_codes(photos)]
             if revival == 'half' and at_rule:
                 ring = dict(s=75, facecolors='none', edgecolors=INK, linewidths=0.9)
                 axes.scatter(*zip(*at_rule), **ring, zorder=3)
-    for result in results:
-        value = value_of(result, key)
-        if result.cell.stage == 'untrained' and value is not None:
-            axes.axhline(scale * value, color=MUTED, linewidth=1.0, linestyle=':')
+    untrained = [
+        scale * value
+        for result in results
+        if result.cell.stage == 'untrained' and (value := value_of(result, key)) is not None
+    ]
+    if untrained:
+        axes.axhline(fmean(untrained), color=MUTED, linewidth=1.0, linestyle=':')
     marks = sorted({r.cell.num_codes for r in results if r.cell.num_codes})
     axes.set_xlim(min(marks) / 1.4, max(marks) * 1.4)
     axes.set_xticks(marks, [str(k) for k in marks])

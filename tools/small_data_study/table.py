@@ -1,12 +1,14 @@
 """The tables of docs/small_data.md, from the record alone."""
 
+import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from .cells import QUANTIZERS, REVIVALS, TEACHERS, rule_codes
+from .cells import QUANTIZERS, REVIVALS, TEACHERS, Cell, rule_codes
 from .record import Result
 
 BEGIN, END = '<!-- small data -->', '<!-- end of small data -->'
-CELL = ('photos', 'K', 'revival', 'teacher', 'quantizer', 'seed')
+CELL = ('photos', 'K', 'revival', 'teacher', 'quantizer', 'seeds')
 CODES_HEADER = (
     *CELL,
     'used',
@@ -23,6 +25,7 @@ PROBE_HEADER = (
     'other things, [CLS]',
     'other things, mean',
 )
+TRAINING_LOSS = 'reconstruction_train'
 PROBES = (
     'five_labels_cls',
     'five_labels_avg',
@@ -32,9 +35,12 @@ PROBES = (
 
 
 def tables(results: Sequence[Result]) -> str:
-    """Markdown: tokenizers, then probes of backbones, then where they were measured."""
-    tokenizers = _sorted(r for r in results if r.cell.stage == 'tokenizer')
-    backbones = _sorted(r for r in results if r.cell.stage != 'tokenizer')
+    """Markdown: tokenizers, then probes of backbones, then where they were measured.
+
+    A row is a cell of all its seeds: their mean ± standard deviation, where there are several.
+    """
+    tokenizers = _rows(r for r in results if r.cell.stage == 'tokenizer')
+    backbones = _rows(r for r in results if r.cell.stage != 'tokenizer')
     if not results:
         return 'Nothing has been measured yet.'
     return '\n\n'.join(
@@ -62,26 +68,25 @@ def origin(results: Sequence[Result]) -> str:
     return f'{text}; changed files: {", ".join(changed)}.' if changed else f'{text}.'
 
 
-def codes_shown(result: Result) -> str:
+def _codes_shown(cell: Cell) -> str:
     """K, in bold where it is the rule's."""
-    cell = result.cell
-    return (
-        f'**{cell.num_codes}**'
-        if cell.num_codes == rule_codes(cell.photos)
-        else str(cell.num_codes)
-    )
+    is_rule = cell.num_codes == rule_codes(cell.photos)
+    return f'**{cell.num_codes}**' if is_rule else str(cell.num_codes)
 
 
-def _sorted(results: Iterable[Result]) -> list[Result]:
+def _rows(results: Iterable[Result]) -> list[list[Result]]:
+    """The results of a cell, all seeds together, in the table's order."""
+    rows: dict[Cell, list[Result]] = {}
+    for result in results:
+        rows.setdefault(replace(result.cell, seed=0), []).append(result)
     order = [list(REVIVALS), list(TEACHERS), list(QUANTIZERS)]
 
-    def key(result: Result) -> tuple[int, ...]:
-        cell = result.cell
+    def key(cell: Cell) -> tuple[int, ...]:
         kinds = zip(order, (cell.revival, cell.teacher, cell.quantizer))
         revival, teacher, quantizer = (names.index(name) for names, name in kinds)
-        return cell.photos, teacher, quantizer, cell.num_codes, revival, cell.seed
+        return cell.photos, teacher, quantizer, cell.num_codes, revival
 
-    return sorted(results, key=key)
+    return [rows[cell] for cell in sorted(rows, key=key)]
 
 
 def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -89,39 +94,48 @@ def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
-def _start(result: Result) -> list[str]:
-    cell = result.cell
+def _start(row: Sequence[Result]) -> list[str]:
+    cell, seeds = row[0].cell, str(len(row))
     if cell.stage == 'untrained':
-        return ['untrained', *['–'] * 4, str(cell.seed)]
+        return ['untrained', *['–'] * 4, seeds]
     return [
         f'{cell.photos:,}',
-        codes_shown(result),
+        _codes_shown(cell),
         REVIVALS[cell.revival] if cell.quantizer == 'ema' else '–',
         TEACHERS[cell.teacher],
         QUANTIZERS[cell.quantizer],
-        str(cell.seed),
+        seeds,
     ]
 
 
-def _codes_row(result: Result) -> list[str]:
-    found = result.figures
+def _codes_row(row: Sequence[Result]) -> list[str]:
+    held_out, training = (_mean(row, name, '.3f') for name in ('reconstruction', TRAINING_LOSS))
     return [
-        *_start(result),
-        _percent(found['usage']),
-        f'{found["perplexity"]:.0f}',
-        _percent(found['told']),
-        _percent(found['purity']),
-        f'{found["reconstruction"]:.3f} ({found["reconstruction_train"]:.3f})',
-        _percent(found['changed']),
+        *_start(row),
+        _percent(row, 'usage'),
+        _mean(row, 'perplexity', '.0f'),
+        _percent(row, 'told'),
+        _percent(row, 'purity'),
+        f'{held_out} ({training})',
+        _percent(row, 'changed'),
     ]
 
 
-def _probe_row(result: Result) -> list[str]:
-    return [*_start(result), *(_percent(result.figures[name]) for name in PROBES)]
+def _probe_row(row: Sequence[Result]) -> list[str]:
+    return [*_start(row), *(_percent(row, name) for name in PROBES)]
 
 
-def _percent(value: float) -> str:
-    return f'{100 * value:.1f} %'
+def _percent(row: Sequence[Result], name: str) -> str:
+    return f'{_mean(row, name, ".1f", scale=100)} %'
+
+
+def _mean(row: Sequence[Result], name: str, digits: str, scale: float = 1) -> str:
+    """The seeds' mean, and their standard deviation where there are several."""
+    values = [scale * result.figures[name] for result in row]
+    mean = format(statistics.fmean(values), digits)
+    if len(values) == 1:
+        return mean
+    return f'{mean} ± {format(statistics.stdev(values), digits)}'
 
 
 def _all(values: Iterable[str]) -> str:
