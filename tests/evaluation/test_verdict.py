@@ -187,6 +187,22 @@ class TestBothKinds:
         worse = [0.8, 0.7, 0.6, 0.65, 0.7]
         assert verdict(history(worse, worse, kind=kind)).word != MEMORISING
 
+    @pytest.mark.parametrize('epochs', [8, 7])
+    @pytest.mark.parametrize('training', ['rises', 'is even'])
+    def test_a_run_that_has_diverged_is_not_learning(self, kind, training, epochs):
+        held_out = [0.63, 0.5, 0.4, 0.35, 0.3, 0.35, 0.42, 0.46]
+        even = [0.63, 0.5, 0.4, 0.35, 0.3, 0.3, 0.3, 0.3]
+        losses = held_out, even if training == 'is even' else held_out
+        found = verdict(history(*losses, kind=kind, epochs=epochs))
+        assert found.word == STALLED
+        assert found.reason.startswith('since epoch 4 the loss of held-out photos has risen by 0.1')
+        assert 'weights of about epoch 4' in found.advice
+
+    def test_a_single_look_or_a_small_part_of_the_fall_is_no_divergence(self, kind):
+        falls = [0.63, 0.5, 0.4, 0.35, 0.3]
+        for after in ([0.42], [0.42, 0.29], [0.32, 0.32]):
+            assert verdict(history(falls + after, kind=kind)).word == LEARNING
+
     def test_a_gap_alone_is_no_memorising(self, kind):
         losses = falling(6, 0.8, 0.02), falling(6, 0.8, 0.1)
         assert verdict(history(*losses, kind=kind)).word == LEARNING
