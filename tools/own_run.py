@@ -9,7 +9,7 @@ from typing import Any
 
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
-from own_settling import settle, this_machine
+from own_settling import go_on, settle, this_machine
 from own_teachers import offline
 
 from mmbeitv2.checkpoints.atomic import check_writable, write_atomically
@@ -23,6 +23,7 @@ from mmbeitv2.launch.jobs import ToolJob, done, run_together
 from mmbeitv2.launch.plan import Machine, Plan
 from mmbeitv2.reports.own_progress import (
     ASKED,
+    JUDGED,
     LABELLED,
     PLAN,
     SPENT,
@@ -135,7 +136,7 @@ def training(args: Namespace, plan: Plan, name: str) -> ToolJob:
 
 def judging(args: Namespace, plan: Plan, newest: Path) -> ToolJob:
     """What a few labels are worth on the features."""
-    folder = args.out / 'few_shot'
+    folder = args.out / JUDGED
     teacher = ('--teacher', str(args.out / 'tokenizer.py')) if plan.tokenizer else ()
     command = (
         sys.executable,
@@ -212,6 +213,7 @@ def _run(args: Namespace, asked: dict[str, Any], going_on: bool) -> None:
         plan = Plan.from_json(json.loads((args.out / PLAN).read_text()))
         print(f'{args.out}: going on')
         load_tables(args.photos)
+        go_on(args, machine, plan)
     else:
         write_atomically(args.out / ASKED, json.dumps(asked, indent=1).encode())
         plan = settle(args, machine)

@@ -2,16 +2,19 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
+import own_seen
 import torch
 from own_labels import Labelled, labels_to_judge_by, put_labelled
 from own_start import Sources, check_sources, sources
@@ -33,7 +36,7 @@ from mmbeitv2.launch.plan_configs import (
 )
 from mmbeitv2.launch.plan_rules import check_photos, make_plan, number_held_out, with_lengths
 from mmbeitv2.launch.processor import processor_name
-from mmbeitv2.reports.own_progress import LABELLED, PLAN
+from mmbeitv2.reports.own_progress import JUDGED, LABELLED, PLAN
 
 # How every teacher begins what it says of weights that it could not get.
 WEIGHTS_OF_TEACHER = re.compile(r'weights .*of the .*teacher')
@@ -59,17 +62,9 @@ def settle(args: Namespace, machine: Machine) -> Plan:
             space; nothing is trained.
     """
     check_sources(args.tokenizer, args.start)
-    bar = dict(desc='looking at the photos', unit=' photos', leave=False)
-    look_at = partial(
-        survey,
-        workers=machine.cores,
-        value_range=args.value_range,
-        progress=lambda photos, total: tqdm(photos, total=total, **bar),
-    )
-    found = look_at(args.photos, image_column=args.image_column)
-    print(f'{found.shown}: {found}', flush=True)
-    check_photos(found)
-    labelled = labels_to_judge_by(args, found, look_at)
+    # What changes while photos are looked at is noticed when the run goes on.
+    seen = own_seen.look(args)
+    found, labelled = look(args, machine)
     given = sources(args.tokenizer, args.start, args.out)
     teacher = None
     if given.tokenizer is None:
@@ -89,8 +84,55 @@ def settle(args: Namespace, machine: Machine) -> Plan:
         plan, {n: seconds_a_step(plan, n, timed[n], machine) for n in timed}, args.hours
     )
     write_configs(args, plan, data, teacher, given)
-    write_atomically(args.out / PLAN, json.dumps(plan.as_json(), indent=1).encode())
+    own_seen.note(args, seen)
+    write_plan(args.out, plan)
     return plan
+
+
+def look(args: Namespace, machine: Machine) -> tuple[Survey, Labelled | str]:
+    """Read all photos once: what they are, and which judge.
+
+    Raises:
+        UserError: photos or labels that cannot be used.
+    """
+    bar = dict(desc='looking at the photos', unit=' photos', leave=False)
+    look_at = partial(
+        survey,
+        workers=machine.cores,
+        value_range=args.value_range,
+        progress=lambda photos, total: tqdm(photos, total=total, **bar),
+    )
+    found = look_at(args.photos, image_column=args.image_column)
+    print(f'{found.shown}: {found}', flush=True)
+    check_photos(found)
+    return found, labels_to_judge_by(args, found, look_at)
+
+
+def go_on(args: Namespace, machine: Machine, plan: Plan) -> None:
+    """Notice photos and labels that are not those of the plan; labels as they are now judge.
+
+    Raises:
+        UserError: labels that cannot be used any more.
+    """
+    before, now = own_seen.noted(args.out), own_seen.look(args)
+    if before is None or before == now:
+        return
+    if words := own_seen.in_words(before, now, args.out):
+        print(words, flush=True)
+    if before.labels == now.labels or not (args.out / LABELLED).is_dir():
+        return
+    print('note: the labels have changed since, and are asked about anew', flush=True)
+    labelled = look(args, machine)[1]
+    plan.reasons['labels'] = in_words(labelled)
+    shutil.rmtree(args.out / JUDGED, ignore_errors=True)
+    put_labelled({} if isinstance(labelled, str) else labelled.by_class, args.out / LABELLED)
+    write_plan(args.out, plan)
+    own_seen.note(args, replace(before, labels=now.labels))
+
+
+def write_plan(out: Path, plan: Plan) -> None:
+    """Keep the plan, by which a run goes on."""
+    write_atomically(out / PLAN, json.dumps(plan.as_json(), indent=1).encode())
 
 
 def in_words(labelled: Labelled | str) -> str:

@@ -15,9 +15,10 @@ from mmbeitv2.reports.learning_page import OWN_STYLE, learning_section
 ASKED, PLAN, SPENT, PAGE = 'asked.json', 'plan.json', 'spent.json', 'report.html'
 # Folder of class folders, to judge by; not there without labels.
 LABELLED = 'labelled'
+JUDGED = 'few_shot'
 SECONDS_BETWEEN_REFRESHES = 15
 # In this order; those without a folder yet are still to come.
-STAGES = ('tokenizer', 'pretraining', 'few_shot', 'timm_log', 'transformers_log', 'report')
+STAGES = ('tokenizer', 'pretraining', JUDGED, 'timm_log', 'transformers_log', 'report')
 TITLES = dict(
     tokenizer='train the tokenizer',
     pretraining='pretrain',

@@ -393,6 +393,41 @@ def test_a_plan_for_tars_is_of_configs_that_train_on_them(tars, tmp_path):
     assert all(line.startswith(f'tar://{tmp_path}/00') for line in lines)
 
 
+def test_labels_and_photos_that_have_changed_are_noticed_where_a_run_goes_on(
+    tool, photos, tmp_path, capsys
+):
+    out, table = tmp_path / 'run', tmp_path / 'labels.csv'
+
+    def label(even, odd):
+        rows = [f'{i}.png,{even if i % 2 == 0 else odd}' for i in range(40)]
+        table.write_text('\n'.join(rows))
+
+    def plan():
+        tool.main([str(photos), '--out', str(out), '--labels', str(table), '--plan'])
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith('note: ')]
+
+    def of_zero():
+        (found,) = (link for link in out.glob('labelled/*/*') if link.resolve().name == '0.png')
+        return found.parent.name
+
+    label('a', 'b')
+    assert plan() == []
+    assert of_zero() == 'a'
+    (out / 'few_shot').mkdir()
+    assert plan() == []
+    assert (out / 'few_shot').is_dir()
+    label('b', 'a')
+    assert plan() == ['note: the labels have changed since, and are asked about anew']
+    assert of_zero() == 'b'
+    # Answers about the labels before.
+    assert not (out / 'few_shot').exists()
+    (photos / '60.png').write_bytes((photos / '61.png').read_bytes())
+    assert [line[:41] for line in plan()] == ['note: photos of the plan have changed sin']
+    (photos / '60.png').rename(photos / 'new.png')
+    (noted, *_) = plan()
+    assert 'this run goes on with' in noted
+
+
 @pytest.mark.parametrize(
     'said',
     [
