@@ -5,28 +5,31 @@ PHOTOS is a folder (at any depth), a photo, a text file with a photo a line, or 
 ``maps/PHOTO.png``, whose pixels are the numbers of the classes, coloured by a palette;
 ``overlays/PHOTO.jpg``, the colours laid over the photo; ``shares.csv``, the share of the pixels
 that each class has; and ``classes.json``, names and colours. The names of the classes, the size and
-the normalisation are those that the checkpoint's run noted in it.
+the normalisation are those that the checkpoint's run noted in it. A stopped command goes on when it
+is repeated.
 """
 
 import argparse
-import csv
-import json
 import os
 from collections.abc import Sequence
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
 import numpy as np
 from PIL import Image
+from segment_folder import SegmentFolder
 
 from mmbeitv2.apis.prediction import SegmentedPhoto, Segmenter
 from mmbeitv2.checkpoints.atomic import check_writable
+from mmbeitv2.checkpoints.sources import absolute
 from mmbeitv2.datasets.decoding import read_rgb
 from mmbeitv2.datasets.listing import address_parts, photo_path
 from mmbeitv2.datasets.photo_sources import check_apart
-from mmbeitv2.errors import ExistingFileError, InputError
+from mmbeitv2.datasets.photo_stamps import stamp
+from mmbeitv2.errors import InputError
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.photo_arguments import add_photo_arguments, print_unread, reading_options
 from mmbeitv2.launch.user_errors import one_line_errors
@@ -34,6 +37,8 @@ from mmbeitv2.visualization.class_maps import as_palette_image, colours_of, lay_
 
 # In bytes, of file systems.
 LONGEST_NAME = 255
+# Options that may be others when a stopped command goes on.
+AT_ANY_PACE = ('out', 'overwrite', 'batch', 'workers', 'device', 'max_unreadable')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -61,35 +66,45 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f'--share is {args.share}, but must be from 0 to 1')
     check_writable(args.out, folder=True)
     check_apart(args.out, args.photos)
-    if args.out.is_dir() and any(args.out.iterdir()) and not args.overwrite:
-        raise ExistingFileError(f'{args.out} holds files: give an empty folder, or --overwrite')
+    folder = SegmentFolder(args.out, asked_for(args), args.overwrite)
     options = reading_options(args)
     # A fine-tuned model is built from its config, which says both.
     del options['num_heads'], options['trust']
     config = load_config(args.config) if args.config else None
     segmenter = Segmenter(args.checkpoint, args.photos, config, progress=True, **options)
-    check_names(segmenter.photos.names)
-    classes = segmenter.fine_tuned.classes
+    photos, classes = segmenter.photos, segmenter.fine_tuned.classes
+    check_names(photos.names)
+    places = {name: place_of(name) for name in photos.names}
+    stamps = {name: stamp([path]) for name, path in zip(photos.names, photos.paths)}
+    done = folder.done(places, stamps)
+    segmenter.photos = photos._replace(names=[name for name in photos.names if name not in done])
+    if done:
+        print(f'{len(done)} of {len(photos.names)} photos were done before')
     colours = colours_of(len(classes), segmenter.fine_tuned.palette)
     # Photos that cannot be used at all end here, before a folder that a second try would refuse.
-    photos = iter(segmenter)
-    first = list(islice(photos, 1))
+    segmented = iter(segmenter)
+    first = list(islice(segmented, 1))
     args.out.mkdir(parents=True, exist_ok=True)
-    named = [dict(name=name, colour=colour.tolist()) for name, colour in zip(classes, colours)]
-    (args.out / 'classes.json').write_text(json.dumps(named, indent=1))
-    count = 0
-    with (args.out / 'shares.csv').open(
-        'w', encoding='utf-8', errors='backslashreplace', newline=''
-    ) as file:
-        table = csv.writer(file)
-        table.writerow(['photo', *classes])
-        for photo in chain(first, photos):
-            write_pictures(args, segmenter, photo, colours)
-            counts = np.bincount(photo.labels.ravel(), minlength=len(classes))
-            table.writerow([photo.name, *(f'{n / photo.labels.size:.4f}' for n in counts)])
-            count += 1
+    folder.begin([dict(name=n, colour=colour.tolist()) for n, colour in zip(classes, colours)])
+    for photo in chain(first, segmented):
+        pictures = pictures_of(args, segmenter, photo, colours)
+        counts = np.bincount(photo.labels.ravel(), minlength=len(classes))
+        shares = counts / photo.labels.size
+        folder.add(photo.name, places[photo.name], pictures, shares, stamps[photo.name])
+    count = folder.finish(photos.names, classes)
     print(f'{count} photos in {args.out}')
     print_unread(segmenter.unread, count + len(segmenter.unread))
+
+
+def asked_for(args: argparse.Namespace) -> dict[str, Any]:
+    """What has to be the same for a stopped command to go on: not what only the pace hangs on."""
+    kept = {name: value for name, value in vars(args).items() if name not in AT_ANY_PACE}
+    kept['photos'] = absolute(args.photos)
+    for name in ('checkpoint', 'config'):
+        if kept[name] is not None:
+            kept[name] = absolute(kept[name])
+            kept[f'stamp of {name}'] = stamp([kept[name]])
+    return kept
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -119,21 +134,14 @@ def place_of(name: str) -> Path:
     return Path(*(part for part in Path(os.path.normpath(path)).parts if part not in ('/', '..')))
 
 
-def write_pictures(
+def pictures_of(
     args: argparse.Namespace, segmenter: Segmenter, photo: SegmentedPhoto, colours: np.ndarray
-) -> None:
-    """Map and overlay of one photo, under its whole name: a.jpg and a.png may lie side by side."""
-    name = place_of(photo.name)
-    for kind, suffix in (('maps', '.png'), ('overlays', '.jpg')):
-        path = args.out / kind / name.with_name(f'{name.name}{suffix}')
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if kind == 'maps':
-            as_palette_image(photo.labels, colours).save(path)
-        else:
-            file = photo_path(segmenter.photos.folder or '', photo.name)
-            pixels = read_rgb(file, value_range=segmenter.fine_tuned.value_range)
-            overlay = lay_over(np.asarray(pixels), photo.labels, colours, args.share)
-            Image.fromarray(overlay).save(path, quality=90)
+) -> tuple[Image.Image, Image.Image]:
+    """Map and overlay of one photo."""
+    file = photo_path(segmenter.photos.folder or '', photo.name)
+    pixels = read_rgb(file, value_range=segmenter.fine_tuned.value_range)
+    overlay = lay_over(np.asarray(pixels), photo.labels, colours, args.share)
+    return as_palette_image(photo.labels, colours), Image.fromarray(overlay)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -22,7 +22,7 @@ from list_experiments import update
 from mmengine.logging import MMLogger
 from small_data_study.cells import all_cells, remaining
 from small_data_study.curves import draw_curves
-from small_data_study.record import check_digest, read_results, write_results
+from small_data_study.record import add_result, check_digest, read_results
 from small_data_study.settings import ROOT, Settings
 from small_data_study.table import BEGIN, END, tables
 from small_data_study.work import results_of, with_tokenizers
@@ -86,8 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings.make_photos(args.processes)
     seconds = None if args.minutes is None else 60 * args.minutes
     for result in results_of(with_tokenizers(left, settings), settings, args.processes, seconds):
-        results = [r for r in results if r.cell != result.cell] + [result]
-        write_results(results, args.record)
+        add_result(result, args.record)
         print(f'done in {result.seconds:.0f} s: {result.cell.name}', flush=True)
 
 

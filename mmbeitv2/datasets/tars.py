@@ -99,7 +99,9 @@ def _index(
         for member in tar:
             # tarfile keeps all members otherwise: 500 bytes for each photo.
             archive.members = []
-            name, place = member.name, (member.offset_data, member.size)
+            # tar writes './001.png' and adds '001.png', which are one file when unpacked.
+            name = posixpath.normpath(member.name)
+            place = (member.offset_data, member.size)
             if member.isdir():
                 continue
             if is_hidden(name):
@@ -147,14 +149,12 @@ def _followed(
     photos: Mapping[str, Location | str], left_out: LeftOut
 ) -> Iterator[tuple[str, Location]]:
     """Photos with what their links lead to; those that lead to no photo are left out."""
-    # tar writes './001.png' and links to '001.png' alike.
-    places = {posixpath.normpath(name): place for name, place in photos.items()}
     for name, place in photos.items():
         seen = set()
         found: Location | str | None = place
         while isinstance(found, str) and found not in seen:
             seen.add(found)
-            found = places.get(posixpath.normpath(found))
+            found = photos.get(posixpath.normpath(found))
         if isinstance(found, tuple):
             yield name, found
         else:

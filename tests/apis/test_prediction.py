@@ -31,6 +31,8 @@ from mmbeitv2.exchange.fine_tuned import load_fine_tuned
 from mmbeitv2.exchange.writing import write_file
 from mmbeitv2.launch.config import load_config
 
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+
 
 def rewrite(checkpoint, **changes):
     """Change what a checkpoint's meta holds; None takes it out."""
@@ -175,6 +177,65 @@ def test_the_tool_writes_maps_overlays_and_shares(segmenter, photos, tmp_path, t
     code, _, error = tool('segment', segmenter[1], photos, '--out', photos / 'segmented')
     assert (code, error.count('\n')) == (2, 1)
     assert 'lies in the folder of photos' in error
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob('*'))
+        if path.is_file()
+    }
+
+
+def test_a_stopped_command_goes_on(segmenter, photos, tmp_path, tool, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(TOOLS)
+    import segment_folder
+
+    class Killed(BaseException):
+        pass
+
+    add = segment_folder.SegmentFolder.add
+
+    def killed(folder, *arguments):
+        if len(folder.lines) == 4:
+            # Within a line, behind its pictures.
+            with (folder.path / segment_folder.UNFINISHED).open('a') as file:
+                file.write('{"photo": "b.p')
+            raise Killed
+        add(folder, *arguments)
+
+    out = tmp_path / 'out'
+    command = ('segment', segmenter[1], photos, '--out', out)
+    with monkeypatch.context() as patch:
+        patch.setattr(segment_folder.SegmentFolder, 'add', killed)
+        with pytest.raises(Killed):
+            tool(*command)
+    capsys.readouterr()
+    maps = sorted((out / 'maps').rglob('*.png'))
+    assert len(maps) == 3
+    code, _, error = tool(*command, '--share', '0.3')
+    assert (code, error.count('\n')) == (2, 1)
+    assert 'is an unfinished run with share 0.5, now 0.3: repeat its command to go on' in error
+    # One of the three is another photo now.
+    changed = photos / maps[0].relative_to(out / 'maps').with_suffix('')
+    Image.open(changed).rotate(180).save(changed)
+    code, said, _ = tool(*command)
+    assert code == 0
+    assert '2 of 5 photos were done before' in said
+    assert tool(*command[:-1], tmp_path / 'whole')[0] == 0
+    assert contents(out) == contents(tmp_path / 'whole')
+
+
+def test_what_is_overwritten_keeps_no_map_of_other_photos(segmenter, photos, tmp_path, tool):
+    command = ('segment', segmenter[1], photos, '--out', tmp_path / 'out')
+    assert tool(*command)[0] == 0
+    (tmp_path / 'out/own.txt').write_text('kept')
+    (photos / 'b.png').unlink()
+    assert tool(*command, '--overwrite')[0] == 0
+    kept = contents(tmp_path / 'out')
+    assert 'own.txt' in kept
+    assert 'maps/a/c.jpg.png' in kept
+    assert not [name for name in kept if '/b.png' in name]
 
 
 def test_two_photos_do_not_share_a_map(segmenter, photos, tmp_path, tool):

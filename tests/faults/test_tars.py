@@ -94,6 +94,17 @@ def test_of_equal_names_the_last_counts_with_its_label(tar):
     assert Photos(data_prefix=str(path)).get_gt_labels().tolist() == [2, 1]
 
 
+def test_names_are_those_of_the_unpacked_files(tar):
+    """tar writes './1.png' where it packs '.', and adds '1.png'."""
+    path = tar(
+        ('./1.png', png(10)), ('1.cls', b'0'), ('2.png', png(20)), ('./2.cls', b'1'),
+        ('1.png', png(30)),
+    )  # fmt: skip
+    assert shades(path) == [30, 20]
+    assert Photos(data_prefix=str(path)).get_gt_labels().tolist() == [0, 1]
+    assert names(path) == ['1.png', '2.png']
+
+
 @pytest.mark.parametrize('damage', ['a flipped bit', 'zeros'])
 def test_a_damaged_header_hides_no_photos(tar, damage):
     path = tar(*((f'{i}.png', png(i)) for i in range(4)))

@@ -264,6 +264,35 @@ class TestWork:
         assert done == begun == [wanted[1], wanted[0], wanted[2], wanted[3]]
         assert list(in_turn(wanted, 1, submit, end=0.0)) == []
 
+    def test_what_is_done_is_not_lost_with_what_fails_beside_it(self, cells, result_of):
+        from small_data_study.work import in_turn
+
+        wanted = [cells.Cell('tokenizer', 200, k) for k in (32, 64, 128)]
+
+        def submit(cell):
+            future = Future()
+            if cell == wanted[1]:
+                future.set_exception(MemoryError('no memory'))
+            else:
+                future.set_result(result_of(cell))
+            return future
+
+        found = in_turn(wanted, 3, submit)
+        assert {next(found).cell, next(found).cell} == {wanted[0], wanted[2]}
+        with pytest.raises(MemoryError):
+            next(found)
+
+    def test_two_calls_at_one_record_keep_the_cells_of_both(
+        self, cells, records, result_of, tmp_path
+    ):
+        path = tmp_path / 'record.jsonl'
+        for k in (32, 64):
+            records.add_result(result_of(cells.Cell('tokenizer', 200, k)), path)
+        again = result_of(cells.Cell('tokenizer', 200, 32), usage=0.9)
+        records.add_result(again, path)
+        kept = records.read_results(path)
+        assert {r.cell.num_codes: r.figures['usage'] for r in kept} == {32: 0.9, 64: 0.5}
+
     def test_a_tokenizer_that_this_folder_lacks_is_made_again(self, cells, settings):
         from small_data_study.tokenizers import tokenizer_file
         from small_data_study.work import with_tokenizers

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from mmbeitv2.errors import InputError
 
 from .cells import Cell
@@ -88,6 +90,14 @@ def write_results(results: Sequence[Result], path: Path) -> None:
     new = path.with_name(f'{path.name}.new')
     new.write_text(''.join(f'{json.dumps(asdict(r))}\n' for r in results), encoding='utf-8')
     os.replace(new, path)
+
+
+def add_result(result: Result, path: Path) -> None:
+    """Put a result into the record, beside what another process has put there meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f'.{path.name}.lock')):
+        kept = [other for other in read_results(path) if other.cell != result.cell]
+        write_results([*kept, result], path)
 
 
 def today() -> str:

@@ -90,7 +90,9 @@ def in_turn(
                 waiting.remove(cell)
                 print(f'begun: {cell.name}', flush=True)
                 running[submit(cell)] = cell
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
+        ended = wait(running, return_when=FIRST_COMPLETED).done
+        # What has been made is not lost with what has failed.
+        for future in sorted(ended, key=lambda future: future.exception() is not None):
             del running[future]
             yield future.result()
 
