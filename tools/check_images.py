@@ -151,7 +151,7 @@ class Progress:
             self.done, self.bad = found['done'], self._listed(found['bad'])
             self._stamps = stamps
         else:
-            print('images have changed since they were checked: beginning anew')
+            print('images have changed, or were copied, since they were checked: beginning anew')
 
     def _stamp(self, name: str) -> bytes:
         return stamp([photo_path(self.folder, name)]).encode()

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from mmbeitv2.datasets.listing import is_text
 from mmbeitv2.datasets.photo_batches import check_unread
 from mmbeitv2.datasets.photo_list import PhotoList, list_photos
 from mmbeitv2.datasets.photo_sources import Source
+from mmbeitv2.datasets.photo_stamps import agree, same_changes
 from mmbeitv2.errors import ExistingFileError, InputError, UnreadableFileError
 from mmbeitv2.exchange.embeddings import check_suffix, read_meta, write_embeddings
 
@@ -202,13 +204,27 @@ def _finished(out: Path, meta: dict[str, Any], photos: PhotoList) -> Embedded:
             f'{out} is there already and of another run ({differing(found, meta)}): give another '
             '--out, or replace it with --overwrite'
         )
-    if stamps not in (None, stamps_of(photos)):
-        raise ExistingFileError(
-            f'{out} is there already, but photos have changed since (size or time of a file): make '
-            'it anew with --overwrite, or give another --out'
-        )
+    if stamps is not None:
+        _check_stamps(out, stamps, stamps_of(photos))
     count = len(photos.names) - len(unread)
     return Embedded(out, count, unread, count)
+
+
+def _check_stamps(out: Path, noted: Sequence[str], found: Sequence[str]) -> None:
+    pairs = zip_longest(noted, found, fillvalue='')
+    changed = [(old, new) for old, new in pairs if not agree(old, new)]
+    if not changed:
+        return
+    if all(same_changes(old, new) for old, new in changed):
+        what = (
+            'photos are other files now (of the same sizes and times, but other inodes: they were '
+            'swapped, or copied, or a network drive numbers its files anew)'
+        )
+    else:
+        what = 'photos have changed since (size or time of a file)'
+    raise ExistingFileError(
+        f'{out} is there already, but {what}: make it anew with --overwrite, or give another --out'
+    )
 
 
 def _check_arguments(

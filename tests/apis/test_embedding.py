@@ -1,6 +1,7 @@
 """A folder of photos becomes one file of features: whole, resumed, or refused in a line."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ from photo_files import write_photo
 
 from mmbeitv2.apis import embed, embedding, embedding_making, embedding_parts, load_encoder
 from mmbeitv2.checkpoints.turns import alone
+from mmbeitv2.datasets.photo_stamps import agree, stamp
 from mmbeitv2.errors import UserError
 from mmbeitv2.exchange import embeddings
 from mmbeitv2.exchange.embeddings import read_embeddings
@@ -131,6 +133,48 @@ def test_a_finished_file_is_not_taken_for_one_of_photos_that_changed_since(run, 
         run()
     assert run(overwrite=True).path == path
     assert run().resumed == 5
+
+
+def swap(one, other):
+    one.rename(one.with_suffix('.swapped'))
+    other.rename(one)
+    one.with_suffix('.swapped').rename(other)
+
+
+@pytest.fixture
+def alike(photos):
+    """Two photos of one size and time, in one part of a run."""
+    for seed, name in enumerate(('b.bmp', 'c.bmp')):
+        write_photo(photos / name, seed)
+        os.utime(photos / name, (1, 1))
+    return photos / 'b.bmp', photos / 'c.bmp'
+
+
+def test_swapped_photos_of_one_size_and_time_are_told(run, monkeypatch, alike):
+    run('finished.npz')
+    with monkeypatch.context() as context:
+        stop_after(context, 6)
+        with pytest.raises(KeyboardInterrupt):
+            run(batch_size=2)
+    swap(*alike)
+    with pytest.raises(FileExistsError, match='photos are other files now .*swapped, or copied'):
+        run('finished.npz')
+    expected, found = (read_embeddings(d.path) for d in (run('whole.npz'), run()))
+    assert np.allclose(found.arrays['cls'], expected.arrays['cls'], atol=1e-6)
+
+
+def test_stamps_of_earlier_versions_tell_sizes_and_times(alike):
+    paths = [str(path) for path in alike]
+    found = stamp(paths)
+    assert agree(found, found)
+    assert agree(found[:64], found)
+    assert not agree(None, found)
+    assert not agree('', found)
+    swap(*alike)
+    assert not agree(found, stamp(paths))
+    assert agree(found[:64], stamp(paths))
+    os.utime(paths[0], (2, 2))
+    assert not agree(found[:64], stamp(paths))
 
 
 def test_parts_of_another_checkpoint_or_list_are_not_gone_on_from(run, monkeypatch, photos, beitv2):
