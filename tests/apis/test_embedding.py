@@ -157,7 +157,7 @@ def test_swapped_photos_of_one_size_and_time_are_told(run, monkeypatch, alike):
         with pytest.raises(KeyboardInterrupt):
             run(batch_size=2)
     swap(*alike)
-    with pytest.raises(FileExistsError, match='photos are other files now .*swapped, or copied'):
+    with pytest.raises(FileExistsError, match=r'photos are other files now .*swapped, or copied'):
         run('finished.npz')
     expected, found = (read_embeddings(d.path) for d in (run('whole.npz'), run()))
     assert np.allclose(found.arrays['cls'], expected.arrays['cls'], atol=1e-6)
