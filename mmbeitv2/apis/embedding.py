@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmbeitv2.apis.embedding_making import DTYPES, complete_parts, stamps_of
 from mmbeitv2.apis.embedding_parts import PHOTOS, EmbeddingParts, LazyParts, differing
 from mmbeitv2.apis.encoder import PhotoEncoder, load_encoder
-from mmbeitv2.checkpoints.atomic import check_writable, free_bytes
+from mmbeitv2.checkpoints.atomic import check_writable, free_bytes, remove_partial_files
 from mmbeitv2.checkpoints.digests import digest
 from mmbeitv2.checkpoints.turns import alone
 from mmbeitv2.datasets.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
@@ -188,6 +188,7 @@ def _finish(
     unread = [(photos.names[i], reason) for number in numbers for i, reason in parts.unread(number)]
     lazy = LazyParts(parts, names, len(numbers))
     stamps = [parts.stamp(number) for number in numbers]
+    remove_partial_files(out.parent, out.name)
     write_embeddings(out, kept, lazy, {**meta, 'unread': unread, STAMPS: stamps})
     parts.remove()
     return Embedded(out, len(kept), unread, resumed)

@@ -135,6 +135,55 @@ def test_a_finished_file_is_not_taken_for_one_of_photos_that_changed_since(run, 
     assert run().resumed == 5
 
 
+@pytest.mark.parametrize('damage', ['empty', 'half', 'nothing noted'])
+def test_a_part_that_cannot_be_read_is_made_again(run, monkeypatch, tmp_path, damage):
+    with monkeypatch.context() as context:
+        stop_after(context, 4)
+        with pytest.raises(KeyboardInterrupt):
+            run(batch_size=2)
+    part = tmp_path / 'out.npz.parts/000000.npz'
+    if damage == 'nothing noted':
+        np.savez(part, cls=np.zeros(3))
+    else:
+        part.write_bytes(part.read_bytes()[: 0 if damage == 'empty' else 900])
+    done = run(batch_size=2)
+    assert (done.photos, done.resumed) == (5, 2)
+    expected, found = (read_embeddings(d.path) for d in (run('whole.npz'), done))
+    assert all(np.allclose(found.arrays[k], v, atol=1e-6) for k, v in expected.arrays.items())
+
+
+def test_features_of_a_part_that_are_damaged_are_one_line(run, monkeypatch, tmp_path):
+    with monkeypatch.context() as context:
+        stop_after(context, 4)
+        with pytest.raises(KeyboardInterrupt):
+            run(batch_size=2)
+    part = tmp_path / 'out.npz.parts/000000.npz'
+    content = bytearray(part.read_bytes())
+    content[200] ^= 255
+    part.write_bytes(content)
+    with pytest.raises(OSError, match=r'000000\.npz is damaged \(BadZipFile: .*\): remove it, and'):
+        run(batch_size=2)
+    part.unlink()
+    assert run(batch_size=2).photos == 5
+
+
+def test_a_note_of_parts_that_is_damaged_is_one_line(run, monkeypatch, tmp_path):
+    with monkeypatch.context() as context:
+        stop_after(context, 4)
+        with pytest.raises(KeyboardInterrupt):
+            run(batch_size=2)
+    (tmp_path / 'out.npz.parts/run.json').write_bytes(b'')
+    with pytest.raises(FileExistsError, match=r'its run\.json is damaged\): .*--overwrite'):
+        run(batch_size=2)
+    assert run(batch_size=2, overwrite=True).resumed == 0
+
+
+def test_what_a_killed_run_left_of_its_file_is_removed(run, tmp_path):
+    (tmp_path / '.out.npz.0123.partial').write_bytes(b'half')
+    run()
+    assert not list(tmp_path.glob('.out*'))
+
+
 def swap(one, other):
     one.rename(one.with_suffix('.swapped'))
     other.rename(one)
@@ -336,8 +385,26 @@ def test_two_processes_do_not_write_one_file(run, tmp_path):
     run()
 
 
-@pytest.mark.parametrize('content', [b'nothing', b'PK\x03\x04nothing'])
-def test_a_file_that_holds_no_embeddings_is_one_line(content, tmp_path):
-    (tmp_path / 'x.npz').write_bytes(content)
+@pytest.mark.parametrize('content', [b'', b'nothing', b'PK\x03\x04nothing', b'PAR1nothingPAR1'])
+@pytest.mark.parametrize('suffix', ['.npz', '.parquet'])
+def test_a_file_that_holds_no_embeddings_is_one_line(content, suffix, run, tmp_path):
+    if suffix == '.parquet':
+        pytest.importorskip('pyarrow')
+    path = tmp_path / f'x{suffix}'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='is no file of embeddings, or a damaged one') as raised:
+        read_embeddings(path)
+    assert '\n' not in str(raised.value)
+    with pytest.raises(ValueError, match='embed --overwrite'):
+        run(path.name)
+
+
+@pytest.mark.parametrize('suffix', ['.npz', '.parquet'])
+def test_a_file_of_embeddings_with_a_damaged_array_is_one_line(suffix, run):
+    if suffix == '.parquet':
+        pytest.importorskip('pyarrow')
+    path = run(f'x{suffix}').path
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + b'\xff' * 1500 + content[1600:])
     with pytest.raises(ValueError, match='is no file of embeddings, or a damaged one'):
-        read_embeddings(tmp_path / 'x.npz')
+        read_embeddings(path)
