@@ -21,8 +21,6 @@ LEAST_PHOTOS = 16
 # Share of the loss: held-out loss rises by some thousandths where a learning rate is high, which is
 # no memorising, and a codebook that follows fixed weights gains as much, which is no learning.
 LEAST_CHANGE = 0.005
-# Share of the fall so far. As a learning rate peaks, a look may be that much worse than the last.
-RISEN = 0.1
 # Warm-up takes up to a tenth of the schedules, and as much again until the rate has done something.
 GRACE = 0.2
 # Share of the schedule before which no standstill is said: the rate may still be warming up. A
@@ -61,7 +59,7 @@ def verdict(history: Sequence[Mapping[str, Any]]) -> Verdict:
             losses cannot be paired with it, photo by photo.
     """
     looks = [*(look for look in history[:-1] if _comparable(look, history[-1])), history[-1]]
-    for rule in (_collapsed, _too_few, _memorising, _risen, _stalled):
+    for rule in (_collapsed, _too_few, _memorising, _stalled):
         found = rule(looks)
         if found is not None:
             return found
@@ -99,7 +97,8 @@ def _too_few(looks: Sequence[Mapping[str, Any]]) -> Verdict | None:
 
 
 def _memorising(looks: Sequence[Mapping[str, Any]]) -> Verdict | None:
-    last, best = looks[-1], _best(looks)
+    last = looks[-1]
+    best = min(looks, key=lambda look: look['measures']['loss_held_out'])
     held_out = _of_losses(best, last, 'loss_held_out')
     training = _of_losses(best, last, 'loss_training')
     least = LEAST_CHANGE * best['measures']['loss_held_out']
@@ -116,34 +115,6 @@ def _memorising(looks: Sequence[Mapping[str, Any]]) -> Verdict | None:
         f'Use the weights of about epoch {best["epoch"]}; then give more photos, more augmentation '
         '(a smaller lowest scale of the crop), a smaller model, or fewer epochs.',
     )
-
-
-def _risen(looks: Sequence[Mapping[str, Any]]) -> Verdict | None:
-    """Held-out loss is well above its lowest, and training photos are not why."""
-    last, best, done = looks[-1], _best(looks), looks[-1]['iter'] / looks[-1]['max_iters']
-    if done < LEAST_WINDOW:
-        return None
-    lowest = best['measures']['loss_held_out']
-    fall = looks[0]['measures']['loss_held_out'] - lowest
-    # The weights waver: two looks have to agree, until the schedule has ended.
-    for look in looks[-1:] if done == 1 else looks[-2:]:
-        rise = _of_losses(best, look, 'loss_held_out')
-        if not rise.above(NOISE_OF_BEST) or rise.mean < max(LEAST_CHANGE * lowest, RISEN * fall):
-            return None
-    return Verdict(
-        STALLED,
-        f'since epoch {best["epoch"]} the loss of held-out photos has risen by {amount(rise)} to '
-        f'{last["measures"]["loss_held_out"]:.3f} (training photos '
-        f'{best["measures"]["loss_training"]:.3f} then, '
-        f'{last["measures"]["loss_training"]:.3f} now)',
-        f'Use the weights of about epoch {best["epoch"]}; then start again with a third of the '
-        'learning rate.',
-    )
-
-
-def _best(looks: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The look whose held-out loss is lowest."""
-    return min(looks, key=lambda look: look['measures']['loss_held_out'])
 
 
 def _stalled(looks: Sequence[Mapping[str, Any]]) -> Verdict | None:
