@@ -163,7 +163,7 @@ class Progress:
         if stamps.hexdigest() == found['stamps']:
             self.done, self.bad, self._stamps = found['done'], bad, stamps
         else:
-            print('images have changed, or were copied, since they were checked: beginning anew')
+            print('images have changed since they were checked, or were touched: beginning anew')
 
     def _stamp(self, name: str) -> bytes:
         return stamp([photo_path(self.folder, name)]).encode()

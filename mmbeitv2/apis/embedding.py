@@ -218,8 +218,8 @@ def _check_stamps(out: Path, noted: Sequence[str], found: Sequence[str]) -> None
         return
     if all(same_changes(old, new) for old, new in changed):
         what = (
-            'photos are other files now (of the same sizes and times, but other inodes: they were '
-            'swapped, or copied, or a network drive numbers its files anew)'
+            'photos may be others now (of the same sizes and times, but the files were swapped, '
+            'copied, renamed or given other rights since, or a network drive numbers them anew)'
         )
     else:
         what = 'photos have changed since (size or time of a file)'

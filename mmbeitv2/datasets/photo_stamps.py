@@ -19,25 +19,28 @@ class Seen(NamedTuple):
 
     Attributes:
         size: in bytes.
-        time: of its last change, in nanoseconds; programs may put it back.
+        time: of the last change of its content, in nanoseconds; programs may put it back.
+        touched: when it was last changed, renamed, linked or given other rights, in nanoseconds;
+            programs cannot choose it.
         inode: its number on the disk, which it keeps when folders above it are renamed; copies have
             another, and so has every file on some network drives that are mounted again.
     """
 
     size: int
     time: int
+    touched: int
     inode: int
 
 
-NOT_THERE = Seen(-1, -1, -1)
+NOT_THERE = Seen(-1, -1, -1, -1)
 
 
 def stamp(paths: Iterable[str]) -> str:
-    """Checksums of the files that photos lie in: of their sizes and times, and of their inodes.
+    """Checksums of the files that photos lie in: of sizes and times, and of what else tells them.
 
-    Photos with equal stamps have not been replaced, restored, edited or swapped in between, unless
-    a program has written into a file and put back its time. Of photos in tars, tables and LMDB
-    files it is the whole file's; addresses elsewhere count by their text.
+    Photos with equal stamps have not been replaced, restored, edited or swapped in between. Of
+    photos in tars, tables and LMDB files it is the whole file's; addresses elsewhere count by their
+    text.
 
     Args:
         paths: of the photos, or their addresses; in an order that counts.
@@ -46,14 +49,14 @@ def stamp(paths: Iterable[str]) -> str:
         128 hexadecimal digits; the first half is the whole stamp of earlier versions.
     """
     known: dict[str, Seen] = {}
-    changes, inodes = hashlib.sha256(), hashlib.sha256()
+    changes, places = hashlib.sha256(), hashlib.sha256()
     for path in paths:
         file = _file_of(path)
         if file not in known:
             known[file] = _seen_in(path, file)
         changes.update(os.fsencode(f'{known[file][:2]} '))
-        inodes.update(os.fsencode(f'{known[file].inode} '))
-    return changes.hexdigest() + inodes.hexdigest()
+        places.update(os.fsencode(f'{known[file][2:]} '))
+    return changes.hexdigest() + places.hexdigest()
 
 
 def agree(noted: str | None, found: str) -> bool:
@@ -67,7 +70,7 @@ def agree(noted: str | None, found: str) -> bool:
 
 
 def same_changes(noted: str, found: str) -> bool:
-    """Whether sizes and times agree: files that differ nevertheless were swapped, or copied."""
+    """Whether sizes and times agree, so that files that differ were swapped, copied or touched."""
     return noted[:DIGITS] == found[:DIGITS]
 
 
@@ -79,7 +82,7 @@ def look_at(file: str | os.PathLike[str]) -> Seen:
         found = os.stat(data if os.path.isdir(file) else file)
     except (OSError, ValueError):
         return NOT_THERE
-    return Seen(found.st_size, found.st_mtime_ns, found.st_ino)
+    return Seen(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
 def _file_of(path: str) -> str:
@@ -91,5 +94,5 @@ def _file_of(path: str) -> str:
 
 def _seen_in(path: str, file: str) -> Seen:
     if _BY_CONTENT.match(path) and os.path.isfile(file):
-        return Seen(0, 0, 0)
+        return Seen(0, 0, 0, 0)
     return look_at(file)

@@ -206,7 +206,7 @@ def test_swapped_photos_of_one_size_and_time_are_told(run, monkeypatch, alike):
         with pytest.raises(KeyboardInterrupt):
             run(batch_size=2)
     swap(*alike)
-    with pytest.raises(FileExistsError, match=r'photos are other files now .*swapped, or copied'):
+    with pytest.raises(FileExistsError, match=r'photos may be others now .*swapped, copied'):
         run('finished.npz')
     expected, found = (read_embeddings(d.path) for d in (run('whole.npz'), run()))
     assert np.allclose(found.arrays['cls'], expected.arrays['cls'], atol=1e-6)
@@ -224,6 +224,15 @@ def test_stamps_of_earlier_versions_tell_sizes_and_times(alike):
     assert agree(found[:64], stamp(paths))
     os.utime(paths[0], (2, 2))
     assert not agree(found[:64], stamp(paths))
+
+
+def test_a_photo_that_was_written_over_under_its_time_is_told(alike):
+    path = str(alike[0])
+    found = stamp([path])
+    alike[0].write_bytes(alike[1].read_bytes())
+    os.utime(path, (1, 1))
+    assert agree(found[:64], stamp([path]))
+    assert not agree(found, stamp([path]))
 
 
 def test_parts_of_another_checkpoint_or_list_are_not_gone_on_from(run, monkeypatch, photos, beitv2):
