@@ -34,16 +34,16 @@ class EmbeddingParts:
         self.folder = out.with_name(f'{out.name}.parts')
         note = self.folder / 'run.json'
         text = json.dumps(meta, sort_keys=True)
-        found = note.read_text(encoding='utf-8', errors='replace') if note.is_file() else None
-        if found not in (None, text):
+        found = note.read_text(encoding='utf-8', errors='replace') if note.is_file() else ''
+        if found != text:
             # Of a run that ended at its first photos nothing is lost.
             if not overwrite and any(self.folder.glob('*.npz')):
                 raise ExistingFileError(
                     f'{self.folder} holds the beginning of another run ({_other(found, meta)}): '
                     'finish that, give another --out, or remove it with --overwrite'
                 )
-            self.remove()
-        if not note.is_file():
+            if self.folder.is_dir():
+                self.remove()
             write_atomically(note, text.encode())
 
     def file(self, number: int) -> Path:
@@ -171,7 +171,7 @@ def _other(found: str, meta: Mapping[str, Any]) -> str:
     try:
         return differing(json.loads(found), meta)
     except ValueError:
-        return 'of which nothing is known: its run.json is damaged'
+        return 'of which nothing is known: its run.json is damaged or gone'
 
 
 def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -167,13 +167,15 @@ def test_features_of_a_part_that_are_damaged_are_one_line(run, monkeypatch, tmp_
     assert run(batch_size=2).photos == 5
 
 
-def test_a_note_of_parts_that_is_damaged_is_one_line(run, monkeypatch, tmp_path):
+@pytest.mark.parametrize('gone', [False, True])
+def test_a_note_of_parts_that_is_damaged_is_one_line(run, monkeypatch, tmp_path, gone):
     with monkeypatch.context() as context:
         stop_after(context, 4)
         with pytest.raises(KeyboardInterrupt):
             run(batch_size=2)
-    (tmp_path / 'out.npz.parts/run.json').write_bytes(b'')
-    with pytest.raises(FileExistsError, match=r'its run\.json is damaged\): .*--overwrite'):
+    note = tmp_path / 'out.npz.parts/run.json'
+    note.unlink() if gone else note.write_bytes(b'')
+    with pytest.raises(FileExistsError, match=r'its run\.json is damaged or gone\): .*--overwrite'):
         run(batch_size=2)
     assert run(batch_size=2, overwrite=True).resumed == 0
 
