@@ -25,7 +25,7 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 from PIL import Image
 from tqdm import tqdm
 
-from mmbeitv2.checkpoints.atomic import check_writable
+from mmbeitv2.checkpoints.atomic import check_writable, write_atomically
 from mmbeitv2.datasets.decoding import check_value_range, read_rgb, reason_of
 from mmbeitv2.datasets.listing import (
     LeftOut,
@@ -39,7 +39,13 @@ from mmbeitv2.datasets.photo_sources import find_sources
 from mmbeitv2.datasets.photo_stamps import stamp
 from mmbeitv2.datasets.places import kind_of
 from mmbeitv2.datasets.survey import in_processes
-from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError, UserError
+from mmbeitv2.errors import (
+    ExistingFileError,
+    InputError,
+    MissingFileError,
+    UnreadableFileError,
+    UserError,
+)
 from mmbeitv2.launch.loaders import cores_of_process
 from mmbeitv2.launch.photo_arguments import add_image_column, add_value_range
 from mmbeitv2.launch.user_errors import one_line_errors
@@ -67,7 +73,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--with-label', action='store_true', help='lines of the list end with a label'
     )
     parser.add_argument(
-        '--out', type=Path, help='folder of the result (default: work_dirs/check_images/FOLDER)'
+        '--out',
+        type=Path,
+        help='folder of the result (default: work_dirs/check_images/FOLDER, or '
+        'FOLDER-CHECKSUM where that has the result of another folder of this name)',
     )
     add_value_range(parser)
     add_image_column(parser)
@@ -123,45 +132,47 @@ class Progress:
         names: all images, in the order in which they are checked.
         folder: that the names are relative to.
         settings: what results depend on beside the images.
+        source: what is checked, for checks of others to tell.
     """
 
-    def __init__(self, out: Path, names: Sequence[str], folder: Path, settings: str) -> None:
+    def __init__(
+        self, out: Path, names: Sequence[str], folder: Path, settings: str, source: str = ''
+    ) -> None:
         self.bad_file, self.progress_file = out / BAD, out / PROGRESS
-        self.folder = folder
+        self.folder, self.source = folder, source
         self._stamps = hashlib.sha256()
-        digest = hashlib.blake2b(settings.encode(), digest_size=16)
+        digest = hashlib.blake2b(settings.encode(errors='surrogateescape'), digest_size=16)
         for name in names:
             digest.update(os.fsencode(name) + b'\0')
         self.key = digest.hexdigest()
         self.done, self.bad = 0, []
-        out.mkdir(parents=True, exist_ok=True)
-        if self.progress_file.is_file():
-            found = json.loads(self.progress_file.read_text())
-            # A finished check is made anew: files may have been restored.
-            if found['key'] == self.key and found['done'] < len(names):
-                self._go_on(found, names[: found['done']])
-        self._write_bad()
-        self._noted_at = time.monotonic()
+        found = noted_in(out)
+        # A finished check is made anew: files may have been restored.
+        if found.get('key') == self.key and found['done'] < len(names):
+            self._go_on(found, names[: found['done']])
+        self.write()
 
     def _go_on(self, found: dict[str, Any], names: Sequence[str]) -> None:
+        bad = self._listed()[: found['bad']]
+        if len(bad) < found['bad']:
+            print(f'{self.bad_file} has lost lines: beginning anew')
+            return
         stamps = hashlib.sha256()
         for name in names:
             stamps.update(self._stamp(name))
-        if stamps.hexdigest() == found.get('stamps'):
-            self.done, self.bad = found['done'], self._listed(found['bad'])
-            self._stamps = stamps
+        if stamps.hexdigest() == found['stamps']:
+            self.done, self.bad, self._stamps = found['done'], bad, stamps
         else:
-            print('images have changed since they were checked: beginning anew')
+            print('images have changed since they were checked, or were touched: beginning anew')
 
     def _stamp(self, name: str) -> bytes:
         return stamp([photo_path(self.folder, name)]).encode()
 
-    def _listed(self, count: int) -> list[str]:
-        return self.bad_file.read_text(encoding='utf-8').split('\n')[:count]
-
-    def _write_bad(self) -> None:
-        text = ''.join(f'{line}\n' for line in self.bad)
-        self.bad_file.write_text(text, encoding='utf-8', errors='backslashreplace')
+    def _listed(self) -> list[str]:
+        if not self.bad_file.is_file():
+            return []
+        # The last one ends, too.
+        return self.bad_file.read_text(encoding='utf-8', errors='replace').split('\n')[:-1]
 
     def add(self, name: str, reason: str | None) -> None:
         """Count one image, and write to disk from time to time."""
@@ -174,12 +185,43 @@ class Progress:
 
     def write(self) -> None:
         """Write both files, the list before the number of its lines that count."""
-        self._write_bad()
-        part = self.progress_file.with_suffix('.part')
-        noted = dict(key=self.key, done=self.done, bad=len(self.bad))
-        part.write_text(json.dumps(noted | dict(stamps=self._stamps.hexdigest())))
-        part.replace(self.progress_file)
+        bad = ''.join(f'{line}\n' for line in self.bad)
+        write_atomically(self.bad_file, bad.encode(errors='backslashreplace'))
+        noted = dict(key=self.key, done=self.done, bad=len(self.bad), source=self.source)
+        noted['stamps'] = self._stamps.hexdigest()
+        write_atomically(self.progress_file, json.dumps(noted).encode())
         self._noted_at = time.monotonic()
+
+
+def noted_in(out: Path) -> dict[str, Any]:
+    """What a check has noted in a folder; nothing where there was none, or the note is damaged."""
+    try:
+        found = json.loads((out / PROGRESS).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    whole = isinstance(found, dict) and {'key', 'done', 'bad', 'stamps', 'source'} <= found.keys()
+    return found if whole else {}
+
+
+def place_of(args: argparse.Namespace, source: str) -> Path:
+    """Folder of the result, which is not that of another source.
+
+    Raises:
+        FileExistsError: ``--out`` is.
+    """
+    usual = Path('work_dirs/check_images', args.folder.resolve().name)
+    out = usual if args.out is None else args.out
+    other = noted_in(out).get('source', source)
+    if other == source:
+        return out
+    if args.out is None:
+        # Of two folders `train` the second has its path's checksum behind its name.
+        own = hashlib.blake2b(source.encode(errors='surrogateescape'), digest_size=4).hexdigest()
+        return usual.with_name(f'{usual.name}-{own}')
+    raise ExistingFileError(
+        f'{out} holds the result of {other}, but {source} is to be checked: give another --out, or '
+        'remove it'
+    )
 
 
 def check_all(args: argparse.Namespace, names: Sequence[str], progress: Progress) -> None:
@@ -217,11 +259,14 @@ def check(args: argparse.Namespace) -> None:
     if not 1 <= args.workers <= 1024:
         raise InputError(f'--workers is {args.workers}, but must be from 1 to 1024')
     check_value_range(args.value_range)
-    out = args.out or Path('work_dirs/check_images', args.folder.resolve().name)
+    source = str(args.folder.resolve())
+    if args.list is not None:
+        source += f' with the list {args.list.resolve()}'
+    out = place_of(args, source)
     check_writable(out, folder=True)
     names = images_of(args)
     settings = f'{args.folder.resolve()} {args.value_range} {Image.__version__}'
-    progress = Progress(out, names, args.folder, settings)
+    progress = Progress(out, names, args.folder, settings, source)
     if progress.done:
         print(f'{progress.done} of {len(names)} images were checked before: going on behind them')
     check_all(args, names, progress)

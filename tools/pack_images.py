@@ -16,6 +16,7 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
 from tqdm import tqdm
 
+from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
 from mmbeitv2.datasets.lmdb_files import import_lmdb
 from mmbeitv2.errors import ExistingFileError, InputError, MissingFileError, UnreadableFileError
@@ -40,8 +41,10 @@ def photos_of(folder: Path, out: Path) -> list[str]:
     """Check the arguments; names of the photos, in order.
 
     Raises:
-        UserError: no folder, no photos, a name that no key can be, or a file that is there already.
+        UserError: no folder, no photos, a name that no key can be, or a file that is there already
+            or cannot be written.
     """
+    check_writable(out)
     if not folder.is_dir():
         raise MissingFileError(f'{folder} is no folder: give the one with the photos')
     if out.suffix != '.lmdb':
@@ -76,6 +79,7 @@ def pack(folder: Path, out: Path) -> None:
     part = out.with_name(out.name + PART)
     part.unlink(missing_ok=True)
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         with lmdb.open(str(part), subdir=False, map_size=room, lock=False) as environment:
             progress = tqdm(total=len(names), desc='photos', unit=' images')
             for begin in range(0, len(names), PHOTOS_A_WRITE):

@@ -5,8 +5,8 @@
 The short side is reduced to ``--short-side``, never enlarged; folders and names stay as they are,
 but a photo that is no JPEG and is reduced gets ``.jpg`` in addition. Photos that are small enough
 are copied byte for byte. A run that was stopped goes on where it was; a copy is made again if its
-photo has changed since. At the end both folders are read by the random crop of fine-tuning, and the
-gain is printed.
+photo has changed since or is another file, also below a folder that was renamed. At the end both
+folders are read by the random crop of fine-tuning, and the gain is printed.
 """
 
 import argparse
@@ -14,8 +14,9 @@ import json
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -24,8 +25,9 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 import torch
 from smaller_photos import (
     PART,
+    Originals,
     check_names,
-    copy_of,
+    copies_of,
     end_with_parent,
     photos,
     prepare,
@@ -34,6 +36,7 @@ from smaller_photos import (
 )
 from tqdm import tqdm
 
+from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.datasets import LoadRandomCrop
 from mmbeitv2.datasets.decoding import check_value_range
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
@@ -74,7 +77,9 @@ def check(args: argparse.Namespace) -> None:
     Raises:
         FileNotFoundError: the folder of the photos does not exist.
         ValueError: a number is out of its range, or the output folder holds something else.
+        OSError: the output folder cannot be written.
     """
+    check_writable(args.out, folder=True)
     for name, value, (least, most) in (
         ('--short-side', args.short_side, SHORT_SIDES),
         ('--quality', args.quality, QUALITIES),
@@ -124,8 +129,8 @@ def _check_record(args: argparse.Namespace) -> None:
         )
 
 
-def prepare_all(args: argparse.Namespace, names: Sequence[Path]) -> list[str]:
-    """Write all smaller photos, with a progress bar; return what is wrong with files."""
+def prepare_all(args: argparse.Namespace, names: Sequence[Path]) -> dict[Path, str]:
+    """Write all smaller photos, with a progress bar; return what is wrong with files, by name."""
     for part in args.out.rglob(f'*{PART}'):
         # Of a run that was killed.
         part.unlink()
@@ -145,10 +150,22 @@ def prepare_all(args: argparse.Namespace, names: Sequence[Path]) -> list[str]:
         # A file or a pipe keeps every line that a terminal would overwrite.
         mininterval=1 if sys.stderr.isatty() else 30,
     )
-    if args.workers == 1:
-        return [failure for failure in progress(map(work, names)) if failure]
-    with ProcessPoolExecutor(args.workers, initializer=end_with_parent) as pool:
-        return [f for f in progress(pool.map(work, names, chunksize=32)) if f]
+    originals = Originals(args.out, names)
+    noted = [originals.of(name) for name in names]
+    failures = {}
+    with ExitStack() as stack:
+        note = stack.enter_context(originals.noting())
+        if args.workers == 1:
+            made = map(work, names, noted)
+        else:
+            pool = ProcessPoolExecutor(args.workers, initializer=end_with_parent)
+            made = stack.enter_context(pool).map(work, names, noted, chunksize=32)
+        for name, (original, failure) in zip(names, progress(made), strict=True):
+            if failure is not None:
+                failures[name] = failure
+            elif original != originals.of(name):
+                note(name, original)
+    return failures
 
 
 def loading_rate(paths: Sequence[Path], value_range: Sequence[float] | None = None) -> float:
@@ -166,8 +183,7 @@ def report(args: argparse.Namespace, names: Sequence[Path], seconds: float) -> s
     """What the copies gain: bytes and loading rate of some photos that exist in both folders."""
     pairs = []
     for name in random.Random(0).sample(names, len(names)):
-        copies = (args.out / name, args.out / copy_of(name))
-        pairs += [(args.folder / name, copy) for copy in copies if copy.exists()][:1]
+        pairs += [(args.folder / name, copy) for copy in copies_of(name, args.out)][:1]
         if len(pairs) == TIMED_IMAGES:
             break
     before, after = zip(*pairs, strict=True)
@@ -198,19 +214,31 @@ def prepare_folder(args: argparse.Namespace) -> None:
     begin = time.perf_counter()
     failures = prepare_all(args, names)
     seconds = time.perf_counter() - begin
-    if len(failures) < len(names):
-        print(report(args, names, seconds))
+    if readable := [name for name in names if name not in failures]:
+        print(report(args, readable, seconds))
     if left := without_original(names, args.out):
         print(
             f'{len(left)} photos in {args.out} have none in {args.folder} any more, such as '
             f'{left[0]}: remove them, or training reads them'
         )
     if failures:
-        shown = '\n  '.join(failures[:NAMED_FAILURES])
-        raise UnreadableFileError(
-            f'{len(failures)} of {len(names)} photos cannot be read and have no copy; restore '
-            f'or remove them and start again:\n  {shown}'
+        raise UnreadableFileError(_failed(args, failures, len(names)))
+
+
+def _failed(args: argparse.Namespace, failures: Mapping[Path, str], count: int) -> str:
+    # Not removed: they may be all that is left of the photos, or a drive is away for a moment.
+    kept = [copies[0] for name in failures if (copies := copies_of(name, args.out))]
+    copies = 'have no copy'
+    if kept:
+        copies = (
+            f'have no copy, or one from before ({len(kept)}, such as {kept[0]}), which training '
+            'reads if it stays'
         )
+    shown = '\n  '.join([*failures.values()][:NAMED_FAILURES])
+    return (
+        f'{len(failures)} of {count} photos cannot be read and {copies}; restore or remove them '
+        f'and start again:\n  {shown}'
+    )
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from mmengine.logging import MMLogger
 
 from mmbeitv2.apis import load_pretrained, show_model
 from mmbeitv2.checkpoints.atomic import check_writable
-from mmbeitv2.datasets.photo_folder import find_photos
+from mmbeitv2.datasets.photo_list import list_photos
 from mmbeitv2.datasets.photo_sources import check_apart
 from mmbeitv2.exchange.run_notes import noted_value_range
 from mmbeitv2.launch.photo_arguments import (
@@ -68,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with one_line_errors():
         check_writable(args.out, folder=True)
         check_apart(args.out, args.photos)
-        # Before the weights are read, which takes longer than to see that a file is wrong.
-        find_photos(args.photos, args.image_column)
+        # Before the weights are read, which takes longer than to see that there are no photos.
+        list_photos(args.photos, args.image_column)
         model = load_pretrained(args.checkpoint, args.num_heads, args.tokenizer)
         shown = show_model(
             *(model, args.photos, args.out, args.count, args.neighbours),

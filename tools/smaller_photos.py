@@ -1,24 +1,86 @@
 """Smaller copies of photos, one by one, for ``prepare_images.py``."""
 
 import io
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import parent_process
 from pathlib import Path
 from threading import Thread
+from typing import NamedTuple
 
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
 from PIL import Image
 
+from mmbeitv2.checkpoints.atomic import write_atomically
 from mmbeitv2.datasets.decoding import open_image, reason_of, to_rgb
 from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
+from mmbeitv2.datasets.photo_stamps import Seen, look_at
 from mmbeitv2.datasets.random_crop import reduce_decoding
 from mmbeitv2.errors import InputError, UnreadableFileError
 
 JPEG_SUFFIXES = ('.jpg', '.jpeg')
 PART = '.part'
+# Hidden: it is nothing for whoever looks at the photos.
+ORIGINALS = '.originals.jsonl'
 ORIENTATION = 0x112  # tag of EXIF
+
+
+class Prepared(NamedTuple):
+    """What has become of one photo.
+
+    Attributes:
+        original: what its file was like before it was read.
+        failure: what is wrong with it, None if nothing.
+    """
+
+    original: Seen
+    failure: str | None = None
+
+
+class Originals:
+    """Which files the copies in a folder were made of, a line a photo: a killed run goes on.
+
+    Args:
+        out: of the copies, there already.
+        names: of the photos that there are now.
+    """
+
+    def __init__(self, out: Path, names: Sequence[Path]) -> None:
+        self._file = out / ORIGINALS
+        self._seen = self._read()
+        # Whole lines alone: what a killed run wrote last may end within one.
+        lines = (_line(name, self._seen[str(name)]) for name in names if str(name) in self._seen)
+        write_atomically(self._file, ''.join(lines).encode())
+
+    def _read(self) -> dict[str, Seen]:
+        seen = {}
+        text = self._file.read_text(errors='replace') if self._file.is_file() else ''
+        for line in text.splitlines():
+            try:
+                name, *found = json.loads(line)
+                seen[name] = Seen(*found)
+            except (ValueError, TypeError):
+                # Its copy is made again.
+                continue
+        return seen
+
+    def of(self, name: Path) -> Seen | None:
+        """What the file was like that a photo's copy was made of; None if nobody knows."""
+        return self._seen.get(str(name))
+
+    @contextmanager
+    def noting(self) -> Iterator[Callable[[Path, Seen], None]]:
+        """Give what notes the original of a copy, at once."""
+        with open(self._file, 'a', buffering=1) as file:
+            yield lambda name, seen: print(_line(name, seen), end='', file=file)
+
+
+def _line(name: Path, seen: Seen) -> str:
+    # ASCII, also for names that are no text.
+    return json.dumps([str(name), *seen]) + '\n'
 
 
 def photos(folder: Path) -> Iterator[Path]:
@@ -63,48 +125,60 @@ def check_names(names: Sequence[Path]) -> None:
             )
 
 
+def copies_of(name: Path, out: Path) -> list[Path]:
+    """Copies of a photo that are there, under any of the names that it may have."""
+    return [path for path in sorted({out / name, out / copy_of(name)}) if path.exists()]
+
+
 def prepare(
     name: Path,
+    noted: Seen | None,
     folder: Path,
     out: Path,
     short_side: int,
     quality: int,
     value_range: Sequence[float] | None = None,
-) -> str | None:
-    """Write one smaller photo, unless it is there and its original has not changed since.
+) -> Prepared:
+    """Write one smaller photo, unless it is there and its original is the same file as then.
 
     Args:
         name: of the photo, relative to both folders. Where it is reduced, see ``copy_of``.
+        noted: what its copy was made of.
         folder: of the original.
         out: of the copy.
         short_side: the most that the copy has, in pixels.
         quality: of JPEG.
         value_range: of float and 32-bit images, see ``decoding.to_rgb``.
 
-    Returns:
-        What is wrong with the file, None if nothing.
-
     Raises:
         OSError: the copy cannot be written.
     """
-    copies = [path for path in {out / name, out / copy_of(name)} if path.exists()]
+    seen = look_at(folder / name)
+    copies = copies_of(name, out)
     try:
-        original = (folder / name).stat()
-        # A file that was moved here keeps the time of its content, but not of its place.
-        changed = max(original.st_mtime_ns, original.st_ctime_ns)
-        if copies and min(path.stat().st_mtime_ns for path in copies) >= changed:
-            return None
+        if seen == noted and _is_newer(copies, folder / name):
+            return Prepared(seen)
         content, smaller = reduce(folder / name, short_side, quality, value_range)
     # Decoders raise dozens of types.
     except Exception as error:
-        return f'{folder / name}: {reason_of(error)}'
+        return Prepared(seen, f'{folder / name}: {reason_of(error)}')
     target = out / (name if smaller is None else copy_of(name))
     write(target, content if smaller is None else smaller)
     for path in copies:
         if path != target:
             # It was smaller, or larger, before.
             path.unlink()
-    return None
+    return Prepared(seen)
+
+
+def _is_newer(copies: Sequence[Path], photo: Path) -> bool:
+    """Whether all copies, of which there is one at least, are younger than a photo, and whole."""
+    original = photo.stat()
+    # A file that was moved here keeps the time of its content, but not of its place.
+    changed = max(original.st_mtime_ns, original.st_ctime_ns)
+    found = [path.stat() for path in copies]
+    # A power failure leaves empty files.
+    return bool(found) and all(copy.st_size and copy.st_mtime_ns >= changed for copy in found)
 
 
 def without_original(names: Sequence[Path], out: Path) -> list[Path]:

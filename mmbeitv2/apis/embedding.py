@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from mmbeitv2.apis.embedding_making import DTYPES, complete_parts, stamps_of
 from mmbeitv2.apis.embedding_parts import PHOTOS, EmbeddingParts, LazyParts, differing
 from mmbeitv2.apis.encoder import PhotoEncoder, load_encoder
-from mmbeitv2.checkpoints.atomic import check_writable, free_bytes
+from mmbeitv2.checkpoints.atomic import check_writable, free_bytes, remove_partial_files
 from mmbeitv2.checkpoints.digests import digest
 from mmbeitv2.checkpoints.turns import alone
 from mmbeitv2.datasets.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
@@ -19,6 +20,7 @@ from mmbeitv2.datasets.listing import is_text
 from mmbeitv2.datasets.photo_batches import check_unread
 from mmbeitv2.datasets.photo_list import PhotoList, list_photos
 from mmbeitv2.datasets.photo_sources import Source
+from mmbeitv2.datasets.photo_stamps import agree, same_changes
 from mmbeitv2.errors import ExistingFileError, InputError, UnreadableFileError
 from mmbeitv2.exchange.embeddings import check_suffix, read_meta, write_embeddings
 
@@ -186,6 +188,7 @@ def _finish(
     unread = [(photos.names[i], reason) for number in numbers for i, reason in parts.unread(number)]
     lazy = LazyParts(parts, names, len(numbers))
     stamps = [parts.stamp(number) for number in numbers]
+    remove_partial_files(out.parent, out.name)
     write_embeddings(out, kept, lazy, {**meta, 'unread': unread, STAMPS: stamps})
     parts.remove()
     return Embedded(out, len(kept), unread, resumed)
@@ -202,13 +205,27 @@ def _finished(out: Path, meta: dict[str, Any], photos: PhotoList) -> Embedded:
             f'{out} is there already and of another run ({differing(found, meta)}): give another '
             '--out, or replace it with --overwrite'
         )
-    if stamps not in (None, stamps_of(photos)):
-        raise ExistingFileError(
-            f'{out} is there already, but photos have changed since (size or time of a file): make '
-            'it anew with --overwrite, or give another --out'
-        )
+    if stamps is not None:
+        _check_stamps(out, stamps, stamps_of(photos))
     count = len(photos.names) - len(unread)
     return Embedded(out, count, unread, count)
+
+
+def _check_stamps(out: Path, noted: Sequence[str], found: Sequence[str]) -> None:
+    pairs = zip_longest(noted, found, fillvalue='')
+    changed = [(old, new) for old, new in pairs if not agree(old, new)]
+    if not changed:
+        return
+    if all(same_changes(old, new) for old, new in changed):
+        what = (
+            'photos may be others now (of the same sizes and times, but the files were swapped, '
+            'copied, renamed or given other rights since, or a network drive numbers them anew)'
+        )
+    else:
+        what = 'photos have changed since (size or time of a file)'
+    raise ExistingFileError(
+        f'{out} is there already, but {what}: make it anew with --overwrite, or give another --out'
+    )
 
 
 def _check_arguments(

@@ -13,7 +13,7 @@ from mmbeitv2.apis.encoder import PhotoEncoder
 from mmbeitv2.datasets import LoadCenterCrop
 from mmbeitv2.datasets.photo_batches import check_unread, read_batches
 from mmbeitv2.datasets.photo_list import PhotoList
-from mmbeitv2.datasets.photo_stamps import stamp
+from mmbeitv2.datasets.photo_stamps import agree, stamp
 
 # Of patch features a half is stored: they are large, and its rounding is theirs under autocast.
 DTYPES = dict(cls=np.float32, mean=np.float32, patches=np.float16, codes=np.int32)
@@ -73,7 +73,7 @@ def _is_done(
     parts: EmbeddingParts, number: int, seen: str, photos: PhotoList, load: LoadCenterCrop
 ) -> bool:
     """Whether a part is there and of the photos as they are now, the unreadable ones too."""
-    if parts.stamp(number) != seen:
+    if not agree(parts.stamp(number), seen):
         return False
     unread = [index for index, _ in parts.unread(number)]
     batches = read_batches(photos.paths, load, [unread]) if unread else ()

@@ -1,15 +1,17 @@
 """Embeddings that are not finished yet, in a folder beside their file: a killed run goes on."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
-from mmbeitv2.errors import ExistingFileError
+from mmbeitv2.checkpoints.atomic import partial_file, write_atomically
+from mmbeitv2.datasets.decoding import reason_of
+from mmbeitv2.errors import ExistingFileError, UnreadableFileError
 
 # Photos of a part, which is what a killed run loses at most.
 PHOTOS = 256
@@ -32,18 +34,17 @@ class EmbeddingParts:
         self.folder = out.with_name(f'{out.name}.parts')
         note = self.folder / 'run.json'
         text = json.dumps(meta, sort_keys=True)
-        if note.is_file() and note.read_text(encoding='utf-8') != text:
+        found = note.read_text(encoding='utf-8', errors='replace') if note.is_file() else ''
+        if found != text:
             # Of a run that ended at its first photos nothing is lost.
             if not overwrite and any(self.folder.glob('*.npz')):
                 raise ExistingFileError(
-                    f'{self.folder} holds the beginning of another run '
-                    f'({differing(json.loads(note.read_text(encoding="utf-8")), meta)}): finish '
-                    'that, give another --out, or remove it with --overwrite'
+                    f'{self.folder} holds the beginning of another run ({_other(found, meta)}): '
+                    'finish that, give another --out, or remove it with --overwrite'
                 )
-            self.remove()
-        if not note.is_file():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write(note, text.encode())
+            if self.folder.is_dir():
+                self.remove()
+            write_atomically(note, text.encode())
 
     def file(self, number: int) -> Path:
         """Where a part lies or will lie."""
@@ -66,33 +67,37 @@ class EmbeddingParts:
             unread: position and reason of the others.
             stamp: of its photos before they were read.
         """
-        partial = self.folder / '.part'
-        with open(partial, 'wb') as file:
-            noted = {
-                POSITIONS: np.array(positions, np.int64),
-                UNREAD: json.dumps(unread),
-                STAMP: stamp,
-            }
-            whole: dict[str, Any] = {**arrays, **noted}
+        noted = {
+            POSITIONS: np.array(positions, np.int64),
+            UNREAD: json.dumps(unread),
+            STAMP: stamp,
+        }
+        whole: dict[str, Any] = {**arrays, **noted}
+        with partial_file(self.file(number)) as partial, open(partial, 'xb') as file:
             np.savez(file, **whole)
-        os.replace(partial, self.file(number))
 
     def unread(self, number: int) -> list[tuple[int, str]]:
         """Position and reason of the photos of a part that could not be read."""
-        with np.load(self.file(number)) as part:
+        with _opened(self.file(number)) as part:
             return [(index, reason) for index, reason in json.loads(str(part[UNREAD]))]
 
     def positions(self, number: int) -> list[int]:
         """Of the photos of a part that could be read."""
-        with np.load(self.file(number)) as part:
+        with _opened(self.file(number)) as part:
             return part[POSITIONS].tolist()
 
     def stamp(self, number: int) -> str | None:
-        """Of the photos of a part; None where it is not there, or of an earlier version."""
+        """Of the photos of a part; None where it is not there, or cannot be read."""
         if not self.file(number).is_file():
             return None
-        with np.load(self.file(number)) as part:
-            return str(part[STAMP]) if STAMP in part else None
+        try:
+            # What else is asked of a part that is there.
+            self.positions(number)
+            self.unread(number)
+            with _opened(self.file(number)) as part:
+                return str(part[STAMP])
+        except UnreadableFileError:
+            return None
 
     def remove(self) -> None:
         """Remove all parts."""
@@ -134,7 +139,7 @@ class _LazyPart(Mapping[str, np.ndarray]):
         self.names = names
 
     def __getitem__(self, name: str) -> np.ndarray:
-        with np.load(self.file) as part:
+        with _opened(self.file) as part:
             return part[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -144,11 +149,29 @@ class _LazyPart(Mapping[str, np.ndarray]):
         return len(self.names)
 
 
-def write(path: Path, content: bytes) -> None:
-    """Put ``content`` into a file that is whole or not there."""
-    partial = path.with_name(f'.{path.name}.part')
-    partial.write_bytes(content)
-    os.replace(partial, path)
+@contextmanager
+def _opened(file: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """A part, whose arrays are read one by one.
+
+    Raises:
+        OSError: it is damaged, with what to do.
+    """
+    try:
+        with np.load(file) as part:
+            yield part
+    # NumPy, zipfile and zlib raise a dozen types.
+    except Exception as error:
+        raise UnreadableFileError(
+            f'{file} is damaged ({reason_of(error)}): remove it, and the same command makes it '
+            'again'
+        ) from error
+
+
+def _other(found: str, meta: Mapping[str, Any]) -> str:
+    try:
+        return differing(json.loads(found), meta)
+    except ValueError:
+        return 'of which nothing is known: its run.json is damaged or gone'
 
 
 def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from mmbeitv2.apis.inference import extract_features
 from mmbeitv2.apis.photos import check_rgb, for_model, read_photos
 from mmbeitv2.datasets import BlockMask, LoadCenterCrop
 from mmbeitv2.datasets.photo_batches import check_unread, read_batches
-from mmbeitv2.datasets.photo_folder import find_photos
+from mmbeitv2.datasets.photo_list import list_photos
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
 from mmbeitv2.models import BEiTV2
 from mmbeitv2.models.attention_maps import check_layer, cls_attention
@@ -126,7 +126,7 @@ def _some_photos(
     for name, value in dict(count=count, neighbours=neighbours).items():
         if value < 1:
             raise InputError(f'{name} is {value}, allowed: 1 or more, such as 6.')
-    photos = find_photos(folder, image_column)
+    photos = list_photos(folder, image_column).paths
     _check_enough(photos, folder)
     return photos
 

@@ -6,6 +6,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
@@ -62,9 +63,15 @@ def partial_file(path: str | Path) -> Iterator[Path]:
         _remove_if_there(partial)
 
 
-def remove_partial_files(folder: str | Path) -> None:
-    """Remove what runs that were killed while they wrote have left in a folder."""
-    for partial in Path(folder).glob(f'.*{PARTIAL_SUFFIX}'):
+def remove_partial_files(folder: str | Path, name: str | None = None) -> None:
+    """Remove what runs that were killed while they wrote have left in a folder.
+
+    Args:
+        folder: where they wrote.
+        name: of the file that they wrote; all unless given.
+    """
+    names = '' if name is None else f'{escape(name)}.'
+    for partial in Path(folder).glob(f'.{names}*{PARTIAL_SUFFIX}'):
         _remove_if_there(partial)
 
 
@@ -163,8 +170,8 @@ def _unwritten(path: Path, size: int, error: OSError) -> str:
     said = f'cannot write {path}, {size:,} bytes: {error.strerror or error}'
     if error.errno in NO_SPACE:
         said += (
-            f', {free_bytes(path):,} bytes are free. Free some, or choose another folder with '
-            '--work-dir; the older checkpoint is untouched, go on from it with --resume'
+            f', {free_bytes(path):,} bytes are free. Free some, or choose another folder; what was '
+            'there is untouched, a training goes on from its last checkpoint with --resume'
         )
     return said
 

@@ -1,5 +1,6 @@
 """Photos in Hugging Face datasets on this machine: Parquet files, and folders of save_to_disk."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -11,11 +12,14 @@ from mmbeitv2.errors import InputError, NotInstalledError, UnreadableFileError
 
 from .listing import in_address
 from .open_files import OpenFiles
+from .photo_stamps import BY_CONTENT
 
 SAVED = 'dataset_info.json'
 SAVED_SPLITS = 'dataset_dict.json'
 # Where datasets notes the names of classes in a file's schema.
 NOTED = b'huggingface'
+# Read of a Parquet file to tell it from another of its size: its footer, and blocks all over it.
+BLOCKS, BLOCK_BYTES = 32, 2**15
 
 
 def import_datasets() -> Any:
@@ -138,15 +142,26 @@ class Table:
     def load(self) -> Any:
         """The data set as memory-mapped Arrow files; those of Parquet are written once, to the
         cache of ``datasets`` (``HF_DATASETS_CACHE``), since a row of Parquet cannot be read alone.
+
+        Raises:
+            OSError: A file that cannot be read, or was replaced since its header was.
         """
         if self.dataset is None:
             datasets = import_datasets()
             try:
+                # It tells files by path and time of change, which a file that comes into the place
+                # of another may share with it.
+                cache = os.path.join(datasets.config.HF_DATASETS_CACHE, _folder_of(self.files))
                 self.dataset = datasets.load_dataset(
-                    'parquet', data_files=self.files, split='train'
+                    'parquet', data_files=self.files, split='train', cache_dir=cache
                 )
             except Exception as error:
                 raise _unreadable(self, error) from error
+            if len(self.dataset) != self.rows:
+                raise UnreadableFileError(
+                    f'{self} had {self.rows} rows, and {len(self.dataset)} when they were read: it '
+                    'was replaced in between, start again'
+                )
         return self.dataset
 
     def class_names(self) -> tuple[str, ...] | None:
@@ -204,6 +219,20 @@ def _holds_files(kind: Any) -> bool:
         place = kind.get_field_index('bytes')
         return place >= 0 and _holds_files(kind.field(place).type)
     return types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def _folder_of(files: Sequence[str]) -> str:
+    """Name of a folder for what is made of Parquet files; others have another, nearly always."""
+    digest = hashlib.sha256()
+    for path in files:
+        size = os.path.getsize(path)
+        digest.update(f'{size} '.encode())
+        with open(path, 'rb') as file:
+            for number in range(1, BLOCKS + 1):
+                # The last one is the footer, which has the place and size of every column's chunks.
+                file.seek(max(0, size * number // BLOCKS - BLOCK_BYTES))
+                digest.update(file.read(BLOCK_BYTES))
+    return f'{BY_CONTENT}{digest.hexdigest()[:32]}'
 
 
 def _unreadable(what: object, error: Exception) -> UnreadableFileError:

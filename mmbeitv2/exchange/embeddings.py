@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmbeitv2.errors import InputError, MissingFileError, NotInstalledError
+from mmbeitv2.checkpoints.atomic import partial_file
+from mmbeitv2.datasets.decoding import reason_of
+from mmbeitv2.errors import InputError, MissingFileError, NotInstalledError, UserError
 
 SUFFIXES = ('.npz', '.parquet')
 PATHS, META = 'paths', 'mmbeitv2'
@@ -71,14 +72,9 @@ def write_embeddings(
         OSError: no space.
     """
     check_suffix(path)
-    path = Path(path)
-    partial = path.with_name(f'.{path.name}.partial')
-    write = _write_npz if path.suffix == '.npz' else _write_parquet
-    try:
+    write = _write_npz if Path(path).suffix == '.npz' else _write_parquet
+    with partial_file(path) as partial:
         write(partial, paths, parts, json.dumps(meta, ensure_ascii=False))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write_npz(
@@ -133,7 +129,7 @@ def read_embeddings(path: str | Path, names: Sequence[str] | None = None) -> Emb
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is no file of embeddings, or lacks an array.
+        ValueError: it is no file of embeddings, a damaged one, or lacks an array.
         ImportError: ``.parquet`` without its package.
     """
     check_suffix(path)
@@ -143,12 +139,13 @@ def read_embeddings(path: str | Path, names: Sequence[str] | None = None) -> Emb
     read = _read_npz if path.suffix == '.npz' else _read_parquet
     try:
         return read(path, names)
-    except (zipfile.BadZipFile, LookupError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    except UserError:
+        raise
+    # NumPy, zipfile, zlib and pyarrow raise a dozen types, of which pyarrow's own are the base's.
+    except Exception as error:
         raise InputError(
-            f'{path} is no file of embeddings, or a damaged one ({" ".join(str(error).split())}): '
-            'write it again with `mmbeitv2 embed`'
+            f'{path} is no file of embeddings, or a damaged one ({reason_of(error)}): write it '
+            'again with `mmbeitv2 embed --overwrite`'
         ) from error
 
 

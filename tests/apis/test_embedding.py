@@ -1,6 +1,7 @@
 """A folder of photos becomes one file of features: whole, resumed, or refused in a line."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ from photo_files import write_photo
 
 from mmbeitv2.apis import embed, embedding, embedding_making, embedding_parts, load_encoder
 from mmbeitv2.checkpoints.turns import alone
+from mmbeitv2.datasets.photo_stamps import agree, stamp
 from mmbeitv2.errors import UserError
 from mmbeitv2.exchange import embeddings
 from mmbeitv2.exchange.embeddings import read_embeddings
@@ -131,6 +133,108 @@ def test_a_finished_file_is_not_taken_for_one_of_photos_that_changed_since(run, 
         run()
     assert run(overwrite=True).path == path
     assert run().resumed == 5
+
+
+@pytest.mark.parametrize('damage', ['empty', 'half', 'nothing noted'])
+def test_a_part_that_cannot_be_read_is_made_again(run, monkeypatch, tmp_path, damage):
+    with monkeypatch.context() as context:
+        stop_after(context, 4)
+        with pytest.raises(KeyboardInterrupt):
+            run(batch_size=2)
+    part = tmp_path / 'out.npz.parts/000000.npz'
+    if damage == 'nothing noted':
+        np.savez(part, cls=np.zeros(3))
+    else:
+        part.write_bytes(part.read_bytes()[: 0 if damage == 'empty' else 900])
+    done = run(batch_size=2)
+    assert (done.photos, done.resumed) == (5, 2)
+    expected, found = (read_embeddings(d.path) for d in (run('whole.npz'), done))
+    assert all(np.allclose(found.arrays[k], v, atol=1e-6) for k, v in expected.arrays.items())
+
+
+def test_features_of_a_part_that_are_damaged_are_one_line(run, monkeypatch, tmp_path):
+    with monkeypatch.context() as context:
+        stop_after(context, 4)
+        with pytest.raises(KeyboardInterrupt):
+            run(batch_size=2)
+    part = tmp_path / 'out.npz.parts/000000.npz'
+    content = bytearray(part.read_bytes())
+    content[200] ^= 255
+    part.write_bytes(content)
+    with pytest.raises(OSError, match=r'000000\.npz is damaged \(BadZipFile: .*\): remove it, and'):
+        run(batch_size=2)
+    part.unlink()
+    assert run(batch_size=2).photos == 5
+
+
+@pytest.mark.parametrize('gone', [False, True])
+def test_a_note_of_parts_that_is_damaged_is_one_line(run, monkeypatch, tmp_path, gone):
+    with monkeypatch.context() as context:
+        stop_after(context, 4)
+        with pytest.raises(KeyboardInterrupt):
+            run(batch_size=2)
+    note = tmp_path / 'out.npz.parts/run.json'
+    note.unlink() if gone else note.write_bytes(b'')
+    with pytest.raises(FileExistsError, match=r'its run\.json is damaged or gone\): .*--overwrite'):
+        run(batch_size=2)
+    assert run(batch_size=2, overwrite=True).resumed == 0
+
+
+def test_what_a_killed_run_left_of_its_file_is_removed(run, tmp_path):
+    (tmp_path / '.out.npz.0123.partial').write_bytes(b'half')
+    run()
+    assert not list(tmp_path.glob('.out*'))
+
+
+def swap(one, other):
+    one.rename(one.with_suffix('.swapped'))
+    other.rename(one)
+    one.with_suffix('.swapped').rename(other)
+
+
+@pytest.fixture
+def alike(photos):
+    """Two photos of one size and time, in one part of a run."""
+    for seed, name in enumerate(('b.bmp', 'c.bmp')):
+        write_photo(photos / name, seed)
+        os.utime(photos / name, (1, 1))
+    return photos / 'b.bmp', photos / 'c.bmp'
+
+
+def test_swapped_photos_of_one_size_and_time_are_told(run, monkeypatch, alike):
+    run('finished.npz')
+    with monkeypatch.context() as context:
+        stop_after(context, 6)
+        with pytest.raises(KeyboardInterrupt):
+            run(batch_size=2)
+    swap(*alike)
+    with pytest.raises(FileExistsError, match=r'photos may be others now .*swapped, copied'):
+        run('finished.npz')
+    expected, found = (read_embeddings(d.path) for d in (run('whole.npz'), run()))
+    assert np.allclose(found.arrays['cls'], expected.arrays['cls'], atol=1e-6)
+
+
+def test_stamps_of_earlier_versions_tell_sizes_and_times(alike):
+    paths = [str(path) for path in alike]
+    found = stamp(paths)
+    assert agree(found, found)
+    assert agree(found[:64], found)
+    assert not agree(None, found)
+    assert not agree('', found)
+    swap(*alike)
+    assert not agree(found, stamp(paths))
+    assert agree(found[:64], stamp(paths))
+    os.utime(paths[0], (2, 2))
+    assert not agree(found[:64], stamp(paths))
+
+
+def test_a_photo_that_was_written_over_under_its_time_is_told(alike):
+    path = str(alike[0])
+    found = stamp([path])
+    alike[0].write_bytes(alike[1].read_bytes())
+    os.utime(path, (1, 1))
+    assert agree(found[:64], stamp([path]))
+    assert not agree(found, stamp([path]))
 
 
 def test_parts_of_another_checkpoint_or_list_are_not_gone_on_from(run, monkeypatch, photos, beitv2):
@@ -292,8 +396,26 @@ def test_two_processes_do_not_write_one_file(run, tmp_path):
     run()
 
 
-@pytest.mark.parametrize('content', [b'nothing', b'PK\x03\x04nothing'])
-def test_a_file_that_holds_no_embeddings_is_one_line(content, tmp_path):
-    (tmp_path / 'x.npz').write_bytes(content)
+@pytest.mark.parametrize('content', [b'', b'nothing', b'PK\x03\x04nothing', b'PAR1nothingPAR1'])
+@pytest.mark.parametrize('suffix', ['.npz', '.parquet'])
+def test_a_file_that_holds_no_embeddings_is_one_line(content, suffix, run, tmp_path):
+    if suffix == '.parquet':
+        pytest.importorskip('pyarrow')
+    path = tmp_path / f'x{suffix}'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='is no file of embeddings, or a damaged one') as raised:
+        read_embeddings(path)
+    assert '\n' not in str(raised.value)
+    with pytest.raises(ValueError, match='embed --overwrite'):
+        run(path.name)
+
+
+@pytest.mark.parametrize('suffix', ['.npz', '.parquet'])
+def test_a_file_of_embeddings_with_a_damaged_array_is_one_line(suffix, run):
+    if suffix == '.parquet':
+        pytest.importorskip('pyarrow')
+    path = run(f'x{suffix}').path
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + b'\xff' * 1500 + content[1600:])
     with pytest.raises(ValueError, match='is no file of embeddings, or a damaged one'):
-        read_embeddings(tmp_path / 'x.npz')
+        read_embeddings(path)

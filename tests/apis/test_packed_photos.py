@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -61,6 +63,32 @@ def test_a_file_that_was_replaced_gives_its_own_photos(name, packed, photos, tmp
         replaced.rename(tmp_path / 'old')
     new.replace(replaced)
     assert read(source) == contents()
+
+
+def test_features_of_a_table_outlast_the_cache_that_it_is_read_from(
+    packed, pretrained_checkpoint, tmp_path
+):
+    table = packed('parquet')
+    how = dict(num_heads=4, precision='float32')
+    path = embed(pretrained_checkpoint, table, tmp_path / 'out.npz', **how).path
+    shutil.rmtree(tmp_path / 'cache')
+    assert embed(pretrained_checkpoint, table, path, **how).resumed == 5
+    time = table.stat().st_mtime_ns
+    shutil.move(pack_swapped(table), table)
+    os.utime(table, ns=(time, time))
+    with pytest.raises(FileExistsError, match=r'of another run \(another photos\)'):
+        embed(pretrained_checkpoint, table, path, **how)
+
+
+def pack_swapped(table):
+    """The same rows in another order."""
+    pyarrow = pytest.importorskip('pyarrow')
+    from pyarrow import parquet
+
+    rows = parquet.read_table(table)
+    other = table.with_name('other.parquet')
+    parquet.write_table(rows.take(pyarrow.array([1, 0, 2, 3, 4])), other)
+    return other
 
 
 def packed_again(name, tmp_path):

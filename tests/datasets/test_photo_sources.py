@@ -11,8 +11,11 @@ from photo_files import write_photo
 from PIL import Image
 
 from mmbeitv2.datasets import Photos
+from mmbeitv2.datasets.decoding import read_bytes
+from mmbeitv2.datasets.photo_list import list_photos
 from mmbeitv2.datasets.photo_sources import load_tables
 from mmbeitv2.datasets.survey import survey
+from mmbeitv2.datasets.tables import Table
 from mmbeitv2.errors import UserError
 
 PIPELINE = [dict(type='mmbeitv2.LoadImage')]
@@ -114,6 +117,34 @@ def test_a_table_leads_somewhere_again_when_its_cache_was_emptied(source, tmp_pa
     shutil.rmtree(tmp_path / 'cache')
     load_tables(path)
     assert [pixels.tobytes() for pixels in read(found, tmp_path / 'list.txt')] == before
+
+
+@pytest.mark.parametrize('change', ['photos', 'number of rows'])
+def test_a_table_that_was_replaced_with_its_time_gives_its_own_photos(
+    change, folder, source, tmp_path
+):
+    """As `rsync -t`, DVC and Nix put files back."""
+    path = source('parquet')
+    os.utime(path, (1, 1))
+    before = list_photos(path).paths
+    files = sorted(folder.rglob('*.png'))
+    if change == 'photos':
+        parquet_of(path, [files[1], files[0], *files[2:]])
+    else:
+        parquet_of(path, files[:4])
+    os.utime(path, (1, 1))
+    expected = [file.read_bytes() for file in files]
+    expected = [expected[1], expected[0], *expected[2:]] if change == 'photos' else expected[:4]
+    assert [read_bytes(name) for name in list_photos(path).paths] == expected
+    # Addresses that were noted lead to what they led to.
+    assert [read_bytes(name) for name in before] == [file.read_bytes() for file in files]
+
+
+def test_a_table_that_is_replaced_while_it_is_opened_is_one_line(folder, source):
+    table = Table([str(source('parquet'))])
+    parquet_of(Path(table.files[0]), sorted(folder.rglob('*.png'))[:4])
+    with pytest.raises(OSError, match='had 6 rows, and 4 when they were read'):
+        table.load()
 
 
 def test_a_damaged_photo_of_a_tar_is_named_and_the_others_are_kept(folder, tmp_path):

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -308,6 +309,57 @@ class TestCheckTool:
         assert '2 of 5 images were checked before' in text
         assert names == [f'cat/{i}.png' for i in (0, 1, 2, 2, 3, 4)]
         assert self.bad(root) == ['cat/0.png']
+
+    @pytest.mark.parametrize('lost', ['lines', 'a line end', 'list', 'note', 'half of the note'])
+    def test_a_check_of_which_files_were_lost_begins_anew(self, root, check, monkeypatch, lost):
+        """It had forgotten the images that it had found bad, or ended in a traceback."""
+        (root / 'cat/0.png').write_text('no photo')
+        import check_images
+
+        read = check_images.reason_against
+
+        def stopping(name, **options):
+            if name == 'cat/3.png':
+                raise KeyboardInterrupt
+            return read(name, **options)
+
+        with monkeypatch.context() as context:
+            context.setattr(check_images, 'reason_against', stopping)
+            assert check()[0] == 130
+        listed, note = (root.parent / 'out' / name for name in ('bad.tsv', 'progress.json'))
+        if lost == 'list':
+            listed.unlink()
+        elif lost in ('lines', 'a line end'):
+            listed.write_text('' if lost == 'lines' else listed.read_text()[:-1])
+        else:
+            note.write_text('' if lost == 'note' else note.read_text()[:30])
+        code, text = check()
+        assert code == 2
+        assert 'were checked before' not in text
+        assert self.bad(root) == ['cat/0.png']
+
+    def test_two_folders_of_one_name_have_a_result_each(self, check, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        import check_images
+
+        def own(source):
+            monkeypatch.setattr(sys, 'argv', ['check_images.py', source, '--workers', '1'])
+            with suppress(SystemExit):
+                check_images.main()
+
+        for place in ('a', 'b'):
+            write_photo(tmp_path / place / 'train/0.png')
+            unusual(tmp_path / place / f'train/{place}.png', 'text')
+        for source in ('a/train', 'b/train', 'a/train'):
+            own(source)
+        first, second = sorted((tmp_path / 'work_dirs/check_images').glob('*/bad.tsv'))
+        assert first.parent.name == 'train'
+        assert first.read_text().startswith('a.png\t')
+        assert second.read_text().startswith('b.png\t')
+        code, text = check('--out', str(first.parent), source='b/train')
+        assert code == 2
+        assert f'holds the result of {tmp_path}/a/train, but {tmp_path}/b/train is to be' in text
+        assert first.read_text().startswith('a.png\t')
 
     def test_other_files_are_checked_anew(self, root, check):
         unusual(root / 'cat/0.png', 'text')

@@ -21,6 +21,8 @@ COMMANDS = dict(
     show=('show', 'none.pth', 'none', '--out', '{}'),
     browse=('browse', 'none.py', '--out', '{}.png'),
     check_images=('check_images', 'none', '--out', '{}'),
+    pack_images=('pack_images', 'none', '{}.lmdb'),
+    prepare_images=('prepare_images', 'none', '{}'),
     pretrain=('pretrain', 'none', '--out', '{}'),
 )
 

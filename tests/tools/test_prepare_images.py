@@ -61,6 +61,7 @@ def test_copies_are_small_and_keep_folders_and_names(prepare, folder, tmp_path):
     failure, printed = prepare(folder, out, '--short-side', '128', '--workers', '2')
     assert failure is None
     assert files(out) == [
+        '.originals.jsonl',
         'cat/high.jpg',
         'cat/wide.JPEG',
         'dog/drawing.png.jpg',
@@ -117,6 +118,61 @@ def test_a_photo_that_has_changed_since_is_copied_again(prepare, folder, tmp_pat
     assert 'such as cat/high.jpg: remove them' in said
 
 
+def swap(one, other):
+    one.rename(one.with_name('swapped'))
+    other.rename(one)
+    one.with_name('swapped').rename(other)
+
+
+@pytest.mark.parametrize('how', ['renamed', 'retargeted', 'older version'])
+def test_photos_below_a_folder_that_is_another_now_are_copied_again(prepare, folder, tmp_path, how):
+    photo = Image.open(PHOTO).convert('RGB')
+    for kind, box in (('cat', (0, 0, 60, 40)), ('dog', (40, 30, 100, 70))):
+        # Of one size and time.
+        photo.crop(box).save(folder / kind / 'same.bmp')
+        os.utime(folder / kind / 'same.bmp', (1, 1))
+    if how == 'retargeted':
+        for kind in ('cat', 'dog'):
+            (folder / kind).rename(tmp_path / kind)
+            (folder / kind).symlink_to(tmp_path / kind)
+    out = tmp_path / 'small'
+    options = (folder, out, '--short-side', '64', '--workers', '2')
+    prepare(*options)
+    if how == 'older version':
+        (out / '.originals.jsonl').unlink()
+    swap(folder / 'cat', folder / 'dog')
+    failure, _ = prepare(*options)
+    assert failure is None
+    for kind in ('cat', 'dog'):
+        found, expected = ((f / kind / 'same.bmp').read_bytes() for f in (out, folder))
+        assert found == expected
+
+
+def test_what_a_killed_run_noted_is_taken_and_half_a_line_is_not(prepare, folder, tmp_path):
+    out = tmp_path / 'small'
+    options = (folder, out, '--short-side', '128', '--workers', '1')
+    prepare(*options)
+    noted = (out / '.originals.jsonl').read_text()
+    before = {name: (out / name).stat().st_mtime_ns for name in files(out) if '/' in name}
+    (out / '.originals.jsonl').write_text(noted[:-4])
+    prepare(*options)
+    changed = [name for name in before if (out / name).stat().st_mtime_ns != before[name]]
+    assert changed == ['dog/small.jpg']
+    assert (out / '.originals.jsonl').read_text() == noted
+
+
+def test_a_photo_that_was_damaged_since_is_named_with_its_copy(prepare, folder, tmp_path):
+    out = tmp_path / 'small'
+    options = (folder, out, '--short-side', '128', '--workers', '1')
+    prepare(*options)
+    (folder / 'cat/wide.JPEG').write_bytes(b'')
+    failure, printed = prepare(*options)
+    assert '1 of 4 photos cannot be read and have no copy, or one from before (1, ' in failure
+    assert f'such as {out}/cat/wide.JPEG), which training reads if it stays; restore' in failure
+    assert 'wide.JPEG: OSError: the file is empty' in failure
+    assert '3 photos in ' in printed
+
+
 @pytest.mark.parametrize('other', ['folder of mine', 'other settings', 'inside', 'size', 'empty'])
 def test_what_cannot_be_meant_is_refused_before_any_work(prepare, folder, tmp_path, other):
     out = tmp_path / 'small'
@@ -150,7 +206,7 @@ def test_unreadable_photo_is_named_and_the_rest_is_made(prepare, folder, tmp_pat
     failure, _ = prepare(folder, tmp_path / 'small', '--short-side', '128', '--workers', '1')
     assert '1 of 5 photos cannot be read' in failure
     assert 'cat/broken.jpg' in failure
-    assert len(files(tmp_path / 'small')) == 5
+    assert len(files(tmp_path / 'small')) == 6
     settings = json.loads((tmp_path / 'small/prepared.json').read_text())
     assert settings == dict(folder=str(folder), short_side=128, quality=90)
 

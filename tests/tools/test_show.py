@@ -63,19 +63,20 @@ def test_without_a_tokenizer_codes_are_left_out_and_it_is_said(run, beitv2, toke
     assert (tmp_path / 'figures' / 'codes.png').exists()
 
 
-def test_photos_that_cannot_be_read_are_left_out_and_named(run, refusal, tmp_path, folder):
+@pytest.mark.parametrize('left', [60, 0])
+def test_photos_that_cannot_be_read_are_left_out_and_named(run, refusal, tmp_path, folder, left):
     """They had ended the tool, which reads every photo of the folder."""
     cut = folder / 'cat' / '0.png'
     whole = cut.read_bytes()
-    cut.write_bytes(whole[:60])
+    cut.write_bytes(whole[:left])
     printed = run('--count', 2, '--neighbours', 2)
     assert f'1 of 4 photos cannot be read and are left out: {cut}' in printed
     assert len(list((tmp_path / 'figures').glob('*.png'))) == 4
     assert f"'{cut}' cannot be read" in refusal('--photo', cut)
-    (folder / 'cat' / '1.png').write_bytes(whole[:60])
+    (folder / 'cat' / '1.png').write_bytes(whole[:left])
     assert '2 of 4 photos cannot be read so far, borne are 1' in refusal()
     assert '2 of 4 photos' in run('--max-unreadable', 0.5)
-    (folder / 'dog' / '0.png').write_bytes(whole[:60])
+    (folder / 'dog' / '0.png').write_bytes(whole[:left])
     assert 'has 1 photo that can be read' in refusal('--max-unreadable', 0.9)
 
 
