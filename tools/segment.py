@@ -28,7 +28,7 @@ from mmbeitv2.checkpoints.sources import absolute
 from mmbeitv2.datasets.decoding import read_rgb
 from mmbeitv2.datasets.listing import address_parts, photo_path
 from mmbeitv2.datasets.photo_sources import check_apart
-from mmbeitv2.datasets.photo_stamps import stamp
+from mmbeitv2.datasets.photo_stamps import look_at, stamp
 from mmbeitv2.errors import InputError
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.launch.photo_arguments import add_photo_arguments, print_unread, reading_options
@@ -103,7 +103,7 @@ def asked_for(args: argparse.Namespace) -> dict[str, Any]:
     for name in ('checkpoint', 'config'):
         if kept[name] is not None:
             kept[name] = absolute(kept[name])
-            kept[f'stamp of {name}'] = stamp([kept[name]])
+            kept[f'size and time of {name}'] = list(look_at(kept[name])[:2])
     return kept
 
 
