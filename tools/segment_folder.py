@@ -46,7 +46,7 @@ class SegmentFolder:
             name = min(n for n in names if before.get(n) != self.asked.get(n))
             raise ExistingFileError(
                 f'{path} is an unfinished run with {name} {before.get(name)!r}, now '
-                f'{self.asked.get(name)!r}: repeat its command to go on, or give another folder, or '
+                f'{self.asked.get(name)!r}: repeat its command to go on, give another folder, or '
                 '--overwrite'
             )
         if path.is_dir() and any(path.iterdir()) and not overwrite:
