@@ -34,7 +34,7 @@ def in_short(answers: Mapping[str, Any]) -> str:
     word = 'gains nothing beyond chance' if low <= 0 <= high else 'gains' if low > 0 else 'loses'
     points = f'{means[CLS] - means[RANDOM_CLS]:+.1f} points, {low:+.1f} to {high:+.1f}'
     return (
-        f'With {shots} labels a class pretraining {word}: {means[CLS]:.1f} % of other photos are '
+        f'With {_labels(shots)} a class pretraining {word}: {means[CLS]:.1f} % of other photos are '
         f'told from its [CLS], {means[RANDOM_CLS]:.1f} % from random weights '
         f'({points}).'.replace('-', '−')
     )
@@ -51,7 +51,7 @@ def beside_others(answers: Mapping[str, Any]) -> str:
     named |= {CODES: 'its codes', TEACHER: 'the teacher itself'}
     known = {word: means[name] for name, word in named.items() if name in means}
     found = ', '.join(f'{word} {mean:.1f} %' for word, mean in known.items())
-    return f'Beside others, with {shots} labels a class, from [CLS]: {found}.'
+    return f'Beside others, with {_labels(shots)} a class, from [CLS]: {found}.'
 
 
 def what_to_change(
@@ -85,14 +85,14 @@ def what_to_change(
         )
     elif TEACHER in means and of_codes is not None and means[TEACHER] - of_codes > MOST_LOST:
         reasons.append(
-            f'with {shots} labels a class the codes know {of_codes:.1f} %, the teacher '
+            f'with {_labels(shots)} a class the codes know {of_codes:.1f} %, the teacher '
             f'{means[TEACHER]:.1f} %: the tokenizer loses it. Give it more steps (--hours), more '
             'codes (--codes), or larger images (--image-size), of which each code stands for a '
             'smaller part'
         )
     if of_codes is not None and of_codes - means[CLS] > MOST_LOST:
         reasons.append(
-            f'with {shots} labels a class the features know {means[CLS]:.1f} %, the codes '
+            f'with {_labels(shots)} a class the features know {means[CLS]:.1f} %, the codes '
             f'{of_codes:.1f} %: give pretraining more steps (--hours)'
         )
     elif right is not None and copying is not None and right < copying:
@@ -112,3 +112,7 @@ def _with_most_labels(answers: Mapping[str, Any]) -> tuple[str, dict[str, float]
     draws = answers['features']
     shots = max(draws[CLS], key=int)
     return shots, {name: 100 * float(np.mean(by[shots])) for name, by in draws.items()}
+
+
+def _labels(shots: str) -> str:
+    return f'{shots} label{"s" * (shots != "1")}'

@@ -70,3 +70,10 @@ def test_the_result_is_said_in_a_sentence(draws, word):
     text = in_short(found)
     assert text.startswith(f'With 20 labels a class pretraining {word}')
     assert '68.0 % from random weights' in text
+
+
+def test_one_label_is_no_labels():
+    found = answers(0.7, 0.65)
+    found['features'] = {name: {'1': by['20']} for name, by in found['features'].items()}
+    assert in_short(found).startswith('With 1 label a class')
+    assert 'with 1 label a class, from [CLS]' in beside_others(found)

@@ -244,3 +244,27 @@ def test_several_folders_need_training_photos(run, demo_data, capsys):
     with pytest.raises(SystemExit, match='2'):
         run(folders=('imagenet/val', 'imagenet/train'))
     assert 'more folders than one, and --train-photos, need --train' in capsys.readouterr().err
+
+
+def test_no_column_has_a_number_of_labels_that_no_class_has(tool):
+    """Three photos a class give two labelled ones, whatever is asked for; one is asked about."""
+    classes = ['cat'] * 3 + ['dog'] * 2
+    features = dict(some=torch.randn(5, 4, generator=torch.Generator().manual_seed(0)))
+    answer = tool.evaluate(features, classes, [1, 2, 5, 20], draws=2)
+    assert list(answer.features['some']) == [1, 2]
+    printed = tool.table('photos', answer).splitlines()
+    assert printed[-2:] == [
+        "of 2 labelled, 1 of 2 classes have fewer, the class 'dog' 1",
+        'left out: 5, 20 labelled, for no class has more than 2 photos to be labelled',
+    ]
+    plain = tool.evaluate(features, classes, [1], draws=2)
+    assert plain.remarks == []
+    with pytest.raises(ValueError, match=r'--shots has 5, but no class has more than 2 photos'):
+        tool.evaluate(features, classes, [5, 20], draws=2)
+
+
+def test_training_photos_that_a_class_lacks_are_no_column(run, demo_data):
+    train = str(demo_data / 'imagenet/train')
+    results, printed = run('--train', train, '--shots', '2', '50', folders=['imagenet/val'])
+    assert list(results['val']['features']['mean colours, 4 × 4']) == ['2', 'all']
+    assert 'left out: 50 labelled, for no class has more than 8 photos' in printed

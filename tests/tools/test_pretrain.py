@@ -249,6 +249,20 @@ def test_labelled_photos_of_another_folder_that_are_cut_off_are_found_before_the
     assert '1 cannot be read, such as even/4.png (' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ('smallest', 'shots'), [(2, [1]), (3, [1]), (8, [1, 2]), (40, [1, 2, 5, 10, 20])]
+)
+def test_half_of_every_class_is_left_to_be_asked_about(tool, tmp_path, smallest, shots):
+    """The report's sentence names the most labels, which every class is to have."""
+    import own_run
+
+    for name, count in dict(cat=smallest, dog=250).items():
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            (tmp_path / name / f'{number}.png').touch()
+    assert own_run.shots_of(tmp_path) == shots
+
+
 @pytest.fixture
 def tars(photos, tmp_path):
     """The same photos in two tars."""
