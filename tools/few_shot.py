@@ -215,11 +215,12 @@ def evaluate(
         groups: what the photos show; None to ask about other photos of the same things too.
 
     Raises:
-        UserError: no class has so many photos.
+        UserError: no class has so many photos, or groups that cannot be parted.
     """
     names = sorted(set(classes))
     labels = [names.index(name) for name in classes]
-    episodes = {k: list(draw_episodes(labels, k, draws, groups=groups)) for k in shots}
+    # By name, which is what a refusal names.
+    episodes = {k: list(draw_episodes(classes, k, draws, groups=groups)) for k in shots}
     labelled = {k: [episode.support for episode in drawn] for k, drawn in episodes.items()}
     kept, remarks = shots_given(labelled, classes)
     accuracies = {

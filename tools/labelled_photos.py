@@ -82,17 +82,23 @@ def shown_by(paths: Sequence[str], table: Path) -> list[str]:
     """What each photo shows: the last column of ``table``, whose first is relative to it.
 
     Raises:
-        UserError: no such table, one that contradicts itself, or a photo that it lacks.
+        UserError: no such table, one that contradicts itself, a row that names nothing, or a photo
+            that it lacks.
     """
     shown: dict[Path, str] = {}
     rows = table_rows(table, 'its first column is to be a photo, its last what that shows')
     for number, row in rows:
         if len(row) < 2:
             raise InputError(f'line {number} of {table} has one column: write PHOTO,WHAT IT SHOWS.')
-        path = (table.parent / row[0]).resolve()
-        if shown.setdefault(path, row[-1]) != row[-1]:
+        path, thing = (table.parent / row[0]).resolve(), row[-1].strip()
+        if not thing:
             raise InputError(
-                f'line {number} of {table} says that {row[0]!r} shows {row[-1]!r}, an earlier one '
+                f'line {number} of {table} does not say what {row[0]!r} shows: write PHOTO,WHAT IT '
+                'SHOWS.'
+            )
+        if shown.setdefault(path, thing) != thing:
+            raise InputError(
+                f'line {number} of {table} says that {row[0]!r} shows {thing!r}, an earlier one '
                 f'{shown[path]!r}: keep one of the two.'
             )
     missing = [path for path in paths if Path(path).resolve() not in shown]

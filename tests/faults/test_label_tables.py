@@ -96,6 +96,15 @@ class TestGroups:
         with pytest.raises(ValueError, match=r'line 1 of .* has one column'):
             shown('\n'.join(row.split(',')[0] for row in ROWS))
 
+    def test_blanks_beside_a_name_are_no_other_thing(self, shown):
+        assert shown(TEXT.replace('1.png,cat', '1.png, cat ')) == ['cat', 'cat', 'dög', 'dög']
+
+    @pytest.mark.parametrize('nothing', ['', '  '])
+    def test_a_photo_that_shows_nothing(self, shown, nothing):
+        """All of them would be one thing."""
+        with pytest.raises(ValueError, match=r"line 2 of .* does not say what 'a/1.png' shows"):
+            shown(TEXT.replace('1.png,cat', f'1.png,{nothing}'))
+
     def test_a_photo_of_two_things(self, shown):
         with pytest.raises(ValueError, match=r"'a/0.png' shows 'dög', an earlier one 'cat'"):
             shown(f'{TEXT}\na/0.png,dög')
