@@ -1,7 +1,7 @@
 """Photos as pictures of them need them: where they lie, and a label for those that have one."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mmbeitv2.errors import InputError, MissingFileError
@@ -9,7 +9,7 @@ from mmbeitv2.errors import InputError, MissingFileError
 from .decoding import image_size
 from .label_table import table_rows
 from .labels import named
-from .listing import address_parts, readable_extensions
+from .listing import address_parts, class_folders, readable_extensions
 from .photo_list import list_photos
 from .source_labels import SourceLabels, source_labels
 
@@ -83,9 +83,27 @@ def labels_of(
     if loose := [p[0] for p in parts if len(p) == 1]:
         raise InputError(
             f"'{folder}' has {len(loose)} photos in no class folder ({named(loose)}): move them "
-            'into one, or give the labels as a table, --labels FILE.csv.'
+            'into one or elsewhere, or give the labels as a table where a command takes one, '
+            '--labels FILE.csv.'
         )
     return [p[0] for p in parts]
+
+
+def check_class_folders(folder: str | Path, classes: Collection[str]) -> None:
+    """Refuse a class folder without photos: its class would be left out without a word.
+
+    Args:
+        folder: of the class folders.
+        classes: of the photos below it.
+
+    Raises:
+        ValueError: a folder that holds no photo.
+    """
+    if empty := [name for name in class_folders(folder) if name not in classes]:
+        raise InputError(
+            f"'{folder}' has {len(empty)} class folders without a photo ({named(empty)}): put "
+            'photos into them, or move them elsewhere.'
+        )
 
 
 def _labels_of_files(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from photo_files import write_classes, write_photo
 
+from mmbeitv2.datasets.photo_folder import FOLDERS, labels_of
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.models.teachers.view import build_teacher
 from mmbeitv2.registry import MODELS
@@ -165,12 +166,33 @@ def test_an_unknown_device_is_one_line_before_anything_is_read(tool, demo_data, 
 
 @pytest.mark.parametrize(
     ('folder', 'message'),
-    [('nowhere', 'no folder'), ('imagenet', 'has photos of 0 classes, needed are 2')],
+    [
+        ('nowhere', 'no folder'),
+        ('one', 'has photos of 1 classes, needed are 2'),
+        ('loose', "has 1 photos in no class folder ('0.png')"),
+        ('empty', "has 1 class folders without a photo ('dog')"),
+    ],
 )
-def test_bad_folders_are_one_line(tool, checkpoint, demo_data, folder, message, capsys):
+def test_bad_folders_are_one_line(tool, checkpoint, tmp_path, folder, message, capsys):
+    write_classes(tmp_path / 'one', 'cat')
+    write_classes(tmp_path / 'loose', 'cat', 'dog')
+    write_photo(tmp_path / 'loose/0.png')
+    write_classes(tmp_path / 'empty', 'cat', 'owl')
+    (tmp_path / 'empty/dog/2021').mkdir(parents=True)
     with pytest.raises(SystemExit, match='2'):
-        tool.main([str(checkpoint), str(demo_data / folder)])
-    assert message in capsys.readouterr().err
+        tool.main([str(checkpoint), str(tmp_path / folder)])
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count('\n') == 1
+
+
+def test_photos_in_folders_below_are_of_the_class_folder(tool, tmp_path):
+    """As everywhere else: one folder has one meaning."""
+    folder = write_classes(tmp_path / 'photos', 'cat', 'dog')
+    (folder / 'dog/2021/may').mkdir(parents=True)
+    (folder / 'dog/1.png').rename(folder / 'dog/2021/may/1.png')
+    photos = tool.find_photos(folder, None)
+    assert photos.classes == labels_of(photos.paths, folder, FOLDERS) == ['cat'] * 2 + ['dog'] * 2
 
 
 def test_a_photo_that_the_groups_lack_is_named(run, tmp_path, capsys):

@@ -237,7 +237,7 @@ def test_labels_may_be_those_of_a_saved_data_set(tool, photos, tmp_path, monkeyp
 def test_labelled_photos_of_another_folder_that_are_cut_off_are_found_before_the_run(
     tool, photos, tmp_path, capsys
 ):
-    for name, numbers in dict(even=(0, 2, 4), odd=(1, 3)).items():
+    for name, numbers in dict(even=range(0, 10, 2), odd=range(1, 10, 2)).items():
         for number in numbers:
             file = tmp_path / 'given' / name / f'{number}.png'
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -245,8 +245,41 @@ def test_labelled_photos_of_another_folder_that_are_cut_off_are_found_before_the
     file = tmp_path / 'given/even/4.png'
     file.write_bytes(file.read_bytes()[:-100])
     found = judged_by(tool, photos, str(tmp_path / 'given'))
-    assert {name: len(paths) for name, paths in found.items()} == dict(even=2, odd=2)
+    assert {name: len(paths) for name, paths in found.items()} == dict(even=4, odd=5)
     assert '1 cannot be read, such as even/4.png (' in capsys.readouterr().out
+
+
+def test_a_class_of_which_no_photo_can_be_read_is_named(tool, photos, tmp_path):
+    """It would be left out of the judgement without a word."""
+    rows = [f'{i}.png,{("even", "odd", "last")[i % 2 if i < 118 else 2]}' for i in range(120)]
+    (tmp_path / 'labels.csv').write_text('\n'.join(rows))
+    for i in range(120):
+        file = tmp_path / 'given' / rows[i].partition(',')[2] / f'{i}.png'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photos / f'{i}.png', file)
+    for path in (*photos.glob('11[89].png'), *(tmp_path / 'given/last').iterdir()):
+        path.write_bytes(b'no image')
+    for labels in ('labels.csv', 'given'):
+        with pytest.raises(OSError, match="no photo of the class 'last' can be read: restore"):
+            judged_by(tool, photos, str(tmp_path / labels))
+
+
+def test_labelled_photos_of_which_many_cannot_be_read(tool, photos, tmp_path):
+    """As those that are trained on: something is wrong with the folder."""
+    for name in ('even', 'odd'):
+        shutil.copytree(photos, tmp_path / 'given' / name)
+    for path in sorted((tmp_path / 'given/odd').iterdir())[:30]:
+        path.write_bytes(b'no image')
+    with pytest.raises(ValueError, match=r'30 of 240 files of .*given cannot be read, allowed: 10'):
+        judged_by(tool, photos, str(tmp_path / 'given'))
+
+
+def test_a_class_folder_without_a_photo_is_named(tool, photos, tmp_path):
+    for name in ('even', 'odd'):
+        shutil.copytree(photos, tmp_path / 'given' / name)
+    (tmp_path / 'given/none').mkdir()
+    with pytest.raises(ValueError, match=r"has 1 class folders without a photo \('none'\)"):
+        judged_by(tool, photos, str(tmp_path / 'given'))
 
 
 @pytest.mark.parametrize(
