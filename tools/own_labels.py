@@ -132,7 +132,8 @@ def labelled_photos(
     for path, name in zip(photos, labels_of(photos, folder, source)):
         if name is not None:
             by_class.setdefault(name, []).extend({path} - unread)
-    if source == FOLDERS:
+    # A list of photos may leave folders out, and a data set on disk has others.
+    if source == FOLDERS and survey.shown == str(survey.folder):
         check_class_folders(folder, by_class)
     _check(by_class, labels)
     return by_class

@@ -280,6 +280,13 @@ def test_a_class_folder_without_a_photo_is_named(tool, photos, tmp_path):
     (tmp_path / 'given/none').mkdir()
     with pytest.raises(ValueError, match=r"has 1 class folders without a photo \('none'\)"):
         judged_by(tool, photos, str(tmp_path / 'given'))
+    with pytest.raises(ValueError, match=r"has 1 class folders without a photo \('none'\)"):
+        judged_by(tool, tmp_path / 'given', 'folders')
+    # A list does not speak of the folders beside those that it names.
+    names = (f'{name}/{i}.png' for name in ('even', 'odd') for i in range(2))
+    (tmp_path / 'given/list.txt').write_text('\n'.join(names))
+    found = judged_by(tool, tmp_path / 'given/list.txt', 'folders')
+    assert {name: len(paths) for name, paths in found.items()} == dict(even=2, odd=2)
 
 
 @pytest.mark.parametrize(
