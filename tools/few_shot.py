@@ -20,6 +20,7 @@ asked about.
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -290,7 +291,7 @@ def ask_others(args: argparse.Namespace) -> dict[str, Answer]:
     features = {name: [part[name] for part in parts] for name in parts[0]}
     paths = [path for photos in sets for path in photos.paths]
     print_copies(paths, torch.cat(features[COLOURS]), len(training.paths))
-    results = {}
+    answers = []
     for number, folder in enumerate(args.folders, 1):
         accuracies = {
             name: {
@@ -299,10 +300,15 @@ def ask_others(args: argparse.Namespace) -> dict[str, Answer]:
             }
             for name, values in features.items()
         }
-        answer = Answer(len(names), accuracies, len(training.paths) / len(names), remarks)
-        results[folder.name] = answer
-        print(table(f'{folder}, labels of {args.train}', answer))
-    return results
+        answers.append(Answer(len(names), accuracies, len(training.paths) / len(names), remarks))
+        print(table(f'{folder}, labels of {args.train}', answers[-1]))
+    return dict(zip(names_of(args.folders), answers))
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """The last part of each path; the whole where several share it, or it is the folder '.'."""
+    counts = Counter(folder.name for folder in folders)
+    return [f.name if f.name and counts[f.name] == 1 else str(f) for f in folders]
 
 
 def table(title: str, answer: Answer) -> str:

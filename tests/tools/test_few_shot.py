@@ -222,6 +222,25 @@ def test_labels_of_training_photos_are_asked_about_other_folders(run, demo_data)
     assert f'{100 * colours:.1f} ± {100 * interval:.1f}' in printed
 
 
+def test_answers_of_folders_of_one_name_are_kept_apart(run, demo_data, tmp_path):
+    (tmp_path / 'A').mkdir()
+    (tmp_path / 'A/val').symlink_to(demo_data / 'imagenet/val_unseen')
+    train = str(demo_data / 'imagenet/train')
+    folders = ('imagenet/val', 'imagenet/train', tmp_path / 'A/val')
+    results, _ = run('--train', train, folders=folders)
+    assert list(results) == [str(demo_data / 'imagenet/val'), 'train', str(tmp_path / 'A/val')]
+    assert results[str(tmp_path / 'A/val')] != results[str(demo_data / 'imagenet/val')]
+
+
+def test_the_folder_where_one_is_has_a_name(tool):
+    assert tool.names_of([Path('.'), Path('a/b'), Path('c/b'), Path('c/d')]) == [
+        '.',
+        'a/b',
+        'c/b',
+        'd',
+    ]
+
+
 def test_labels_of_the_very_photos_that_are_asked_about_are_learnt(run, demo_data):
     folder = demo_data / 'imagenet/train'
     results, _ = run('--train', str(folder), '--train-photos', '17', '--shots', '2')
