@@ -29,8 +29,7 @@ def in_short(answers: Mapping[str, Any]) -> str:
         answers: of ``tools/few_shot.py``.
     """
     shots, means = _with_most_labels(answers)
-    draws = [np.array(answers['features'][name][shots]) for name in (CLS, RANDOM_CLS)]
-    low, high = (100 * end for end in mean_interval(draws[0] - draws[1]))
+    low, high = _gain_with_most_labels(answers)
     word = 'gains nothing beyond chance' if low <= 0 <= high else 'gains' if low > 0 else 'loses'
     points = f'{means[CLS] - means[RANDOM_CLS]:+.1f} points, {low:+.1f} to {high:+.1f}'
     return (
@@ -69,10 +68,11 @@ def what_to_change(
         copying: share that copying the nearest visible patch's would tell.
 
     Returns:
-        Empty where more figures are above those of random weights than below them.
+        Empty where more figures are above those of random weights than below them, and the one that
+        :func:`in_short` tells of is above them too.
     """
     found = [row.verdict for row in rows if not row.over_guess]
-    if found.count(GAIN) > found.count(LOSS):
+    if found.count(GAIN) > found.count(LOSS) and _gain_with_most_labels(answers)[0] > 0:
         return ''
     reasons = []
     shots, means = _with_most_labels(answers)
@@ -112,6 +112,14 @@ def _with_most_labels(answers: Mapping[str, Any]) -> tuple[str, dict[str, float]
     draws = answers['features']
     shots = max(draws[CLS], key=int)
     return shots, {name: 100 * float(np.mean(by[shots])) for name, by in draws.items()}
+
+
+def _gain_with_most_labels(answers: Mapping[str, Any]) -> tuple[float, float]:
+    """95 % interval of the points of accuracy that [CLS] is above that of random weights."""
+    shots, _ = _with_most_labels(answers)
+    ours, random = (np.array(answers['features'][name][shots]) for name in (CLS, RANDOM_CLS))
+    low, high = mean_interval(ours - random)
+    return 100 * low, 100 * high
 
 
 def _labels(shots: str) -> str:
