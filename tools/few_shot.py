@@ -188,8 +188,8 @@ def shots_given(
         fewest = given[shots].min(0)
         if few := int((fewest < shots).sum()):
             remarks.append(
-                f'of {shots} labelled, {few} of {len(names)} classes have fewer, the class '
-                f'{str(names[fewest.argmin()])!r} {fewest.min()}'
+                f'of {shots} labelled, {few} of {len(names)} classes have fewer, as few as '
+                f'{fewest.min()} of the class {str(names[fewest.argmin()])!r}'
             )
     if left_out := [str(shots) for shots in given if shots > most]:
         remarks.append(

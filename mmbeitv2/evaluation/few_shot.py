@@ -125,19 +125,17 @@ def draw_episodes(
     numbers = np.asarray(labels)
     if shots < 1:
         raise InputError(f'shots is {shots}, allowed: 1 or more labelled photos of a class.')
-    classes = np.unique(numbers)
-    for label in classes:
-        members = np.flatnonzero(numbers == label).tolist()
-        apart = set(members) if groups is None else {groups[i] for i in members}
-        if len(apart) < 2:
+    members = {label.item(): np.flatnonzero(numbers == label) for label in np.unique(numbers)}
+    for label, photos in members.items():
+        apart = len(photos if groups is None else {groups[i] for i in photos.tolist()})
+        if apart < 2:
             what = 'photos' if groups is None else 'groups'
             raise InputError(
-                f'class {label.item()!r} has {len(apart)} {what}, but needs 2 or more to be split '
+                f'class {label!r} has {apart} {what}, but needs 2 or more to be split '
                 'into labelled and asked ones: add some, or leave the class out.'
             )
     for draw in range(draws):
         random = np.random.default_rng((seed, draw))
-        members = {c.item(): np.flatnonzero(numbers == c) for c in classes}
         if groups is None:
             parts = [_split(random.permutation(photos), shots) for photos in members.values()]
         else:

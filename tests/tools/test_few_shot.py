@@ -295,7 +295,7 @@ def test_no_column_has_a_number_of_labels_that_no_class_has(tool):
     assert list(answer.features['some']) == [1, 2]
     printed = tool.table('photos', answer).splitlines()
     assert printed[-2:] == [
-        "of 2 labelled, 1 of 2 classes have fewer, the class 'dog' 1",
+        "of 2 labelled, 1 of 2 classes have fewer, as few as 1 of the class 'dog'",
         'left out: 5, 20 labelled, for no class has more than 2 photos to be labelled',
     ]
     plain = tool.evaluate(features, classes, [1], draws=2)
