@@ -407,6 +407,15 @@ def test_labels_that_judge_nothing_are_no_error_unless_asked_for(tool, tars):
         judging(tool, tars, '--labels')
 
 
+def test_a_class_within_tars_of_which_no_photo_can_be_read_is_named(tool, photos, request):
+    for i in range(3):
+        (photos / f'{i}.png').write_bytes(b'no image')
+    tars = add_labels(request.getfixturevalue('tars'), lambda i: 7 if i < 3 else i % 2)
+    with pytest.raises(OSError, match="no photo of the class '7' can be read"):
+        judging(tool, tars, '--labels')
+    assert set(judging(tool, tars).by_class) == {'0', '1'}
+
+
 def test_without_labels_the_plan_says_how_to_give_some(tool, photos, tmp_path):
     assert judging(tool, photos) == 'none: --labels gives some to judge by'
     files = sorted(photos.iterdir())
