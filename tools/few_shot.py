@@ -20,12 +20,14 @@ asked about.
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from frozen_networks import (
@@ -51,7 +53,7 @@ from torch import Tensor
 from mmbeitv2.checkpoints.atomic import check_writable
 from mmbeitv2.errors import InputError
 from mmbeitv2.evaluation.few_shot import Accuracy, draw_episodes, few_shot_accuracy
-from mmbeitv2.evaluation.labelled import ProbeAccuracy, draws_of, probe_accuracy
+from mmbeitv2.evaluation.labelled import ALL, ProbeAccuracy, draws_of, probe_accuracy
 from mmbeitv2.launch.photo_arguments import add_image_column, add_label_column
 from mmbeitv2.launch.user_errors import one_line_errors
 
@@ -66,12 +68,14 @@ Accuracies = dict[str, dict[int | str, Accuracy | ProbeAccuracy]]
 class Answer(NamedTuple):
     """Accuracies by features and number of labelled photos, of so many classes.
 
-    ``training`` is the number of photos a class that all labels are, where others are asked about.
+    ``training`` is the number of photos a class that all labels are, where others are asked about;
+    ``remarks`` say which numbers of labelled photos not every class has.
     """
 
     classes: int
     features: Accuracies
     training: float | None = None
+    remarks: Sequence[str] = ()
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -153,6 +157,48 @@ def _features(found: Networks, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
         yield TEACHER, teacher.patches.mean(1)
 
 
+def shots_given(
+    labelled: Mapping[int, Sequence[np.ndarray]], classes: Sequence[str]
+) -> tuple[list[int], list[str]]:
+    """Numbers of labelled photos that a class has, and what is to be said of them and the others.
+
+    Args:
+        labelled: positions of the labelled photos of each draw, by the number asked for.
+        classes: of all photos.
+
+    Raises:
+        UserError: no class has as many labelled photos as any of the numbers.
+    """
+    names, numbers = np.unique(classes, return_inverse=True)
+    # Fewest of each class, and most of any, over the draws: where photos show few things, a half of
+    # these has more photos in one draw than in another.
+    given = {
+        shots: np.array([np.bincount(numbers[drawn], minlength=len(names)) for drawn in draws])
+        for shots, draws in labelled.items()
+    }
+    most = max(int(counts.max()) for counts in given.values())
+    kept = [shots for shots in given if shots <= most]
+    if not kept:
+        raise InputError(
+            f'--shots has {min(given)}, but no class has more than {most} photos to be labelled: '
+            'take fewer, or add photos'
+        )
+    remarks = []
+    for shots in kept:
+        fewest = given[shots].min(0)
+        if few := int((fewest < shots).sum()):
+            remarks.append(
+                f'of {shots} labelled, {few} of {len(names)} classes have fewer, as few as '
+                f'{fewest.min()} of the class {str(names[fewest.argmin()])!r}'
+            )
+    if left_out := [str(shots) for shots in given if shots > most]:
+        remarks.append(
+            f'left out: {", ".join(left_out)} labelled, for no class has more than {most} photos '
+            'to be labelled'
+        )
+    return kept, remarks
+
+
 def evaluate(
     features: Mapping[str, Tensor],
     classes: Sequence[str],
@@ -168,15 +214,21 @@ def evaluate(
         shots: numbers of labelled photos of a class.
         draws: of labelled photos.
         groups: what the photos show; None to ask about other photos of the same things too.
+
+    Raises:
+        UserError: no class has so many photos, or groups that cannot be parted.
     """
     names = sorted(set(classes))
     labels = [names.index(name) for name in classes]
-    episodes = {k: list(draw_episodes(labels, k, draws, groups=groups)) for k in shots}
+    # By name, which is what a refusal names.
+    episodes = {k: list(draw_episodes(classes, k, draws, groups=groups)) for k in shots}
+    labelled = {k: [episode.support for episode in drawn] for k, drawn in episodes.items()}
+    kept, remarks = shots_given(labelled, classes)
     accuracies = {
-        name: {k: few_shot_accuracy(values, labels, episodes[k]) for k in shots}
+        name: {k: few_shot_accuracy(values, labels, episodes[k]) for k in kept}
         for name, values in features.items()
     }
-    return Answer(len(names), accuracies)
+    return Answer(len(names), accuracies, remarks=remarks)
 
 
 def ask(args: argparse.Namespace) -> dict[str, Answer]:
@@ -213,7 +265,8 @@ def ask_others(args: argparse.Namespace) -> dict[str, Answer]:
     """Label training photos, ask about all photos of every folder; print each as a table.
 
     Raises:
-        UserError: a class that the training photos lack, and what the parts refuse.
+        UserError: a class that the training photos lack, fewer training photos of every class than
+            are to be labelled, and what the parts refuse.
     """
     training = find_photos(args.train, args.groups, args.image_column, args.label_column)
     if args.train_photos is not None:
@@ -233,10 +286,12 @@ def ask_others(args: argparse.Namespace) -> dict[str, Answer]:
     training = sets[0]
     labels = [[names.index(name) for name in photos.classes] for photos in sets]
     drawn = draws_of(labels[0], args.shots, args.draws, training.groups)
+    kept, remarks = shots_given({k: drawn[k] for k in args.shots}, training.classes)
+    drawn = {k: drawn[k] for k in (*kept, ALL)}
     features = {name: [part[name] for part in parts] for name in parts[0]}
     paths = [path for photos in sets for path in photos.paths]
     print_copies(paths, torch.cat(features[COLOURS]), len(training.paths))
-    results = {}
+    answers = []
     for number, folder in enumerate(args.folders, 1):
         accuracies = {
             name: {
@@ -245,14 +300,19 @@ def ask_others(args: argparse.Namespace) -> dict[str, Answer]:
             }
             for name, values in features.items()
         }
-        answer = Answer(len(names), accuracies, len(training.paths) / len(names))
-        results[folder.name] = answer
-        print(table(f'{folder}, labels of {args.train}', answer))
-    return results
+        answers.append(Answer(len(names), accuracies, len(training.paths) / len(names), remarks))
+        print(table(f'{folder}, labels of {args.train}', answers[-1]))
+    return dict(zip(names_of(args.folders), answers))
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """The last part of each path; the whole where several share it, or it is the folder '.'."""
+    counts = Counter(folder.name for folder in folders)
+    return [f.name if f.name and counts[f.name] == 1 else str(f) for f in folders]
 
 
 def table(title: str, answer: Answer) -> str:
-    """Accuracies in per cent with their intervals, a row for each features."""
+    """Accuracies in per cent with their intervals, a row for each features, and the remarks."""
     shots = next(iter(answer.features.values()))
     rows = [[f'{title}, {answer.classes} classes', *(f'{k} labelled' for k in shots)]]
     for name, by_shots in answer.features.items():
@@ -263,7 +323,7 @@ def table(title: str, answer: Answer) -> str:
         '  '.join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))])
         for row in rows
     ]
-    return '\n'.join(['', *lines])
+    return '\n'.join(['', *lines, *answer.remarks])
 
 
 def as_json(results: Mapping[str, Answer]) -> dict:

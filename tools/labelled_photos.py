@@ -1,6 +1,5 @@
 """Photos of class folders, and what a table says that each of them shows."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,8 @@ import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 from torch import Tensor
 
 from mmbeitv2.datasets.label_table import table_rows
-from mmbeitv2.datasets.listing import LeftOut, readable_extensions, walk_images
+from mmbeitv2.datasets.listing import LeftOut, photo_path, readable_extensions, walk_images
+from mmbeitv2.datasets.photo_folder import FOLDERS, check_class_folders, labels_of
 from mmbeitv2.datasets.places import kind_of
 from mmbeitv2.datasets.source_labels import source_labels
 from mmbeitv2.errors import InputError, MissingFileError, UnreadableFileError
@@ -39,6 +39,8 @@ def find_photos(
 ) -> Photos:
     """Photos of the class folders below ``folder``, or of tars and tables that have labels.
 
+    The first folder on the way to a photo names its class.
+
     Args:
         folder: or file.
         groups: table that says what photos show.
@@ -46,7 +48,8 @@ def find_photos(
         label_column: likewise; None for the only one whose classes have names, or ``label``.
 
     Raises:
-        UserError: no such folder or file, fewer than two classes, or a photo that ``groups`` lacks.
+        UserError: no such folder or file, photos in no class folder, class folders without photos,
+            fewer than two classes, or a photo that ``groups`` lacks.
     """
     if kind_of(str(folder)) != 'folder':
         return _in_files(folder, groups, image_column, label_column)
@@ -56,8 +59,9 @@ def find_photos(
     names = sorted(walk_images(folder, readable_extensions(), left_out))
     if left_out.names:
         print(f'{folder}: {left_out}')
-    paths = [str(folder / name) for name in names if name.count(os.sep) == 1]
-    classes = [Path(path).parent.name for path in paths]
+    paths = [photo_path(folder, name) for name in names]
+    classes = labels_of(paths, folder, FOLDERS)
+    check_class_folders(folder, set(classes))
     if len(set(classes)) < 2:
         raise InputError(
             f'{folder} has photos of {len(set(classes))} classes, needed are 2 or more: one folder '
@@ -82,17 +86,23 @@ def shown_by(paths: Sequence[str], table: Path) -> list[str]:
     """What each photo shows: the last column of ``table``, whose first is relative to it.
 
     Raises:
-        UserError: no such table, one that contradicts itself, or a photo that it lacks.
+        UserError: no such table, one that contradicts itself, a row that names nothing, or a photo
+            that it lacks.
     """
     shown: dict[Path, str] = {}
     rows = table_rows(table, 'its first column is to be a photo, its last what that shows')
     for number, row in rows:
         if len(row) < 2:
             raise InputError(f'line {number} of {table} has one column: write PHOTO,WHAT IT SHOWS.')
-        path = (table.parent / row[0]).resolve()
-        if shown.setdefault(path, row[-1]) != row[-1]:
+        path, thing = (table.parent / row[0]).resolve(), row[-1].strip()
+        if not thing:
             raise InputError(
-                f'line {number} of {table} says that {row[0]!r} shows {row[-1]!r}, an earlier one '
+                f'line {number} of {table} does not say what {row[0]!r} shows: write PHOTO,WHAT IT '
+                'SHOWS.'
+            )
+        if shown.setdefault(path, thing) != thing:
+            raise InputError(
+                f'line {number} of {table} says that {row[0]!r} shows {thing!r}, an earlier one '
                 f'{shown[path]!r}: keep one of the two.'
             )
     missing = [path for path in paths if Path(path).resolve() not in shown]
@@ -126,9 +136,12 @@ def check_read(photos: Photos, read: Photos) -> None:
         UserError: a class of which no photo could be read.
     """
     if lost := set(photos.classes) - set(read.classes):
-        raise UnreadableFileError(
-            f'no photo of the class {min(lost)!r} can be read: restore them, or leave the class out'
-        )
+        raise UnreadableFileError(no_photo_of(min(lost)))
+
+
+def no_photo_of(name: str) -> str:
+    """What is said of a class that is lost."""
+    return f'no photo of the class {name!r} can be read: restore them, or leave the class out'
 
 
 def print_copies(paths: Sequence[str], seen: Tensor, labelled: int = 0) -> None:

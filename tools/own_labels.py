@@ -10,15 +10,17 @@ from typing import NamedTuple
 
 import mmbeitv2.launch.console  # noqa: F401  before torch and the hosts
 
+from labelled_photos import no_photo_of
 from PIL import Image
 
 from mmbeitv2.datasets.decoding import read_bytes
 from mmbeitv2.datasets.listing import photo_path, readable_extensions
-from mmbeitv2.datasets.photo_folder import FOLDERS, labels_of
+from mmbeitv2.datasets.photo_folder import FOLDERS, check_class_folders, labels_of
 from mmbeitv2.datasets.source_labels import source_labels
 from mmbeitv2.datasets.survey import Survey
-from mmbeitv2.errors import InputError
+from mmbeitv2.errors import InputError, UnreadableFileError
 from mmbeitv2.evaluation.labelled import draw_labelled
+from mmbeitv2.launch.plan_rules import check_readable
 
 FEWEST_OF_A_CLASS = 2
 # Photos within files are copied to be judged by: so many, or as many of each class as are labelled
@@ -70,8 +72,7 @@ def labels_to_judge_by(
     photos = {photo.name for photo in survey.photos}
     by_class: dict[str, list[str]] = {}
     for address, name in found.classes.items():
-        if address in photos:
-            by_class.setdefault(name, []).append(address)
+        by_class.setdefault(name, []).extend({address} & photos)
     if asked:
         _check(by_class, given or f'of --label-column {column}')
     kept = {name: v for name, v in by_class.items() if len(v) >= FEWEST_OF_A_CLASS}
@@ -112,12 +113,14 @@ def labelled_photos(
         look_at: surveys those of another folder: a run of hours is not to end at one of them.
 
     Raises:
-        UserError: no such source, photos that are not there, or too few classes or photos of one.
+        UserError: no such source, photos that are not there, class folders without photos, too many
+            photos that cannot be read, or too few classes or photos of one.
     """
     if labels != FOLDERS and Path(labels).expanduser().is_dir():
         folder = Path(labels).expanduser()
         survey, source = look_at(folder), FOLDERS
         print(f'{labels}: {survey}', flush=True)
+        check_readable(survey)
     else:
         names = [photo.name for photo in survey.photos]
         folder, source = _one_folder(survey.folder, names, labels), labels
@@ -127,8 +130,11 @@ def labelled_photos(
     unread = {photo_path(folder, name) for name in survey.unreadable}
     by_class: dict[str, list[str]] = {}
     for path, name in zip(photos, labels_of(photos, folder, source)):
-        if name is not None and path not in unread:
-            by_class.setdefault(name, []).append(path)
+        if name is not None:
+            by_class.setdefault(name, []).extend({path} - unread)
+    # A list of photos may leave folders out, and a data set on disk has others.
+    if source == FOLDERS and survey.shown == str(survey.folder):
+        check_class_folders(folder, by_class)
     _check(by_class, labels)
     return by_class
 
@@ -143,6 +149,8 @@ def _one_folder(folder: Path | None, names: Sequence[str], labels: str) -> Path:
 
 
 def _check(by_class: dict[str, list[str]], labels: str) -> None:
+    if lost := [name for name, paths in by_class.items() if not paths]:
+        raise UnreadableFileError(no_photo_of(min(lost)))
     if len(by_class) < 2:
         raise InputError(
             f'--labels {labels} names {len(by_class)} classes ({", ".join(by_class) or "none"}) '

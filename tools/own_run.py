@@ -32,10 +32,8 @@ from mmbeitv2.reports.own_progress import (
 )
 
 TOOLS = tools_folder()
-SHOTS = (1, 2, 5, 10, 20)
-# Where the smallest class has twice as many: few labels do not tell features apart where classes
-# differ by little.
-MORE_SHOTS = (50, 100)
+# Many, where there are: few labels do not tell features apart where classes differ by little.
+SHOTS = (1, 2, 5, 10, 20, 50, 100)
 SECONDS_BETWEEN_PAGES = 15
 LOCK = '.lock'
 
@@ -153,13 +151,13 @@ def judging(args: Namespace, plan: Plan, newest: Path) -> ToolJob:
 
 
 def shots_of(labelled: Path) -> list[int]:
-    """How many labels a class to ask with.
+    """How many labels a class to ask with: one, and more while half of every class is left to ask.
 
     Args:
         labelled: folder of class folders.
     """
     smallest = min(sum(1 for _ in folder.iterdir()) for folder in labelled.iterdir())
-    return [*SHOTS, *(k for k in MORE_SHOTS if 2 * k <= smallest)]
+    return [k for k in SHOTS if k == SHOTS[0] or 2 * k <= smallest]
 
 
 class Watch:

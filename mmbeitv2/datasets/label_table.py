@@ -10,7 +10,7 @@ OTHER_SEPARATORS = {';': 'semicolons', '\t': 'tabs'}
 
 
 def table_rows(table: str | Path, what: str) -> list[tuple[int, list[str]]]:
-    """Number of the line and columns of every row that is not blank.
+    """Number of the line and columns of every row that is not blank, nor of blank columns.
 
     The byte order mark that spreadsheets write is dropped, and so are their line ends.
 
@@ -32,7 +32,8 @@ def table_rows(table: str | Path, what: str) -> list[tuple[int, list[str]]]:
             for row in reader:
                 if '\0' in ''.join(row):
                     raise csv.Error('line contains NUL')
-                if row:
+                # Spreadsheets write the commas of rows that were emptied.
+                if any(cell.strip() for cell in row):
                     rows.append((reader.line_num, row))
     except UnicodeDecodeError as error:
         raise InputError(

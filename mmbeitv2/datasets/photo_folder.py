@@ -1,7 +1,7 @@
 """Photos as pictures of them need them: where they lie, and a label for those that have one."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mmbeitv2.errors import InputError, MissingFileError
@@ -9,7 +9,7 @@ from mmbeitv2.errors import InputError, MissingFileError
 from .decoding import image_size
 from .label_table import table_rows
 from .labels import named
-from .listing import address_parts, readable_extensions
+from .listing import address_parts, class_folders
 from .photo_list import list_photos
 from .source_labels import SourceLabels, source_labels
 
@@ -83,9 +83,27 @@ def labels_of(
     if loose := [p[0] for p in parts if len(p) == 1]:
         raise InputError(
             f"'{folder}' has {len(loose)} photos in no class folder ({named(loose)}): move them "
-            'into one, or give the labels as a table, --labels FILE.csv.'
+            'into one or elsewhere, or give the labels as a table where a command takes one, '
+            '--labels FILE.csv.'
         )
     return [p[0] for p in parts]
+
+
+def check_class_folders(folder: str | Path, classes: Collection[str]) -> None:
+    """Refuse a class folder without photos: its class would be left out without a word.
+
+    Args:
+        folder: of the class folders.
+        classes: of the photos below it.
+
+    Raises:
+        ValueError: a folder that holds no photo.
+    """
+    if empty := [name for name in class_folders(folder) if name not in classes]:
+        raise InputError(
+            f"'{folder}' has {len(empty)} class folders without a photo ({named(empty)}): put "
+            'photos into them, or move them elsewhere.'
+        )
 
 
 def _labels_of_files(
@@ -101,6 +119,16 @@ def _labels_of_files(
     return [found.classes.get(path) for path in photos]
 
 
+def _is_header(rows: Sequence[tuple[int, list[str]]]) -> bool:
+    """Whether the first row names the columns, and is no photo whose name was mistyped."""
+    if not rows:
+        return False
+    first, *others = [row for _, row in rows]
+    path = Path(first[0])
+    is_path = len(path.parts) > 1 or path.suffix != ''
+    return not is_path and first[-1].strip() not in {row[-1].strip() for row in others}
+
+
 def _read_table(table: Path, folder: str | Path, known: set[str]) -> dict[str, str]:
     what = (
         'its first column is to be a photo, its last the label; or give --labels alone for class '
@@ -109,10 +137,8 @@ def _read_table(table: Path, folder: str | Path, known: set[str]) -> dict[str, s
     rows = table_rows(table, what)
     labels: dict[str, str] = {}
     missing = []
-    for number, row in rows:
+    for number, row in rows[_is_header(rows) :]:
         name = Path(row[0]).as_posix()
-        if number == 1 and Path(name).suffix.lower() not in readable_extensions():
-            continue  # A header names the column, and no photo.
         if len(row) < 2 or not row[-1].strip():
             raise InputError(f"line {number} of '{table}' has no label: write PHOTO,LABEL.")
         if name not in known:

@@ -1,6 +1,6 @@
 """How much a few labels are worth on frozen features: k-shot classification in closed form."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmbeitv2.errors import InputError
+
+# Draws of the groups, one of which is to part all classes.
+PARTING_TRIES = 100
 
 # Classes of the query photos int64 (Q,), from support features (S, C), their classes (S,), and
 # query features (Q, C).
@@ -94,7 +97,7 @@ def nearest_centroid(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
 
 
 def draw_episodes(
-    labels: Sequence[int],
+    labels: Sequence[int] | Sequence[str],
     shots: int,
     draws: int = 40,
     seed: int = 0,
@@ -105,47 +108,80 @@ def draw_episodes(
     The same arguments give the same draws, so that features can be compared in pairs.
 
     Args:
-        labels: class of each photo, 0 or more.
+        labels: class of each photo, by number or name.
         shots: labelled photos of a class, 1 or more; a class with fewer gives all but one.
         draws: number of episodes.
         seed: of the draws.
         groups: what each photo shows, such as the individual. Half of a class's groups, drawn anew
             every time, then gives the labelled photos, and only photos of the others are asked
-            about; with fewer of them than ``shots`` all are labelled.
+            about; with fewer of them than ``shots`` all are labelled. A group with photos of
+            several classes is on one side for all of them, so that other classes may have more or
+            less than half of theirs labelled.
 
     Raises:
-        ValueError: no shots, or a class that cannot be split.
+        ValueError: no shots, a class that cannot be split, or groups of which no draw splits all
+            classes.
     """
     numbers = np.asarray(labels)
     if shots < 1:
         raise InputError(f'shots is {shots}, allowed: 1 or more labelled photos of a class.')
-    classes = np.unique(numbers)
-    for label in classes:
-        members = np.flatnonzero(numbers == label).tolist()
-        apart = set(members) if groups is None else {groups[i] for i in members}
-        if len(apart) < 2:
+    members = {label.item(): np.flatnonzero(numbers == label) for label in np.unique(numbers)}
+    for label, photos in members.items():
+        apart = len(photos if groups is None else {groups[i] for i in photos.tolist()})
+        if apart < 2:
             what = 'photos' if groups is None else 'groups'
             raise InputError(
-                f'class {label} has {len(apart)} {what}, but needs 2 or more to be split into '
-                'labelled and asked ones: add some, or leave the class out.'
+                f'class {label!r} has {apart} {what}, but needs 2 or more to be split '
+                'into labelled and asked ones: add some, or leave the class out.'
             )
     for draw in range(draws):
         random = np.random.default_rng((seed, draw))
-        parts = [_split(np.flatnonzero(numbers == c), shots, groups, random) for c in classes]
+        if groups is None:
+            parts = [_split(random.permutation(photos), shots) for photos in members.values()]
+        else:
+            parts = _split_by_groups(members, shots, groups, random)
         yield Episode(*(np.concatenate(side) for side in zip(*parts)))
 
 
-def _split(
-    members: np.ndarray, shots: int, groups: Sequence[str] | None, random: np.random.Generator
-) -> Episode:
-    members = random.permutation(members)
-    if groups is None:
-        count = min(shots, len(members) - 1)
-        return Episode(members[:count], members[count:])
-    names = random.permutation(sorted({groups[i] for i in members}))
-    labelled = set(names[: len(names) // 2])
-    inside = np.array([groups[i] in labelled for i in members])
-    return Episode(members[inside][:shots], members[~inside])
+def _split(members: np.ndarray, shots: int) -> Episode:
+    count = min(shots, len(members) - 1)
+    return Episode(members[:count], members[count:])
+
+
+def _split_by_groups(
+    members: Mapping[int | str, np.ndarray],
+    shots: int,
+    groups: Sequence[str],
+    random: np.random.Generator,
+) -> list[Episode]:
+    for _ in range(PARTING_TRIES):
+        drawn, orders = [], []
+        for photos in members.values():
+            drawn.append(random.permutation(photos))
+            orders.append(random.permutation(sorted({groups[i] for i in photos})).tolist())
+        labelled = _labelled_groups(orders)
+        inside = [np.array([groups[i] in labelled for i in photos]) for photos in drawn]
+        whole = [name for name, part in zip(members, inside) if part.all() or not part.any()]
+        if not whole:
+            return [Episode(p[part][:shots], p[~part]) for p, part in zip(drawn, inside)]
+    raise InputError(
+        f'the groups cannot be parted so that class {whole[0]!r} and all others have labelled and '
+        'asked ones: add photos of other groups to it, or leave the class out.'
+    )
+
+
+def _labelled_groups(orders: Sequence[Sequence[str]]) -> set[str]:
+    """The first half of each class's groups, as far as other classes have not settled them.
+
+    Classes of few groups, which have the least choice, come first.
+    """
+    labelled: set[str] = set()
+    settled: set[str] = set()
+    for names in sorted(orders, key=len):
+        missing = len(names) // 2 - len(labelled.intersection(names))
+        labelled.update([name for name in names if name not in settled][: max(0, missing)])
+        settled.update(names)
+    return labelled
 
 
 def few_shot_accuracy(

@@ -44,14 +44,7 @@ def check_photos(survey: Survey) -> None:
     Raises:
         InputError: too few, too few different ones, or too many that cannot be read.
     """
-    found = len(survey.photos) + len(survey.unreadable)
-    if len(survey.unreadable) > MOST_UNREADABLE * found:
-        first, reason = next(iter(survey.unreadable.items()))
-        raise InputError(
-            f'{len(survey.unreadable)} of {found} files of {survey.shown} cannot be read, '
-            f'allowed: {MOST_UNREADABLE:.0%}; the first is {first} ({reason}). Restore or '
-            'remove them: `mmbeitv2 check-images` lists all'
-        )
+    check_readable(survey)
     if len(survey.photos) < FEWEST_PHOTOS:
         raise InputError(
             f'{survey.shown} has {len(survey.photos)} photos, needed: {FEWEST_PHOTOS} or more. '
@@ -61,6 +54,22 @@ def check_photos(survey: Survey) -> None:
         raise InputError(
             f'{survey.shown} has {len(survey.photos)} photos, of which only {survey.different} '
             f'look different, needed: {FEWEST_PHOTOS} or more. Add others'
+        )
+
+
+def check_readable(survey: Survey) -> None:
+    """Refuse photos of which so many cannot be read that something is wrong with their folder.
+
+    Raises:
+        InputError: too many that cannot be read.
+    """
+    found = len(survey.photos) + len(survey.unreadable)
+    if len(survey.unreadable) > MOST_UNREADABLE * found:
+        first, reason = next(iter(survey.unreadable.items()))
+        raise InputError(
+            f'{len(survey.unreadable)} of {found} files of {survey.shown} cannot be read, '
+            f'allowed: {MOST_UNREADABLE:.0%}; the first is {first} ({reason}). Restore or '
+            'remove them: `mmbeitv2 check-images` lists all'
         )
 
 

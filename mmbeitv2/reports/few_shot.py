@@ -85,7 +85,7 @@ def _draws(asked: Mapping[str, dict[str, Any]], features: str) -> dict[str, np.n
     return {
         name: np.array(found['features'][features][SHOTS])
         for name, found in asked.items()
-        if features in found['features']
+        if SHOTS in found['features'].get(features, {})
     }
 
 

@@ -29,12 +29,11 @@ def in_short(answers: Mapping[str, Any]) -> str:
         answers: of ``tools/few_shot.py``.
     """
     shots, means = _with_most_labels(answers)
-    draws = [np.array(answers['features'][name][shots]) for name in (CLS, RANDOM_CLS)]
-    low, high = (100 * end for end in mean_interval(draws[0] - draws[1]))
+    low, high = _gain_with_most_labels(answers)
     word = 'gains nothing beyond chance' if low <= 0 <= high else 'gains' if low > 0 else 'loses'
     points = f'{means[CLS] - means[RANDOM_CLS]:+.1f} points, {low:+.1f} to {high:+.1f}'
     return (
-        f'With {shots} labels a class pretraining {word}: {means[CLS]:.1f} % of other photos are '
+        f'With {_labels(shots)} a class pretraining {word}: {means[CLS]:.1f} % of other photos are '
         f'told from its [CLS], {means[RANDOM_CLS]:.1f} % from random weights '
         f'({points}).'.replace('-', '−')
     )
@@ -51,7 +50,7 @@ def beside_others(answers: Mapping[str, Any]) -> str:
     named |= {CODES: 'its codes', TEACHER: 'the teacher itself'}
     known = {word: means[name] for name, word in named.items() if name in means}
     found = ', '.join(f'{word} {mean:.1f} %' for word, mean in known.items())
-    return f'Beside others, with {shots} labels a class, from [CLS]: {found}.'
+    return f'Beside others, with {_labels(shots)} a class, from [CLS]: {found}.'
 
 
 def what_to_change(
@@ -69,10 +68,11 @@ def what_to_change(
         copying: share that copying the nearest visible patch's would tell.
 
     Returns:
-        Empty where more figures are above those of random weights than below them.
+        Empty where more figures are above those of random weights than below them, and the one that
+        :func:`in_short` tells of is above them too.
     """
     found = [row.verdict for row in rows if not row.over_guess]
-    if found.count(GAIN) > found.count(LOSS):
+    if found.count(GAIN) > found.count(LOSS) and _gain_with_most_labels(answers)[0] > 0:
         return ''
     reasons = []
     shots, means = _with_most_labels(answers)
@@ -85,14 +85,14 @@ def what_to_change(
         )
     elif TEACHER in means and of_codes is not None and means[TEACHER] - of_codes > MOST_LOST:
         reasons.append(
-            f'with {shots} labels a class the codes know {of_codes:.1f} %, the teacher '
+            f'with {_labels(shots)} a class the codes know {of_codes:.1f} %, the teacher '
             f'{means[TEACHER]:.1f} %: the tokenizer loses it. Give it more steps (--hours), more '
             'codes (--codes), or larger images (--image-size), of which each code stands for a '
             'smaller part'
         )
     if of_codes is not None and of_codes - means[CLS] > MOST_LOST:
         reasons.append(
-            f'with {shots} labels a class the features know {means[CLS]:.1f} %, the codes '
+            f'with {_labels(shots)} a class the features know {means[CLS]:.1f} %, the codes '
             f'{of_codes:.1f} %: give pretraining more steps (--hours)'
         )
     elif right is not None and copying is not None and right < copying:
@@ -112,3 +112,15 @@ def _with_most_labels(answers: Mapping[str, Any]) -> tuple[str, dict[str, float]
     draws = answers['features']
     shots = max(draws[CLS], key=int)
     return shots, {name: 100 * float(np.mean(by[shots])) for name, by in draws.items()}
+
+
+def _gain_with_most_labels(answers: Mapping[str, Any]) -> tuple[float, float]:
+    """95 % interval of the points of accuracy that [CLS] is above that of random weights."""
+    shots, _ = _with_most_labels(answers)
+    ours, random = (np.array(answers['features'][name][shots]) for name in (CLS, RANDOM_CLS))
+    low, high = mean_interval(ours - random)
+    return 100 * low, 100 * high
+
+
+def _labels(shots: str) -> str:
+    return f'{shots} label{"s" * (shots != "1")}'

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ['--workers', '0', '--num-heads', '4']
 COMMANDS = dict(
     embed=('{model}', '{photos}', '--out', 'out.npz', *OPTIONS),
-    nearest=('{model}', '{photos}', '{photos}/b.png', *OPTIONS),
+    nearest=('{model}', '{photos}', '{photos}/f/b.png', *OPTIONS),
     probe=('{model}', '{photos}', '--shots', '1', *OPTIONS),
     few_shot=('{model}', '{photos}', '--shots', '1'),
     atlas=('{model}', '{photos}', '--out', 'out.html', '--num-heads', '4'),
@@ -36,8 +36,8 @@ def checkpoint(beitv2_config, tmp_path):
 def refused(photos, tmp_path, monkeypatch, capsys):
     """The line that a command ends with; it reads no photo."""
     (photos / 'f').mkdir()
-    (photos / 'e.png').rename(photos / 'f/e.png')
-    (photos / 'z.bmp').rename(photos / 'f/z.bmp')
+    for name in ('b.png', 'e.png', 'z.bmp'):
+        (photos / name).rename(photos / 'f' / name)
 
     def read(*arguments):
         raise AssertionError('a photo is read')

@@ -38,6 +38,43 @@ def test_labelled_and_asked_photos_show_different_things():
         assert len(episode.support) == len(episode.query) == 18
 
 
+def test_a_group_is_labelled_or_asked_about_in_all_classes():
+    """Four places, each with photos of every class."""
+    places = [f'place {i % 4}' for i in range(36)]
+    for episode in draw_episodes(LABELS, shots=20, draws=40, groups=places):
+        shown, asked = ({places[i] for i in side} for side in episode)
+        assert not shown & asked
+        assert len(shown) == len(asked) == 2
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_classes_of_few_groups_are_parted_beside_those_of_many(seed):
+    things = ['a', 'b', 'c', 'd', 'e', 'f'] * 2 + ['a', 'b', 'a'] * 4 + ['b', 'c', 'c'] * 4
+    for episode in draw_episodes(LABELS, shots=2, draws=20, seed=seed, groups=things):
+        assert (
+            {LABELS[i] for i in episode.support} == {LABELS[i] for i in episode.query} == {0, 1, 2}
+        )
+        assert not {things[i] for i in episode.support} & {things[i] for i in episode.query}
+
+
+def test_groups_that_cannot_be_parted_are_one_line():
+    """Of three things two are on one side, and one class has but these."""
+    things = ['a', 'b'] * 6 + ['b', 'c'] * 6 + ['c', 'a'] * 6
+    names = [('cat', 'dog', 'owl')[label] for label in LABELS]
+    with pytest.raises(ValueError, match=r"so that class '(cat|dog|owl)' and all others") as caught:
+        list(draw_episodes(names, 2, groups=things))
+    assert '\n' not in str(caught.value)
+
+
+def test_names_of_classes_draw_as_their_numbers_do():
+    names = [('cat', 'dog', 'owl')[label] for label in LABELS]
+    for groups in (None, GROUPS):
+        pairs = zip(*(draw_episodes(y, 2, 3, groups=groups) for y in (LABELS, names)))
+        for one, other in pairs:
+            assert np.array_equal(one.support, other.support)
+            assert np.array_equal(one.query, other.query)
+
+
 def test_draws_differ_and_are_the_same_for_the_same_seed():
     first, again = (list(draw_episodes(LABELS, 2, 3)) for _ in range(2))
     for one, other in zip(first, again):

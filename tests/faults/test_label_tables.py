@@ -46,11 +46,26 @@ def labels(folder):
         f'photo,label\n{TEXT}\n\n'.encode(),
         f'{TEXT}\n{ROWS[0]}\n'.encode(),
         TEXT.replace('a/', './a/').replace(',', ',"more; here",').encode(),
+        f'{TEXT}\n   \n,\n , ,\n'.encode(),
+        f'\n,\nimage_name,defect\n{TEXT}'.encode(),
+        f'"photo\nfile",label\n{TEXT}'.encode(),
     ],
-    ids=['plain', 'mark', 'windows', 'header', 'twice', 'columns'],
+    ids=['plain', 'mark', 'windows', 'header', 'twice', 'columns', 'blank', 'lower', 'lines'],
 )
 def test_the_same_labels(labels, content):
     assert labels(content) == ['cat', 'cat', 'dög', 'dög']
+
+
+@pytest.mark.parametrize('header', ['path,label', 'file,class', 'image_name,defect', 'photo'])
+def test_a_header_names_no_photo(labels, header):
+    assert labels(f'{header}\n{TEXT}'.encode()) == ['cat', 'cat', 'dög', 'dög']
+
+
+@pytest.mark.parametrize('typed', ['a/0.pngg', 'a/0', '0.pgn', '0'])
+def test_a_mistyped_photo_in_the_first_row_is_no_header(labels, typed):
+    """As in every other row: it was passed over there."""
+    with pytest.raises(OSError, match=f"labels 1 of its 4 photos that are not in .*'{typed}'"):
+        labels(TEXT.replace('a/0.png', typed).encode())
 
 
 @pytest.mark.parametrize(
@@ -95,6 +110,15 @@ class TestGroups:
         """Each would be a thing of its own: labelled and asked photos could show the same."""
         with pytest.raises(ValueError, match=r'line 1 of .* has one column'):
             shown('\n'.join(row.split(',')[0] for row in ROWS))
+
+    def test_blanks_beside_a_name_are_no_other_thing(self, shown):
+        assert shown(TEXT.replace('1.png,cat', '1.png, cat ')) == ['cat', 'cat', 'dög', 'dög']
+
+    @pytest.mark.parametrize('nothing', ['', '  '])
+    def test_a_photo_that_shows_nothing(self, shown, nothing):
+        """All of them would be one thing."""
+        with pytest.raises(ValueError, match=r"line 2 of .* does not say what 'a/1.png' shows"):
+            shown(TEXT.replace('1.png,cat', f'1.png,{nothing}'))
 
     def test_a_photo_of_two_things(self, shown):
         with pytest.raises(ValueError, match=r"'a/0.png' shows 'dög', an earlier one 'cat'"):

@@ -43,9 +43,23 @@ def test_nothing_is_to_change_where_more_is_gained_than_lost():
     """A run of solar cells gained with 100 labels, lost with 2 to 50, and had no advice."""
     gained = Measurement('20 labels', 'photos', {'run': 0.8}, {'run': 0.6}, interval=(0.1, 0.3))
     lost = Measurement('5 labels', 'photos', {'run': 0.5}, {'run': 0.6}, interval=(-0.2, -0.1))
-    assert what_to_change([gained], answers(0.7), 0.05, 0.14) == ''
-    assert what_to_change([gained, lost, gained], answers(0.7), 0.05, 0.14) == ''
-    assert 'What to change' in what_to_change([gained, lost], answers(0.7), 0.05, 0.14)
+    found = answers(0.7)
+    found['features'][CLS]['20'] = [0.79, 0.81]
+    assert what_to_change([gained], found, 0.05, 0.14) == ''
+    assert what_to_change([gained, lost, gained], found, 0.05, 0.14) == ''
+    assert 'What to change' in what_to_change([gained, lost], found, 0.05, 0.14)
+
+
+@pytest.mark.parametrize('draws', [[0.5, 0.52], [0.6, 0.77]])
+def test_a_sentence_that_tells_of_no_gain_is_followed_by_what_to_change(draws):
+    """Two of five figures may gain where that with most labels does not."""
+    found = answers(0.7)
+    found['features'][CLS]['20'] = draws
+    gained = Measurement('5 labels', 'photos', {'run': 0.8}, {'run': 0.6}, interval=(0.1, 0.3))
+    lost = Measurement('20 labels', 'photos', {'run': 0.5}, {'run': 0.6}, interval=(-0.2, -0.1))
+    assert 'pretraining gains:' not in in_short(found)
+    rows = [gained, gained, row(0.68), row(0.68), lost]
+    assert 'What to change' in what_to_change(rows, found, 0.2, 0.14)
 
 
 def test_features_are_set_beside_all_others_with_most_labels():
@@ -70,3 +84,10 @@ def test_the_result_is_said_in_a_sentence(draws, word):
     text = in_short(found)
     assert text.startswith(f'With 20 labels a class pretraining {word}')
     assert '68.0 % from random weights' in text
+
+
+def test_one_label_is_no_labels():
+    found = answers(0.7, 0.65)
+    found['features'] = {name: {'1': by['20']} for name, by in found['features'].items()}
+    assert in_short(found).startswith('With 1 label a class')
+    assert 'with 1 label a class, from [CLS]' in beside_others(found)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from photo_files import write_classes, write_photo
 
+from mmbeitv2.datasets.photo_folder import FOLDERS, labels_of
 from mmbeitv2.launch.config import load_config
 from mmbeitv2.models.teachers.view import build_teacher
 from mmbeitv2.registry import MODELS
@@ -165,12 +166,33 @@ def test_an_unknown_device_is_one_line_before_anything_is_read(tool, demo_data, 
 
 @pytest.mark.parametrize(
     ('folder', 'message'),
-    [('nowhere', 'no folder'), ('imagenet', 'has photos of 0 classes, needed are 2')],
+    [
+        ('nowhere', 'no folder'),
+        ('one', 'has photos of 1 classes, needed are 2'),
+        ('loose', "has 1 photos in no class folder ('0.png')"),
+        ('empty', "has 1 class folders without a photo ('dog')"),
+    ],
 )
-def test_bad_folders_are_one_line(tool, checkpoint, demo_data, folder, message, capsys):
+def test_bad_folders_are_one_line(tool, checkpoint, tmp_path, folder, message, capsys):
+    write_classes(tmp_path / 'one', 'cat')
+    write_classes(tmp_path / 'loose', 'cat', 'dog')
+    write_photo(tmp_path / 'loose/0.png')
+    write_classes(tmp_path / 'empty', 'cat', 'owl')
+    (tmp_path / 'empty/dog/2021').mkdir(parents=True)
     with pytest.raises(SystemExit, match='2'):
-        tool.main([str(checkpoint), str(demo_data / folder)])
-    assert message in capsys.readouterr().err
+        tool.main([str(checkpoint), str(tmp_path / folder)])
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count('\n') == 1
+
+
+def test_photos_in_folders_below_are_of_the_class_folder(tool, tmp_path):
+    """As everywhere else: one folder has one meaning."""
+    folder = write_classes(tmp_path / 'photos', 'cat', 'dog')
+    (folder / 'dog/2021/may').mkdir(parents=True)
+    (folder / 'dog/1.png').rename(folder / 'dog/2021/may/1.png')
+    photos = tool.find_photos(folder, None)
+    assert photos.classes == labels_of(photos.paths, folder, FOLDERS) == ['cat'] * 2 + ['dog'] * 2
 
 
 def test_a_photo_that_the_groups_lack_is_named(run, tmp_path, capsys):
@@ -198,6 +220,25 @@ def test_labels_of_training_photos_are_asked_about_other_folders(run, demo_data)
     colours = results['val']['features']['mean colours, 4 × 4']['all'][0]
     interval = results['val']['intervals']['mean colours, 4 × 4']['all']
     assert f'{100 * colours:.1f} ± {100 * interval:.1f}' in printed
+
+
+def test_answers_of_folders_of_one_name_are_kept_apart(run, demo_data, tmp_path):
+    (tmp_path / 'A').mkdir()
+    (tmp_path / 'A/val').symlink_to(demo_data / 'imagenet/val_unseen')
+    train = str(demo_data / 'imagenet/train')
+    folders = ('imagenet/val', 'imagenet/train', tmp_path / 'A/val')
+    results, _ = run('--train', train, folders=folders)
+    assert list(results) == [str(demo_data / 'imagenet/val'), 'train', str(tmp_path / 'A/val')]
+    assert results[str(tmp_path / 'A/val')] != results[str(demo_data / 'imagenet/val')]
+
+
+def test_the_folder_where_one_is_has_a_name(tool):
+    assert tool.names_of([Path('.'), Path('a/b'), Path('c/b'), Path('c/d')]) == [
+        '.',
+        'a/b',
+        'c/b',
+        'd',
+    ]
 
 
 def test_labels_of_the_very_photos_that_are_asked_about_are_learnt(run, demo_data):
@@ -244,3 +285,27 @@ def test_several_folders_need_training_photos(run, demo_data, capsys):
     with pytest.raises(SystemExit, match='2'):
         run(folders=('imagenet/val', 'imagenet/train'))
     assert 'more folders than one, and --train-photos, need --train' in capsys.readouterr().err
+
+
+def test_no_column_has_a_number_of_labels_that_no_class_has(tool):
+    """Three photos a class give two labelled ones, whatever is asked for; one is asked about."""
+    classes = ['cat'] * 3 + ['dog'] * 2
+    features = dict(some=torch.randn(5, 4, generator=torch.Generator().manual_seed(0)))
+    answer = tool.evaluate(features, classes, [1, 2, 5, 20], draws=2)
+    assert list(answer.features['some']) == [1, 2]
+    printed = tool.table('photos', answer).splitlines()
+    assert printed[-2:] == [
+        "of 2 labelled, 1 of 2 classes have fewer, as few as 1 of the class 'dog'",
+        'left out: 5, 20 labelled, for no class has more than 2 photos to be labelled',
+    ]
+    plain = tool.evaluate(features, classes, [1], draws=2)
+    assert plain.remarks == []
+    with pytest.raises(ValueError, match=r'--shots has 5, but no class has more than 2 photos'):
+        tool.evaluate(features, classes, [5, 20], draws=2)
+
+
+def test_training_photos_that_a_class_lacks_are_no_column(run, demo_data):
+    train = str(demo_data / 'imagenet/train')
+    results, printed = run('--train', train, '--shots', '2', '50', folders=['imagenet/val'])
+    assert list(results['val']['features']['mean colours, 4 × 4']) == ['2', 'all']
+    assert 'left out: 50 labelled, for no class has more than 8 photos' in printed

@@ -123,6 +123,17 @@ def test_a_name_that_means_two_photos(checkpoint, photos, tool, tmp_path, monkey
     assert names_of(found)[0] == 'blue/1.png'
 
 
+def test_a_probe_of_the_folder_where_one_is(checkpoint, photos, tool, monkeypatch):
+    """Its photos are those of the same folder by its path, also in folders below."""
+    (photos / 'red/2021').mkdir()
+    (photos / 'red/0.png').rename(photos / 'red/2021/0.png')
+    options = ['--shots', 1, '--draws', 3]
+    expected = tool('probe', checkpoint, photos, *options)
+    assert '3 classes' in expected[1]
+    monkeypatch.chdir(photos)
+    assert tool('probe', checkpoint, '.', *options)[:2] == expected[:2]
+
+
 def test_a_probe_is_right_where_classes_are_plain_and_names_other_photos(
     checkpoint, photos, tool, tmp_path
 ):
@@ -190,7 +201,7 @@ def test_a_class_of_one_photo_is_named_before_any_is_read(checkpoint, photos, to
         ('probe', ['model.pth', 'nowhere'], 'no folder nowhere'),
         ('probe', ['model.pth', 'photos', '--ask', 'x'], '--ask PHOTOS and --out FILE.csv belong'),
         ('probe', ['model.pth', 'photos', '--draws', '1'], '--draws is 1, but must be 2 or more'),
-        ('probe', ['model.pth', 'photos/red'], 'has photos of 0 classes, needed are 2'),
+        ('probe', ['model.pth', 'photos/red'], 'has 4 photos in no class folder'),
     ],
 )
 def test_what_cannot_be_done_is_one_line(

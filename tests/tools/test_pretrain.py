@@ -237,7 +237,7 @@ def test_labels_may_be_those_of_a_saved_data_set(tool, photos, tmp_path, monkeyp
 def test_labelled_photos_of_another_folder_that_are_cut_off_are_found_before_the_run(
     tool, photos, tmp_path, capsys
 ):
-    for name, numbers in dict(even=(0, 2, 4), odd=(1, 3)).items():
+    for name, numbers in dict(even=range(0, 10, 2), odd=range(1, 10, 2)).items():
         for number in numbers:
             file = tmp_path / 'given' / name / f'{number}.png'
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -245,8 +245,62 @@ def test_labelled_photos_of_another_folder_that_are_cut_off_are_found_before_the
     file = tmp_path / 'given/even/4.png'
     file.write_bytes(file.read_bytes()[:-100])
     found = judged_by(tool, photos, str(tmp_path / 'given'))
-    assert {name: len(paths) for name, paths in found.items()} == dict(even=2, odd=2)
+    assert {name: len(paths) for name, paths in found.items()} == dict(even=4, odd=5)
     assert '1 cannot be read, such as even/4.png (' in capsys.readouterr().out
+
+
+def test_a_class_of_which_no_photo_can_be_read_is_named(tool, photos, tmp_path):
+    """It would be left out of the judgement without a word."""
+    rows = [f'{i}.png,{("even", "odd", "last")[i % 2 if i < 118 else 2]}' for i in range(120)]
+    (tmp_path / 'labels.csv').write_text('\n'.join(rows))
+    for i in range(120):
+        file = tmp_path / 'given' / rows[i].partition(',')[2] / f'{i}.png'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photos / f'{i}.png', file)
+    for path in (*photos.glob('11[89].png'), *(tmp_path / 'given/last').iterdir()):
+        path.write_bytes(b'no image')
+    for labels in ('labels.csv', 'given'):
+        with pytest.raises(OSError, match="no photo of the class 'last' can be read: restore"):
+            judged_by(tool, photos, str(tmp_path / labels))
+
+
+def test_labelled_photos_of_which_many_cannot_be_read(tool, photos, tmp_path):
+    """As those that are trained on: something is wrong with the folder."""
+    for name in ('even', 'odd'):
+        shutil.copytree(photos, tmp_path / 'given' / name)
+    for path in sorted((tmp_path / 'given/odd').iterdir())[:30]:
+        path.write_bytes(b'no image')
+    with pytest.raises(ValueError, match=r'30 of 240 files of .*given cannot be read, allowed: 10'):
+        judged_by(tool, photos, str(tmp_path / 'given'))
+
+
+def test_a_class_folder_without_a_photo_is_named(tool, photos, tmp_path):
+    for name in ('even', 'odd'):
+        shutil.copytree(photos, tmp_path / 'given' / name)
+    (tmp_path / 'given/none').mkdir()
+    with pytest.raises(ValueError, match=r"has 1 class folders without a photo \('none'\)"):
+        judged_by(tool, photos, str(tmp_path / 'given'))
+    with pytest.raises(ValueError, match=r"has 1 class folders without a photo \('none'\)"):
+        judged_by(tool, tmp_path / 'given', 'folders')
+    # A list does not speak of the folders beside those that it names.
+    names = (f'{name}/{i}.png' for name in ('even', 'odd') for i in range(2))
+    (tmp_path / 'given/list.txt').write_text('\n'.join(names))
+    found = judged_by(tool, tmp_path / 'given/list.txt', 'folders')
+    assert {name: len(paths) for name, paths in found.items()} == dict(even=2, odd=2)
+
+
+@pytest.mark.parametrize(
+    ('smallest', 'shots'), [(2, [1]), (3, [1]), (8, [1, 2]), (40, [1, 2, 5, 10, 20])]
+)
+def test_half_of_every_class_is_left_to_be_asked_about(tool, tmp_path, smallest, shots):
+    """The report's sentence names the most labels, which every class is to have."""
+    import own_run
+
+    for name, count in dict(cat=smallest, dog=250).items():
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            (tmp_path / name / f'{number}.png').touch()
+    assert own_run.shots_of(tmp_path) == shots
 
 
 @pytest.fixture
@@ -351,6 +405,15 @@ def test_labels_that_judge_nothing_are_no_error_unless_asked_for(tool, tars):
     assert judging(tool, tars) == 'none: of the .cls members 1 classes have 2 photos'
     with pytest.raises(ValueError, match=r'--labels folders names 1 classes \(7\)'):
         judging(tool, tars, '--labels')
+
+
+def test_a_class_within_tars_of_which_no_photo_can_be_read_is_named(tool, photos, request):
+    for i in range(3):
+        (photos / f'{i}.png').write_bytes(b'no image')
+    tars = add_labels(request.getfixturevalue('tars'), lambda i: 7 if i < 3 else i % 2)
+    with pytest.raises(OSError, match="no photo of the class '7' can be read"):
+        judging(tool, tars, '--labels')
+    assert set(judging(tool, tars).by_class) == {'0', '1'}
 
 
 def test_without_labels_the_plan_says_how_to_give_some(tool, photos, tmp_path):
