@@ -25,7 +25,7 @@ from mmbeitv2.launch.plan_rules import check_readable
 FEWEST_OF_A_CLASS = 2
 # Photos within files are copied to be judged by: so many, or as many of each class as are labelled
 # and some to ask about.
-MOST_COPIED, MOST_OF_A_CLASS = 2000, 25
+MOST_COPIED, MOST_OF_A_CLASS = 2000, 40
 # Of the name of a folder; file systems take 255.
 MOST_BYTES = 200
 
