@@ -119,7 +119,9 @@ def go_on(args: Namespace, machine: Machine, plan: Plan) -> None:
         return
     if words := own_seen.in_words(before, now, args.out):
         print(words, flush=True)
-    if before.labels == now.labels or not (args.out / LABELLED).is_dir():
+    # Labels that were asked for may have been half written when the run was killed.
+    judged = args.labels is not None or (args.out / LABELLED).is_dir()
+    if before.labels == now.labels or not judged:
         return
     print('note: the labels have changed since, and are asked about anew', flush=True)
     labelled = look(args, machine)[1]

@@ -76,10 +76,9 @@ def run(args: argparse.Namespace) -> None:
     check_names(photos.names)
     places = {name: place_of(name) for name in photos.names}
     stamps = {name: stamp([path]) for name, path in zip(photos.names, photos.paths)}
-    done = folder.done(places, stamps)
-    segmenter.photos = photos._replace(names=[name for name in photos.names if name not in done])
-    if done:
-        print(f'{len(done)} of {len(photos.names)} photos were done before')
+    segmenter.done = folder.done(places, stamps)
+    if segmenter.done:
+        print(f'{len(segmenter.done)} of {len(photos.names)} photos were done before')
     colours = colours_of(len(classes), segmenter.fine_tuned.palette)
     # Photos that cannot be used at all end here, before a folder that a second try would refuse.
     segmented = iter(segmenter)

@@ -1,6 +1,6 @@
 """Classes of photos, and of their pixels, by a fine-tuned checkpoint."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +60,9 @@ class SegmentedPhoto(NamedTuple):
 class Segmenter:
     """Segments photos one after the other; after that ``unread`` names those that it could not.
 
+    Photos in ``done`` are passed over, as by a run that goes on, and count among all of which
+    ``max_unreadable`` is the share.
+
     Args:
         checkpoint: see :func:`mmbeitv2.exchange.fine_tuned.load_fine_tuned`.
         photos: see :func:`mmbeitv2.datasets.photo_list.list_photos`.
@@ -87,12 +90,13 @@ class Segmenter:
             checkpoint, 'segmentation', config, value_range=value_range
         )
         self.unread: list[tuple[str, str]] = []
+        self.done: Collection[str] = ()
 
     def __iter__(self) -> Iterator[SegmentedPhoto]:
         kind = np.uint8 if len(self.fine_tuned.classes) <= 256 else np.int32
-        maps = _predict(
-            self.fine_tuned, self.photos, self.unread, _class_maps, at_once=1, **self.options
-        )
+        left = [i for i, name in enumerate(self.photos.names) if name not in self.done]
+        found = self.fine_tuned, self.photos, self.unread, _class_maps
+        maps = _predict(*found, at_once=1, left=left, **self.options)
         for name, labels in maps:
             yield SegmentedPhoto(name, labels.cpu().numpy().astype(kind))
 
@@ -157,6 +161,7 @@ def _predict(
     unread: list[tuple[str, str]],
     predict: Callable[[Any, Sequence[dict[str, Any]]], Sequence[Any]],
     at_once: int | None = None,
+    left: Sequence[int] | None = None,
     batch_size: int = 32,
     workers: int = 0,
     device: str | None = None,
@@ -166,7 +171,8 @@ def _predict(
 ) -> Iterator[tuple[str, Any]]:
     """Name and prediction of each photo that can be read; the others are added to ``unread``.
 
-    ``predict`` makes the predictions of ``at_once`` photos of those that are read together.
+    ``predict`` makes the predictions of ``at_once`` photos of those that are read together. Only
+    the photos at the positions ``left`` are read, all unless given.
     """
     if batch_size < 1 or workers < 0:
         raise InputError(
@@ -177,9 +183,11 @@ def _predict(
     autocast = choose_precision(precision, place.type)
     model = fine_tuned.model.to(place)
     count = len(photos.names)
-    batches = [range(i, min(count, i + batch_size)) for i in range(0, count, batch_size)]
+    left = range(count) if left is None else left
+    batches = [left[i : i + batch_size] for i in range(0, len(left), batch_size)]
     bad: list[tuple[int, str]] = []
-    with tqdm(total=count, unit=' photos', disable=not progress) as bar:
+    begun = count - len(left)
+    with tqdm(total=count, initial=begun, unit=' photos', disable=not progress) as bar:
         for batch in read_batches(photos.paths, fine_tuned.pipeline, batches, workers):
             bad += batch.unread
             unread += [(photos.names[i], reason) for i, reason in batch.unread]

@@ -226,6 +226,27 @@ def test_a_stopped_command_goes_on(segmenter, photos, tmp_path, tool, monkeypatc
     assert contents(out) == contents(tmp_path / 'whole')
 
 
+def test_photos_that_were_done_count_among_those_of_which_few_may_be_unreadable(
+    segmenter, photos, tmp_path, tool, monkeypatch
+):
+    monkeypatch.syspath_prepend(TOOLS)
+    import segment_folder
+
+    (photos / 'z.png').write_bytes(b'no image')
+    command = ('segment', segmenter[1], photos, '--out', tmp_path / 'out')
+    command = (*command, '--max-unreadable', '0.2')
+    with monkeypatch.context() as patch:
+        # It is killed before the last line; the photo that is left cannot be read.
+        patch.setattr(segment_folder.SegmentFolder, 'finish', lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            tool(*command)
+    code, said, _ = tool(*command)
+    assert code == 0
+    assert '5 of 6 photos were done before' in said
+    assert 'z.png' in said
+    assert len((tmp_path / 'out/shares.csv').read_text().splitlines()) == 6
+
+
 def test_what_is_overwritten_keeps_no_map_of_other_photos(segmenter, photos, tmp_path, tool):
     command = ('segment', segmenter[1], photos, '--out', tmp_path / 'out')
     assert tool(*command)[0] == 0

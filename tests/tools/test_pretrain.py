@@ -484,6 +484,11 @@ def test_labels_and_photos_that_have_changed_are_noticed_where_a_run_goes_on(
     assert of_zero() == 'b'
     # Answers about the labels before.
     assert not (out / 'few_shot').exists()
+    # Killed after the labels before were removed.
+    label('a', 'b')
+    shutil.rmtree(out / 'labelled')
+    assert plan() == ['note: the labels have changed since, and are asked about anew']
+    assert of_zero() == 'a'
     (photos / '60.png').write_bytes((photos / '61.png').read_bytes())
     assert [line[:41] for line in plan()] == ['note: photos of the plan have changed sin']
     (photos / '60.png').rename(photos / 'new.png')
